@@ -1,0 +1,18 @@
+//! What storeflow computes: collections in, collections out.
+//!
+//! ```text
+//! changes ──► latest row per key ──► deltas ──┐
+//!             (own state, by key)             ├──► tally per store and window ──► new values of cells ─► view
+//! clicks, combined per tick ──────────────────┘    (own state, by window)    └──► rows of an epoch ────► history
+//!        └── expired ─► late adjustments ◄── expired deltas
+//! ```
+//!
+//! Upholds: at every as-of the cells equal a recomputation over the records before it; workers, ticks and the cutting of
+//! input into batches change nothing, because every decision (stale, closed, late, expired) is made from the record's own stamp.
+//!
+//! Absent on purpose: clocks, files, networks, hashing of text (keys arrive with their stable hash), and any
+//! knowledge of sources or sinks.
+
+pub mod epoch;
+pub mod key;
+pub mod table;

@@ -1,0 +1,195 @@
+//! What will run: the job, checked and resolved.
+//!
+//! [`Job`] is built once, by [`load`](job_file::load) from a TOML job file; nothing after it looks at TOML again.
+//! Absent on purpose: anything typed on the command line (see `cli`), and any value that is not yet valid.
+
+pub mod job_file;
+
+use std::collections::BTreeMap;
+
+use storeflow_dataflows::epoch::Horizons;
+
+/// A job, complete and valid.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    /// Name; letters, digits, `-` and `_`, as it becomes part of paths and keys.
+    pub name: String,
+    /// Window, grace, retention, replay horizon.
+    pub horizons: Horizons,
+    /// Decimal digits of money, 0 to 18.
+    pub scale: u32,
+    /// Currency where a source names none.
+    pub currency: Option<String>,
+    /// IANA zone of "today" in the API.
+    pub timezone: String,
+    /// Sources in file order.
+    pub sources: Vec<SourceSpec>,
+}
+
+/// One `[[source]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SourceSpec {
+    /// Topic names or patterns (`*` matches any run of characters).
+    pub topics: Vec<String>,
+    /// What its rows are.
+    pub role: Role,
+    /// The envelope.
+    pub format: Format,
+    /// Fields of the primary key; empty for clicks.
+    pub key: Vec<String>,
+    /// Whether equal keys of several topics are the same row.
+    pub key_space: KeySpace,
+    /// Field of the store id.
+    pub store: String,
+    /// Field of the amount (payments).
+    pub amount: Option<String>,
+    /// Field of the currency (payments); `None`: the job's currency.
+    pub currency: Option<String>,
+    /// Field of the product id (order items; clicks, optional).
+    pub product: Option<String>,
+    /// Field of the quantity (order items).
+    pub quantity: Option<String>,
+    /// Field of the click's kind.
+    pub kind: Option<String>,
+    /// Field and encoding of event time; `None` for products only.
+    pub time: Option<TimeSpec>,
+    /// Field to accepted texts; all must match for a row to count.
+    pub counts_when: BTreeMap<String, Vec<String>>,
+    /// Whether distinct products of clicks are kept.
+    pub distinct: bool,
+    /// Only records of this table (Debezium `source.table`).
+    pub table: Option<String>,
+}
+
+/// What the rows of a source are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Payments: sums and counts per currency.
+    Payments,
+    /// Items of orders: quantities and distinct products.
+    OrderItems,
+    /// Products: how many are on sale now.
+    Products,
+    /// Clicks: counts by kind, and distinct products.
+    Clicks,
+}
+
+/// Envelope of a source's messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Debezium JSON, with or without its schema wrapper.
+    Debezium,
+    /// A row as JSON by message key; null deletes.
+    Upsert,
+    /// A bare JSON event (clicks).
+    Json,
+}
+
+/// Where a key is unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeySpace {
+    /// Within its topic.
+    Topic,
+    /// Within its role: topics are shards of one table.
+    Role,
+}
+
+/// Where event time is and how it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimeSpec {
+    /// The field.
+    pub field: String,
+    /// Its encoding.
+    pub unit: TimeUnit,
+}
+
+/// Encoding of a time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum TimeUnit {
+    /// Seconds since 1970.
+    Seconds,
+    /// Milliseconds since 1970.
+    Millis,
+    /// Microseconds since 1970.
+    Micros,
+    /// Nanoseconds since 1970.
+    Nanos,
+    /// Days since 1970.
+    Days,
+    /// RFC 3339 text.
+    Rfc3339,
+    /// Text by a `strptime` format (jiff's), in a zone if the text names none.
+    Format {
+        /// The format.
+        format: String,
+        /// IANA zone; `None`: UTC.
+        zone: Option<String>,
+    },
+}
+
+impl Role {
+    /// The name in the job file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Payments => "payments",
+            Role::OrderItems => "order_items",
+            Role::Products => "products",
+            Role::Clicks => "clicks",
+        }
+    }
+}
+
+impl Format {
+    /// The name in the job file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Debezium => "debezium",
+            Format::Upsert => "upsert",
+            Format::Json => "json",
+        }
+    }
+}
+
+impl SourceSpec {
+    /// Whether this source reads `topic`.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.topics.iter().any(|pattern| matches_pattern(pattern, topic))
+    }
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any run of characters.
+pub fn matches_pattern(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("");
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_pattern;
+
+    #[test]
+    fn patterns() {
+        for (pattern, text, expected) in [
+            ("a.b", "a.b", true),
+            ("a.b", "a.bc", false),
+            ("site-*.payments", "site-7.payments", true),
+            ("site-*.payments", "site-7.clicks", false),
+            ("*", "", true),
+            ("a*b*a", "aba", true),
+            ("a*ba", "aba", true),
+            ("ab*ba", "aba", false),
+        ] {
+            assert_eq!(matches_pattern(pattern, text), expected, "{pattern} on {text}");
+        }
+    }
+}

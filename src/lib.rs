@@ -1,0 +1,3 @@
+//! storeflow: exact sums and counts of every store, kept current from CDC and click topics.
+
+pub mod config;

@@ -1,0 +1,2 @@
+//! The storeflow program.
+fn main() {}
