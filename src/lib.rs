@@ -1,3 +1,4 @@
 //! storeflow: exact sums and counts of every store, kept current from CDC and click topics.
 
+pub mod cli;
 pub mod config;

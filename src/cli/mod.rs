@@ -1,0 +1,48 @@
+//! What was typed: one file per command, each with its `Args` and a `run`.
+//!
+//! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Why a command did not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The user, or the machine, can mend it: exit code 2. The whole chain of causes is printed.
+    Trouble(anyhow::Error),
+    /// A check ran and found differences, already printed: exit code 1.
+    Check,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Failure::Trouble(error.into())
+    }
+}
+
+/// Exact sums and counts of every store, kept current from CDC and click topics.
+#[derive(Debug, Parser)]
+#[command(name = "storeflow", version, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {}
+
+/// Parses the command line, runs the command, prints what went wrong, decides the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done: Result<(), Failure> = match cli.command {};
+    #[allow(unreachable_code)]
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Check) => ExitCode::from(1),
+        Err(Failure::Trouble(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
