@@ -6,10 +6,11 @@
 pub mod job_file;
 
 mod diagnostics;
-mod duration;
+pub(crate) mod duration;
 mod fields;
 mod source;
 mod time;
+mod to_toml;
 mod topics;
 pub mod zone;
 
