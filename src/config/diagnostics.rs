@@ -21,6 +21,11 @@ const QUOTED_MAX: usize = 80;
 /// The longest word worth a suggestion.
 const WORD_MAX: usize = 40;
 
+/// How TOML's reader begins to say that a field is set twice, and that text stands without quotes.
+const SET_TWICE: &str = "duplicate key";
+const UNQUOTED: &str = "string values must be quoted";
+const BOOLEAN_LIKE: [&str; 6] = ["yes", "no", "on", "off", "true", "false"];
+
 /// Why a job file did not become a job.
 #[derive(Debug, thiserror::Error)]
 pub enum JobFileError {
@@ -87,8 +92,10 @@ pub(super) struct Mistakes<'t> {
     more: usize,
     /// Lines TOML could not read: what else is wrong there is not known yet.
     unread_lines: BTreeSet<usize>,
-    /// Where text was lost, so that a missing field may only be an unread one.
+    /// Where text was lost, so that a missing field may only be an unread one; sorted.
     tears: Vec<usize>,
+    /// Where a section begins, and the field one of its unknown fields was meant to be.
+    misspelt: BTreeSet<(usize, &'static str)>,
 }
 
 impl<'t> Mistakes<'t> {
@@ -103,6 +110,7 @@ impl<'t> Mistakes<'t> {
             more: 0,
             unread_lines: BTreeSet::new(),
             tears: Vec::new(),
+            misspelt: BTreeSet::new(),
         }
     }
 
@@ -115,14 +123,30 @@ impl<'t> Mistakes<'t> {
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let offset = self.text.floor_char_boundary(span.start);
-            let (message, torn) = readable(self.text, &span, error.message());
-            if torn {
+            // A second value for a field is all there; everything else may have swallowed what follows.
+            if !error.message().starts_with(SET_TWICE) {
                 self.tears.push(offset);
             }
-            if self.unread_lines.insert(self.line_of(offset)) {
+            let line = self.line_of(offset);
+            if !self.unread_lines.insert(line) {
+                continue;
+            }
+            if self.full() {
+                self.more += 1;
+            } else {
+                let message = readable(self.text, &span, error.message());
                 self.push(offset, format!("{}{message}", subject_at(offset)));
             }
+            if self.is_header(line) {
+                // What follows belongs to a section that was not begun.
+                let lines = line + 1..=self.line_starts.len();
+                let body = lines
+                    .take_while(|line| !self.is_header(*line))
+                    .collect::<Vec<_>>();
+                self.unread_lines.extend(body);
+            }
         }
+        self.tears.sort_unstable();
     }
 
     /// Notes a mistake at a byte of the text, unless its line could not be read at all.
@@ -136,14 +160,29 @@ impl<'t> Mistakes<'t> {
 
     /// Notes that something is missing within `extent`, unless text was lost there.
     pub(super) fn note_missing(&mut self, extent: &Range<usize>, what: String) -> Reported {
-        if !self
+        let next_tear = self.tears.partition_point(|tear| *tear < extent.start);
+        if self
             .tears
-            .iter()
-            .any(|tear| extent.contains(tear) || *tear == extent.end)
+            .get(next_tear)
+            .is_none_or(|tear| *tear > extent.end)
         {
             self.push(extent.start, what);
         }
         Reported(())
+    }
+
+    /// Notes that `meant` is in the section that begins at `section`, in another spelling which is a mistake itself.
+    pub(super) fn note_misspelt(&mut self, section: usize, meant: &'static str) {
+        self.misspelt.insert((section, meant));
+    }
+
+    /// Whether that was noted: then the field is not missing as well.
+    pub(super) fn misspelt(&self, section: usize, name: &str) -> Option<Reported> {
+        let noted = self
+            .misspelt
+            .iter()
+            .any(|(at, meant)| *at == section && *meant == name);
+        noted.then_some(Reported(()))
     }
 
     /// Whether further mistakes are only counted, and need no elaborate words.
@@ -194,6 +233,12 @@ impl<'t> Mistakes<'t> {
         self.line_starts.partition_point(|start| *start <= offset)
     }
 
+    fn is_header(&self, line: usize) -> bool {
+        self.text[self.line_starts[line - 1]..]
+            .trim_start_matches([' ', '\t'])
+            .starts_with('[')
+    }
+
     fn place(&self, offset: usize) -> (usize, usize) {
         let line = self.line_of(offset);
         let start = self.line_starts[line - 1];
@@ -206,36 +251,47 @@ impl<'t> Mistakes<'t> {
     }
 }
 
-/// The words for a TOML error, and whether text may have been lost with it.
-fn readable(text: &str, span: &Range<usize>, message: &str) -> (String, bool) {
+/// The words for a TOML error.
+fn readable(text: &str, span: &Range<usize>, message: &str) -> String {
     let raw = text.get(span.clone()).unwrap_or("");
-    let field = field_of_line(text, span.start)
-        .map(|field| format!("{field} "))
-        .unwrap_or_default();
-    let bare_word =
+    if message.starts_with(SET_TWICE) {
+        let advice = match raw {
+            "source" => "write [[source]], with two brackets, above each",
+            _ => "keep one of them",
+        };
+        return format!("{} is set twice; {advice}", quoted(raw));
+    }
+    // An opening far above is noticed at the end, on a line that has nothing to do with it.
+    let about_far = message.contains("unclosed") || message.contains("multi-line");
+    let field = field_of_line(text, span.start).filter(|_| !about_far);
+    let field = field.map(|field| format!("{field} ")).unwrap_or_default();
+    if message.starts_with(UNQUOTED) && raw.is_empty() {
+        return format!("{field}has no value");
+    }
+    let bare =
         raw.starts_with(|c: char| c.is_ascii_alphanumeric()) && !raw.contains(['\n', '"', '\'']);
-    if message.starts_with("duplicate key") {
-        return (format!("{} is set twice", quoted(raw)), false);
+    if bare && BOOLEAN_LIKE.contains(&raw.to_lowercase().as_str()) {
+        return format!("{field}{raw} is not TOML; write true or false");
     }
-    if message.starts_with("string values must be quoted") && raw.is_empty() {
-        return (format!("{field}has no value"), true);
-    }
-    let unquoted = [
-        "string values must be quoted",
-        "invalid float",
-        "invalid boolean",
-        "invalid integer",
-    ];
-    if bare_word && unquoted.iter().any(|start| message.starts_with(start)) {
-        return (
-            format!(
-                "{field}is written without quotes; text needs them: {}",
-                quoted(raw)
-            ),
-            true,
+    if bare
+        && [
+            UNQUOTED,
+            "invalid float",
+            "invalid boolean",
+            "invalid integer",
+        ]
+        .iter()
+        .any(|start| message.starts_with(start))
+    {
+        return format!(
+            "{field}is written without quotes; text needs them: {}",
+            quoted(raw)
         );
     }
-    (format!("not TOML: {message}"), true)
+    match field.as_str() {
+        "" => format!("not TOML: {message}"),
+        field => format!("{field}is not TOML: {message}"),
+    }
 }
 
 /// The field set on the line of a place, as far as one can tell without reading TOML.
@@ -250,14 +306,8 @@ fn field_of_line(text: &str, offset: usize) -> Option<&str> {
 
 /// The user's text in double quotes: cut where it is long, on one line, with nothing a terminal would act on.
 pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(QUOTED_MAX).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!(
-        "\"{}\"",
-        one_line(&shown.replace('\\', "\\\\").replace('"', "\\\""))
-    )
+    let shown = cut(text).replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", one_line(&shown))
 }
 
 /// Several of the user's texts, as `"a", "b", "c"`.
@@ -277,6 +327,14 @@ fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// A text cut where it is long.
+pub(super) fn cut(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// The known word that was probably meant.
