@@ -15,6 +15,7 @@
 
 pub mod change;
 pub mod epoch;
+pub mod graph;
 pub mod key;
 pub mod latest;
 pub mod measure;

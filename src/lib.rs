@@ -3,3 +3,6 @@
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod observe;
+pub mod runtime;
+pub mod source;
