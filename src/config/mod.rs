@@ -5,6 +5,14 @@
 
 pub mod job_file;
 
+mod diagnostics;
+mod duration;
+mod fields;
+mod source;
+mod time;
+mod topics;
+pub mod zone;
+
 use std::collections::BTreeMap;
 
 use storeflow_dataflows::epoch::Horizons;

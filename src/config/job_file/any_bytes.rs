@@ -1,0 +1,1 @@
+//! Whatever a file holds, there is an answer.
