@@ -4,6 +4,7 @@
 //! commit (state, manifest, then view and history, then the marker) is kept here: durable checkpoints come between
 //! `stage` and `show` when they are built; until then a run shows what it staged, and a crashed run is never current.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use storeflow_dataflows::table::{CellChange, HistoryRow, LateAdjustment, WindowExpiry};
@@ -40,26 +41,24 @@ pub trait Publisher: Send + Sync {
 }
 
 /// Publishes into this process: the view in memory, history and dead letters in the data directory.
-pub struct Embedded<'run> {
-    /// The view.
-    pub view: &'run MemoryView,
-    /// The history writer; `None` computes without keeping history.
-    pub history: Option<Box<dyn Fn() -> HistorySender + Send + Sync + 'run>>,
+#[derive(Debug)]
+pub struct Embedded {
+    view: Arc<MemoryView>,
+    history: Option<HistorySender>,
     shown: AtomicU64,
 }
 
-impl<'run> Embedded<'run> {
-    /// A publisher into `view` and, if there is one, a history writer.
-    pub fn new(view: &'run MemoryView, history: Option<Box<dyn Fn() -> HistorySender + Send + Sync + 'run>>) -> Self {
+impl Embedded {
+    /// A publisher into `view` and, if there is one, a history writer; without one, nothing is kept but the view.
+    pub fn new(view: Arc<MemoryView>, history: Option<HistorySender>) -> Self {
         Embedded { view, history, shown: AtomicU64::new(0) }
     }
 }
 
-impl Publisher for Embedded<'_> {
+impl Publisher for Embedded {
     fn publish(&self, worker: usize, staged: Staged) -> Result<(), PublishError> {
         let Staged { as_of, mut cells, mut expiries, history: rows, late, dead_letters } = staged;
-        let history = self.history.as_ref().map(|sender| sender());
-        if let Some(history) = &history
+        if let Some(history) = &self.history
             && !(rows.is_empty() && late.is_empty() && dead_letters.is_empty())
         {
             history.send(Batch { worker, rows, late, dead_letters })?;
@@ -67,7 +66,7 @@ impl Publisher for Embedded<'_> {
         self.view.apply(worker, as_of, &mut cells, &mut expiries);
         // Whoever brings the last worker past an epoch lets its files be shown.
         let everyone = self.view.as_of();
-        if let Some(history) = &history
+        if let Some(history) = &self.history
             && self.shown.fetch_max(everyone, Ordering::Relaxed) < everyone
         {
             history.publish(everyone)?;

@@ -9,7 +9,7 @@ use storeflow_dataflows::tick::{Ladder, Picker};
 
 use super::latency::Latencies;
 use super::publisher::{Embedded, Publisher};
-use super::worker::{Assignment, work};
+use super::worker::{Assignment, Outcome, work};
 use crate::config::Job;
 use crate::observe::WorkerStats;
 use crate::publish::error::PublishError;
@@ -22,6 +22,9 @@ use crate::source::partition::Partition;
 
 /// Updates per tick aimed at; a tick below this costs more in progress tracking than in work.
 pub const TICK_UPDATES: u64 = 50_000;
+
+/// How often a run is looked at for progress and for its end.
+const WATCH_EVERY: Duration = Duration::from_millis(10);
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -96,7 +99,7 @@ pub struct Kept {
     /// How it went.
     pub finished: Finished,
     /// The view at the end.
-    pub view: MemoryView,
+    pub view: Arc<MemoryView>,
     /// History and dead letters.
     pub totals: Totals,
     /// Where the files are.
@@ -118,10 +121,9 @@ pub fn run(
     let generation = Generation::create(data_dir, job, tuning.workers)?;
     let names = files.iter().map(|file| (file.topic.clone(), file.partition)).collect();
     let history = HistoryWriter::start(&generation, names)?;
-    let view = MemoryView::new(tuning.workers);
-    let sender = Mutex::new(history.sender());
-    let sender = || sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let replayed = replay(job, &files, tuning, false, &Embedded::new(&view, Some(Box::new(sender))), watch);
+    let view = Arc::new(MemoryView::new(tuning.workers));
+    let publisher = Arc::new(Embedded::new(Arc::clone(&view), Some(history.sender())));
+    let replayed = replay(job, &files, tuning, false, publisher, watch);
     let finished = match replayed {
         Ok(finished) => finished,
         // The writer knows better than the worker that found it gone.
@@ -147,7 +149,7 @@ pub fn replay(
     files: &[PartitionFile],
     tuning: &Tuning,
     measure_latency: bool,
-    publisher: &dyn Publisher,
+    publisher: Arc<dyn Publisher>,
     mut watch: impl FnMut(Watch<'_>),
 ) -> Result<Finished, RunError> {
     let workers = tuning.workers.max(1);
@@ -178,68 +180,63 @@ pub fn replay(
         .collect();
 
     let began = Instant::now();
-    let (stop, left) = (AtomicBool::new(false), AtomicUsize::new(workers));
-    let outcomes: Mutex<Vec<_>> = Mutex::new(Vec::new());
-    std::thread::scope(|threads| {
-        let (allocators, others) = timely::communication::Config::Process(workers)
-            .try_build()
-            .map_err(|error| RunError::Workers(format!("could not set up {workers} workers: {error}")))?;
-        drop(others);
-        let mut running = Vec::new();
-        for (allocator, assignment) in allocators.into_iter().zip(&assignments) {
-            let (stop, left, outcomes) = (&stop, &left, &outcomes);
-            let name = format!("worker-{}", running.len());
-            let spawned = std::thread::Builder::new().name(name).spawn_scoped(threads, move || {
-                let ended = Ended { stop, left, panicked: true };
-                let assignment = assignment.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let Some(assignment) = assignment else { return };
-                use timely::communication::allocator::AllocateBuilder;
-                let allocator = allocator.build();
-                let mut worker = timely::worker::Worker::new(timely::WorkerConfig::default(), allocator, Some(Instant::now()));
-                let outcome = work(&mut worker, job, assignment, publisher, &|| stop.load(Ordering::Relaxed));
-                if outcome.is_err() {
-                    stop.store(true, Ordering::Relaxed);
-                }
-                outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
-                while !stop.load(Ordering::Relaxed) && worker.step_or_park(Some(Duration::from_millis(1))) {}
-                Ended { panicked: false, ..ended };
-            });
-            running.push(spawned.map_err(|error| RunError::Workers(format!("could not start a worker thread: {error}")))?);
+    let shared = Arc::new(Shared { stop: AtomicBool::new(false), left: AtomicUsize::new(workers), outcomes: Mutex::default() });
+    let (builders, others) = timely::communication::Config::Process(workers)
+        .try_build()
+        .map_err(|error| RunError::Workers(format!("could not set up {workers} workers: {error}")))?;
+    let (job, workers_shared) = (Arc::new(job.clone()), Arc::clone(&shared));
+    let guards = timely::execute::execute_from(builders, others, timely::WorkerConfig::default(), move |worker| {
+        let mut ended = Ended { shared: Arc::clone(&workers_shared), panicked: true };
+        let assignment = assignments[worker.index()].lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(assignment) = assignment {
+            let stop = || workers_shared.stop.load(Ordering::Relaxed);
+            let outcome = work(worker, &job, assignment, &*publisher, &stop);
+            if outcome.is_err() {
+                workers_shared.stop.store(true, Ordering::Relaxed);
+            }
+            workers_shared.outcomes.lock().unwrap_or_else(PoisonError::into_inner).push(outcome);
         }
-        let input_bytes = files.iter().map(|file| file.bytes).sum();
-        while left.load(Ordering::Acquire) > 0 {
-            watch(Watch { stats: &stats, input_bytes });
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-        Ok::<(), RunError>(())
-    })?;
+        ended.panicked = false;
+    })
+    .map_err(|error| RunError::Workers(format!("could not start {workers} workers: {error}")))?;
+    let input_bytes = files.iter().map(|file| file.bytes).sum();
+    while shared.left.load(Ordering::Acquire) > 0 {
+        watch(Watch { stats: &stats, input_bytes });
+        std::thread::sleep(WATCH_EVERY);
+    }
     let took = began.elapsed();
-    let (mut as_of, mut latencies, mut done) = (u64::MAX, Latencies::default(), 0);
-    for outcome in outcomes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+    let (mut as_of, mut latencies) = (u64::MAX, Latencies::default());
+    let broken = guards.join().into_iter().any(|worker| worker.is_err());
+    for outcome in shared.outcomes.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
         let outcome = outcome?;
         as_of = as_of.min(outcome.as_of);
         latencies.merge(&outcome.latencies);
-        done += 1;
     }
-    if done < workers {
+    if broken {
         return Err(RunError::Workers("a worker broke one of storeflow's own promises and was ended; see above".to_owned()));
     }
     Ok(Finished { as_of, took, stats, latencies })
 }
 
-/// Says that a worker's thread is at its end, also when it panics: then the others stop.
-struct Ended<'a> {
-    stop: &'a AtomicBool,
-    left: &'a AtomicUsize,
+/// What workers and the thread that watches them share.
+struct Shared {
+    stop: AtomicBool,
+    left: AtomicUsize,
+    outcomes: Mutex<Vec<Result<Outcome, RunError>>>,
+}
+
+/// Says that a worker is at its end, also when it panics: then the others stop.
+struct Ended {
+    shared: Arc<Shared>,
     panicked: bool,
 }
 
-impl Drop for Ended<'_> {
+impl Drop for Ended {
     fn drop(&mut self) {
         if self.panicked {
-            self.stop.store(true, Ordering::Relaxed);
+            self.shared.stop.store(true, Ordering::Relaxed);
         }
-        self.left.fetch_sub(1, Ordering::Release);
+        self.shared.left.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -16,6 +16,7 @@ use storeflow_dataflows::table::Table;
 use storeflow_dataflows::tally::{Published, end_as_of};
 use storeflow_dataflows::tick::Ladder;
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::InputCapability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::{Handle, Probe};
@@ -101,7 +102,7 @@ pub(super) fn work(
                 let mut stage = stage.borrow_mut();
                 let stage = &mut *stage;
                 published.for_each(|capability, batch| {
-                    let staged = stage.open.entry(*capability.least()).or_default();
+                    let staged = stage.open.entry(time_of(&capability)).or_default();
                     for one in batch.drain(..) {
                         match one {
                             Published::Cell(change) => staged.cells.push(change),
@@ -111,11 +112,11 @@ pub(super) fn work(
                     }
                 });
                 late.for_each(|capability, batch| {
-                    let staged = stage.open.entry(*capability.least()).or_default();
+                    let staged = stage.open.entry(time_of(&capability)).or_default();
                     staged.late.extend(batch.drain(..).map(|(late, _, _)| late));
                 });
                 dead_letters.for_each(|capability, batch| {
-                    stage.open.entry(*capability.least()).or_default().dead_letters.append(batch);
+                    stage.open.entry(time_of(&capability)).or_default().dead_letters.append(batch);
                 });
                 ends.for_each(|_, batch| {
                     for clock in batch.drain(..) {
@@ -168,6 +169,11 @@ pub(super) fn work(
         handover.published(as_of);
     }
     Ok(handover.outcome)
+}
+
+/// The log time a batch was sent at.
+fn time_of(capability: &InputCapability<u64>) -> u64 {
+    *capability.least().expect("log times are never empty stamps")
 }
 
 /// What has arrived, by the log time after which it shows.
