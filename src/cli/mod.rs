@@ -2,6 +2,12 @@
 //!
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
+pub mod check;
+pub mod run;
+
+mod progress;
+mod tuning;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,13 +36,19 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Check(check::CheckArgs),
+    Run(run::RunArgs),
+}
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done: Result<(), Failure> = match cli.command {};
-    #[allow(unreachable_code)]
+    crate::observe::start_logging();
+    let done = match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::Run(args) => run::run(&args),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Check) => ExitCode::from(1),

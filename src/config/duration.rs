@@ -12,7 +12,7 @@ const UNITS: [(char, u64); 4] = [
 ];
 
 /// Milliseconds of a written length, or what is wrong with it.
-pub(super) fn read(text: &str) -> Result<u64, &'static str> {
+pub(crate) fn read(text: &str) -> Result<u64, &'static str> {
     const SHAPE: &str =
         "is not a duration; write a number with s, m, h or d, such as \"30m\", \"7d\" or \"1h30m\"";
     let mut rest = text;

@@ -6,7 +6,7 @@
 pub mod job_file;
 
 mod diagnostics;
-mod duration;
+pub(crate) mod duration;
 mod fields;
 mod source;
 mod time;

@@ -1,6 +1,14 @@
-//! What a run tells of itself while it runs: counters of its workers.
+//! What a run tells of itself while it runs: logs, and counters of its workers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Sends logs to standard error, by `STOREFLOW_LOG` (a filter such as `info` or `storeflow=debug`; default `info`).
+pub fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("STOREFLOW_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+}
 
 /// A counter that one worker writes and anybody reads.
 #[derive(Debug, Default)]
