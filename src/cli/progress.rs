@@ -12,7 +12,7 @@ use crate::runtime::replay::Watch;
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Progress of one run.
-pub struct Progress {
+pub(super) struct Progress {
     began: Instant,
     bar: Option<ProgressBar>,
     last_line: Instant,
@@ -20,7 +20,7 @@ pub struct Progress {
 
 impl Progress {
     /// Starts showing.
-    pub fn start() -> Self {
+    pub(super) fn start() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
@@ -30,7 +30,7 @@ impl Progress {
     }
 
     /// Shows where the run is; called every few milliseconds.
-    pub fn show(&mut self, watch: &Watch<'_>) {
+    pub(super) fn show(&mut self, watch: &Watch<'_>) {
         let due = self.last_line.elapsed() >= LINE_EVERY;
         if self.bar.is_none() && !due {
             return;
@@ -65,7 +65,7 @@ impl Progress {
     }
 
     /// Takes the bar away.
-    pub fn end(self) {
+    pub(super) fn end(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }

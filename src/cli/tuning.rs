@@ -9,10 +9,10 @@ use crate::source::operator::Speed;
 /// How to run. None of it changes a number.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Tuning (changes speed and freshness, never a number)")]
-pub struct TuningArgs {
+pub(super) struct TuningArgs {
     /// Worker threads; one per core serves best
     #[arg(long, env = "STOREFLOW_WORKERS", value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=512))]
-    pub workers: u16,
+    workers: u16,
 
     /// Rounding of log time; "auto" follows volume, from one second up to the window
     #[arg(long, env = "STOREFLOW_TICK", value_name = "DURATION", default_value = "auto", value_parser = parse_tick)]
@@ -69,7 +69,7 @@ fn parse_speed(text: &str) -> Result<Speed, String> {
 
 impl TuningArgs {
     /// As the runtime takes it.
-    pub fn resolve(&self) -> Tuning {
+    pub(super) fn resolve(&self) -> Tuning {
         Tuning {
             workers: usize::from(self.workers),
             tick: match self.tick {

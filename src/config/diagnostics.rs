@@ -89,6 +89,8 @@ pub(super) struct Mistakes<'t> {
     unread_lines: BTreeSet<usize>,
     /// Where text was lost, so that a missing field may only be an unread one.
     tears: Vec<usize>,
+    /// Where a section begins, and the field one of its unknown fields was meant to be.
+    misspelt: BTreeSet<(usize, &'static str)>,
 }
 
 impl<'t> Mistakes<'t> {
@@ -103,6 +105,7 @@ impl<'t> Mistakes<'t> {
             more: 0,
             unread_lines: BTreeSet::new(),
             tears: Vec::new(),
+            misspelt: BTreeSet::new(),
         }
     }
 
@@ -144,6 +147,17 @@ impl<'t> Mistakes<'t> {
             self.push(extent.start, what);
         }
         Reported(())
+    }
+
+    /// Notes that `meant` is in the section that begins at `section`, in another spelling which is a mistake itself.
+    pub(super) fn note_misspelt(&mut self, section: usize, meant: &'static str) {
+        self.misspelt.insert((section, meant));
+    }
+
+    /// Whether that was noted: then the field is not missing as well.
+    pub(super) fn misspelt(&self, section: usize, name: &str) -> Option<Reported> {
+        let noted = self.misspelt.iter().any(|(at, meant)| *at == section && *meant == name);
+        noted.then_some(Reported(()))
     }
 
     /// Whether further mistakes are only counted, and need no elaborate words.
@@ -215,10 +229,17 @@ fn readable(text: &str, span: &Range<usize>, message: &str) -> (String, bool) {
     let bare_word =
         raw.starts_with(|c: char| c.is_ascii_alphanumeric()) && !raw.contains(['\n', '"', '\'']);
     if message.starts_with("duplicate key") {
-        return (format!("{} is set twice", quoted(raw)), false);
+        let advice = match raw {
+            "source" => "write [[source]], with two brackets, above each",
+            _ => "keep one of them",
+        };
+        return (format!("{} is set twice; {advice}", quoted(raw)), false);
     }
     if message.starts_with("string values must be quoted") && raw.is_empty() {
         return (format!("{field}has no value"), true);
+    }
+    if bare_word && ["yes", "no", "on", "off", "true", "false"].contains(&raw.to_lowercase().as_str()) {
+        return (format!("{field}{raw} is not TOML; write true or false"), true);
     }
     let unquoted = [
         "string values must be quoted",
@@ -250,14 +271,8 @@ fn field_of_line(text: &str, offset: usize) -> Option<&str> {
 
 /// The user's text in double quotes: cut where it is long, on one line, with nothing a terminal would act on.
 pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(QUOTED_MAX).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!(
-        "\"{}\"",
-        one_line(&shown.replace('\\', "\\\\").replace('"', "\\\""))
-    )
+    let shown = cut(text).replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{}\"", one_line(&shown))
 }
 
 /// Several of the user's texts, as `"a", "b", "c"`.
@@ -277,6 +292,14 @@ fn one_line(text: &str) -> String {
         }
     }
     line
+}
+
+/// A text cut where it is long.
+pub(super) fn cut(text: &str) -> String {
+    match text.char_indices().nth(QUOTED_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// The known word that was probably meant.

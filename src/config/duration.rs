@@ -1,6 +1,7 @@
 //! Lengths of time as they are written in a job file: `90s`, `30m`, `48h`, `7d`, `1h30m`.
 //!
-//! Upholds: [`written`] is read back by [`read`] as the same length. Absent on purpose: fractions, months, years and
+//! Upholds: [`written`] is read back by [`read`] as the same length; a length beyond 64 bits is the longest there is, for
+//! the caller's limits to refuse. Absent on purpose: fractions, months, years and
 //! blanks; each length has few ways to be written, and none that depends on a calendar.
 
 /// Milliseconds of each unit, largest first.
@@ -37,13 +38,9 @@ pub(crate) fn read(text: &str) -> Result<u64, &'static str> {
                 "names its units out of order; largest first and each once, such as \"1h30m\"",
             );
         };
-        let length = number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(*millis));
-        total = length
-            .and_then(|length| total.checked_add(length))
-            .ok_or("is too long")?;
+        // Only digits: what cannot be parsed is too large.
+        let number: u64 = number.parse().unwrap_or(u64::MAX);
+        total = total.saturating_add(number.saturating_mul(*millis));
         rest = tail.as_str();
     }
     if text.is_empty() {
@@ -55,14 +52,12 @@ pub(crate) fn read(text: &str) -> Result<u64, &'static str> {
 
 /// A length (milliseconds, whole seconds) in the largest unit that divides it.
 pub(super) fn written(millis: u64) -> String {
-    if millis == 0 {
-        return "0m".to_owned();
+    // Up to two days one speaks of hours.
+    let fits = |unit: char, length: u64| millis.is_multiple_of(length) && (unit != 'd' || millis > 2 * length);
+    match UNITS.into_iter().find(|(unit, length)| fits(*unit, *length)) {
+        Some((unit, length)) if millis > 0 => format!("{}{unit}", millis / length),
+        _ => format!("{}m", millis / 60_000),
     }
-    let (unit, length) = UNITS
-        .iter()
-        .find(|(_, length)| millis.is_multiple_of(*length))
-        .unwrap_or(&('s', 1_000));
-    format!("{}{unit}", millis / length)
 }
 
 #[cfg(test)]
@@ -95,10 +90,14 @@ mod tests {
             "30min",
             "1ms",
             "٣m",
-            "99999999999999999999d",
-            "999999999999999999d",
         ] {
             assert!(read(text).is_err(), "{text}");
+        }
+        for text in ["99999999999999999999d", "999999999999999999d", "9999999999999999d99999999999999999h"] {
+            assert_eq!(read(text), Ok(u64::MAX), "{text}");
+        }
+        for (millis, text) in [(172_800_000, "48h"), (259_200_000, "3d"), (3_600_000, "1h"), (5_400_000, "90m"), (0, "0m")] {
+            assert_eq!(written(millis), text);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Mistakes, Reported, did_you_mean, quoted, quoted_list};
+use super::diagnostics::{Mistakes, Reported, cut, did_you_mean, quoted, quoted_list};
 
 /// A table of the job file.
 #[derive(Clone)]
@@ -21,6 +21,8 @@ pub(super) struct Section<'a> {
     pub(super) subject: String,
     /// What its fields' names begin with, such as `time.`.
     pub(super) path: String,
+    /// The fields it can have; none: its names are the author's.
+    pub(super) known: &'static [&'static str],
 }
 
 /// A value of a section.
@@ -54,8 +56,11 @@ impl<'a> Section<'a> {
             .ok_or_else(|| self.missing(name, why, mistakes))
     }
 
-    /// Notes a missing field.
+    /// Notes a missing field, unless it is there but misspelt.
     pub(super) fn missing(&self, name: &str, why: &str, mistakes: &mut Mistakes<'_>) -> Reported {
+        if let Some(reported) = mistakes.misspelt(self.extent.start, name) {
+            return reported;
+        }
         let what = format!(
             "{}missing field {}; {why}",
             self.subject,
@@ -71,24 +76,28 @@ impl<'a> Section<'a> {
             .map(|(key, value)| (key.get_ref().as_ref(), self.with_value(key, value)))
     }
 
-    /// Notes every field that is not `known`; `hint` knows more than a likeness of names.
+    /// Notes every field that is not known; `hint` knows more than a likeness of names. Comes before what is missing.
     pub(super) fn unknown(
         &self,
-        known: &[&str],
-        hint: impl Fn(&str) -> Option<String>,
+        hint: impl Fn(&str) -> Option<&'static str>,
         mistakes: &mut Mistakes<'_>,
     ) {
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
-            if known.contains(&name) {
+            if self.known.contains(&name) {
                 continue;
             }
-            let hint = if mistakes.full() { None } else { hint(name) };
-            let advice = hint.unwrap_or_else(|| match did_you_mean(name, known.iter().copied()) {
-                _ if mistakes.full() => String::new(),
-                Some(meant) => format!("did you mean {}?", quoted(meant)),
-                None => format!("known here: {}", quoted_list(known.iter().copied())),
-            });
+            let known = || self.known.iter().copied();
+            let advice = if mistakes.full() {
+                String::new()
+            } else if let Some(hint) = hint(name) {
+                hint.to_owned()
+            } else if let Some(meant) = did_you_mean(name, known()) {
+                mistakes.note_misspelt(self.extent.start, meant);
+                format!("did you mean {}?", quoted(meant))
+            } else {
+                format!("known here: {}", quoted_list(known()))
+            };
             let name = quoted(&format!("{}{name}", self.path));
             mistakes.note(
                 key.span().start,
@@ -109,7 +118,7 @@ impl<'a> Section<'a> {
             value.span()
         };
         Field {
-            name: format!("{}{}", self.path, key.get_ref()),
+            name: format!("{}{}", self.path, name_in_path(key.get_ref())),
             offset: place.start,
             subject: self.subject.clone(),
             end: self.extent.end,
@@ -135,7 +144,7 @@ impl<'a> Field<'a> {
     /// A text that is not empty.
     pub(super) fn text(&self, mistakes: &mut Mistakes<'_>) -> Result<&'a str, Reported> {
         match self.value {
-            DeValue::String(text) if text.is_empty() => Err(self.wrong("is empty", mistakes)),
+            DeValue::String(text) if text.is_empty() => Err(self.wrong("is empty; give it a value", mistakes)),
             DeValue::String(text) => Ok(text),
             _ => Err(self.wrong_type("text", mistakes)),
         }
@@ -157,7 +166,7 @@ impl<'a> Field<'a> {
         for item in items {
             match item.text(mistakes) {
                 Ok(text) if !seen.insert(text) => {
-                    trouble = Err(item.wrong(format!("lists {} twice", quoted(text)), mistakes));
+                    trouble = Err(item.wrong(format!("repeats {}; list it once", quoted(text)), mistakes));
                 }
                 Ok(text) => texts.push((item, text)),
                 Err(reported) => trouble = Err(reported),
@@ -172,14 +181,15 @@ impl<'a> Field<'a> {
             return Err(self.wrong_type("a list", mistakes));
         };
         if items.is_empty() {
-            return Err(self.wrong("is an empty list", mistakes));
+            return Err(self.wrong("is an empty list; list at least one", mistakes));
         }
-        let item = |item: &'a Spanned<DeValue<'a>>| Field {
+        let item = |(number, item): (usize, &'a Spanned<DeValue<'a>>)| Field {
+            name: format!("item {number} of {}", self.name),
             offset: item.span().start,
             value: item.get_ref(),
             ..self.clone()
         };
-        Ok(items.iter().map(item).collect())
+        Ok((1..).zip(items.iter()).map(item).collect())
     }
 
     /// A whole number from a range.
@@ -194,7 +204,7 @@ impl<'a> Field<'a> {
         let value = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
         value.filter(|value| range.contains(value)).ok_or_else(|| {
             self.wrong(
-                format!("is out of range; from {} to {}", range.start(), range.end()),
+                format!("{} is out of range; from {} to {}", cut(&integer.to_string()), range.start(), range.end()),
                 mistakes,
             )
         })
@@ -228,6 +238,7 @@ impl<'a> Field<'a> {
     /// A table within the section.
     pub(super) fn table(
         &self,
+        known: &'static [&'static str],
         example: &str,
         mistakes: &mut Mistakes<'_>,
     ) -> Result<Section<'a>, Reported> {
@@ -239,6 +250,7 @@ impl<'a> Field<'a> {
             extent: self.offset..self.end,
             subject: self.subject.clone(),
             path: format!("{}.", self.name),
+            known,
         })
     }
 
@@ -254,5 +266,15 @@ impl<'a> Field<'a> {
             DeValue::Table(_) => "a table",
         };
         self.wrong(format!("must be {expected}, not {found}"), mistakes)
+    }
+}
+
+/// A key as one would write it.
+fn name_in_path(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !key.is_empty() && key.chars().all(bare) {
+        cut(key)
+    } else {
+        quoted(key)
     }
 }

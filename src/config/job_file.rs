@@ -53,39 +53,16 @@ const TEN_YEARS: u64 = 3650 * DAY;
 /// Reads a job file.
 pub fn load(path: &Path) -> Result<Job, JobFileError> {
     let file = path.display().to_string();
-    let bytes = read(path).map_err(|source| JobFileError::Unreadable {
-        file: file.clone(),
-        source,
-    })?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(JobFileError::TooLarge {
-            file,
-            limit: FILE_BYTES_MAX,
-        });
-    }
-    match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(text, &file),
-        Err(error) => {
-            let (readable, rest) = bytes.split_at(error.valid_up_to());
-            let readable = String::from_utf8_lossy(readable);
-            let mut mistakes = Mistakes::new(&readable);
-            let byte = rest.first().copied().unwrap_or_default();
-            let reported = mistakes.note(
-                readable.len(),
-                format!("byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"),
-            );
-            Err(mistakes.into_error(&file, reported))
-        }
+    match read(path) {
+        Ok(bytes) => parse_bytes(&bytes, &file),
+        Err(source) => Err(JobFileError::Unreadable { file, source }),
     }
 }
 
 /// Reads the text of a job file; `file` is its name in messages.
 pub fn parse(text: &str, file: &str) -> Result<Job, JobFileError> {
     if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(JobFileError::TooLarge {
-            file: file.to_owned(),
-            limit: FILE_BYTES_MAX,
-        });
+        return Err(too_large(file));
     }
     std::thread::scope(|scope| {
         let reader = std::thread::Builder::new()
@@ -110,12 +87,39 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+fn parse_bytes(bytes: &[u8], file: &str) -> Result<Job, JobFileError> {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return parse(text, file),
+        Err(_) if bytes.len() as u64 > FILE_BYTES_MAX => return Err(too_large(file)),
+        Err(error) => error,
+    };
+    let (before, rest) = bytes.split_at(error.valid_up_to());
+    let before = String::from_utf8_lossy(before);
+    let mut mistakes = Mistakes::new(&before);
+    let byte = rest.first().copied().unwrap_or_default();
+    let what = format!("byte 0x{byte:02x} is not UTF-8; save the file as UTF-8");
+    let reported = mistakes.note(before.len(), what);
+    Err(mistakes.into_error(file, reported))
+}
+
+fn too_large(file: &str) -> JobFileError {
+    JobFileError::TooLarge {
+        file: file.to_owned(),
+        limit: FILE_BYTES_MAX,
+    }
+}
+
 fn resolve(text: &str, file: &str) -> Result<Job, JobFileError> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let table = table.get_ref();
     let mut mistakes = Mistakes::new(text);
     let sources = source_sections(table, text.len());
     mistakes.syntax(&errors, |offset| {
+        // A header is not yet part of what it begins.
+        let line = text[..offset].rsplit('\n').next().unwrap_or("");
+        if line.trim_start().starts_with('[') {
+            return String::new();
+        }
         let within = sources
             .iter()
             .find(|(_, source)| source.extent.contains(&offset));
@@ -133,6 +137,7 @@ fn resolve(text: &str, file: &str) -> Result<Job, JobFileError> {
         extent: 0..head,
         subject: String::new(),
         path: String::new(),
+        known: &FIELDS,
     };
     match resolve_job(&job, &sources, &mut mistakes) {
         Ok(job) => mistakes.into_result(file, job),
@@ -161,6 +166,7 @@ fn source_sections<'a>(table: &'a DeTable<'a>, end: usize) -> Vec<(usize, Sectio
                     extent,
                     subject: subject(number, table),
                     path: String::new(),
+                    known: &source::FIELDS,
                 },
             ))
         })
@@ -184,9 +190,9 @@ fn resolve_job(
     sources: &[(usize, Section<'_>)],
     mistakes: &mut Mistakes<'_>,
 ) -> Result<Job, Reported> {
-    section.unknown(&FIELDS, hint, mistakes);
+    section.unknown(hint, mistakes);
     let name = section
-        .required("name", "such as name = \"mall\"", mistakes)
+        .required("name", "every job needs one, such as name = \"mall\"", mistakes)
         .and_then(|field| name(&field, mistakes));
     let horizons = horizons(section, mistakes);
     let scale = section
@@ -213,10 +219,10 @@ fn resolve_job(
 }
 
 /// A field of a source that stands above all of them.
-fn hint(name: &str) -> Option<String> {
+fn hint(name: &str) -> Option<&'static str> {
     source::FIELDS
         .contains(&name)
-        .then(|| "it belongs to a source, below [[source]]".to_owned())
+        .then_some("it belongs to a source, below [[source]]")
 }
 
 fn name(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<String, Reported> {
@@ -309,7 +315,8 @@ fn minutes<'a>(
             if !range.contains(&length) {
                 Err(format!("is out of range; from {least} to {most}"))
             } else if !length.is_multiple_of(MINUTE) {
-                Err("is not whole minutes".to_owned())
+                let next = quoted(&duration::written(length.next_multiple_of(MINUTE)));
+            Err(format!("is not whole minutes; such as {next}"))
             } else {
                 Ok(length)
             }
@@ -328,7 +335,12 @@ fn resolve_sources(
     const EXAMPLE: &str = "a job needs at least one [[source]] with its topic, role and format";
     let mut trouble = Ok(());
     match job.field("source") {
-        None => return Err(mistakes.note_missing(&job.extent, format!("no source; {EXAMPLE}"))),
+        None => {
+            let misspelt = mistakes.misspelt(job.extent.start, "source");
+            return Err(misspelt.unwrap_or_else(|| {
+                mistakes.note_missing(&job.extent, format!("no source; {EXAMPLE}"))
+            }));
+        }
         Some(field) => match field.value() {
             DeValue::Array(items) if items.is_empty() => {
                 return Err(field.wrong(format!("is empty; {EXAMPLE}"), mistakes));

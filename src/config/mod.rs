@@ -10,6 +10,7 @@ pub(crate) mod duration;
 mod fields;
 mod source;
 mod time;
+mod to_toml;
 mod topics;
 pub mod zone;
 

@@ -92,7 +92,7 @@ pub(super) fn read<'a>(
     job_has_currency: bool,
     mistakes: &mut Mistakes<'_>,
 ) -> (Result<SourceSpec, Reported>, Option<Reader<'a>>) {
-    section.unknown(&FIELDS, hint, mistakes);
+    section.unknown(hint, mistakes);
     let topics = topics::read(section, mistakes);
     let table = section
         .field("table")
@@ -128,7 +128,7 @@ fn rest(
     let role = section
         .required(
             "role",
-            "one of \"payments\", \"order_items\", \"products\", \"clicks\"",
+            "every source needs one of \"payments\", \"order_items\", \"products\", \"clicks\"",
             mistakes,
         )
         .and_then(|field| field.choice(&ROLES, mistakes));
@@ -246,7 +246,7 @@ impl<'a> Part<'_, 'a> {
         let words = formats.iter().map(|(word, _)| *word);
         let field = self.section.required(
             "format",
-            &format!("one of {}", quoted_list(words.clone())),
+            &format!("every source needs one of {}", quoted_list(words.clone())),
             mistakes,
         )?;
         let text = field.text(mistakes)?;
@@ -274,7 +274,7 @@ impl<'a> Part<'_, 'a> {
     fn store(&self, mistakes: &mut Mistakes<'_>) -> Result<String, Reported> {
         let field = self
             .section
-            .required("store", "the field of the store id", mistakes)?;
+            .required("store", "every source needs the field of the store id", mistakes)?;
         if let DeValue::Table(_) = field.value() {
             return Err(field.wrong(
                 "by way of another table is not built yet; name a field of the record",
@@ -330,24 +330,24 @@ impl<'a> Part<'_, 'a> {
 }
 
 /// More than a likeness: fields of the job, and fields that are still to come.
-fn hint(name: &str) -> Option<String> {
+fn hint(name: &str) -> Option<&'static str> {
     if FIELDS_TO_COME.contains(&name) {
-        return Some("it is not built yet".to_owned());
+        return Some("it is not built yet");
     }
     let of_job = job_file::FIELDS.contains(&name) && name != "source";
-    of_job.then(|| "it belongs to the job, above the first [[source]]".to_owned())
+    of_job.then_some("it belongs to the job, above the first [[source]]")
 }
 
 fn counts_when(
     field: &Field<'_>,
     mistakes: &mut Mistakes<'_>,
 ) -> Result<BTreeMap<String, Vec<String>>, Reported> {
-    let section = field.table("{ status = [\"PAID\"] }", mistakes)?;
+    let section = field.table(&[], "{ status = [\"PAID\"] }", mistakes)?;
     let mut conditions = BTreeMap::new();
     let mut trouble = Ok(());
     for (name, field) in section.fields() {
         let accepted = match (name, accepted(&field, mistakes)) {
-            ("", _) => Err(field.wrong("needs the name of a field on the left", mistakes)),
+            ("", _) => Err(field.wrong("is no field name; name the field to compare", mistakes)),
             (_, accepted) => accepted,
         };
         match accepted {

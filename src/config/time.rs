@@ -19,8 +19,8 @@ const UNITS: [&str; 6] = ["s", "ms", "us", "ns", "days", "rfc3339"];
 
 /// Reads `time = { field = …, unit = … }`.
 pub(super) fn read(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeSpec, Reported> {
-    let section = field.table(EXAMPLE, mistakes)?;
-    section.unknown(&["field", "unit"], |_| None, mistakes);
+    let section = field.table(&["field", "unit"], EXAMPLE, mistakes)?;
+    section.unknown(|_| None, mistakes);
     let column = section
         .required("field", "name the field that holds the time", mistakes)
         .and_then(|field| Ok(field.text(mistakes)?.to_owned()));
@@ -67,8 +67,8 @@ fn unit(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeUnit, Repo
 }
 
 fn format(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeUnit, Reported> {
-    let section = field.table(FORMAT_EXAMPLE, mistakes)?;
-    section.unknown(&["format", "zone"], |_| None, mistakes);
+    let section = field.table(&["format", "zone"], FORMAT_EXAMPLE, mistakes)?;
+    section.unknown(|_| None, mistakes);
     let zone = section
         .field("zone")
         .map(|field| read_zone(&field, mistakes))
@@ -97,7 +97,10 @@ pub(super) fn read_zone(
         return Ok(zone.iana_name().unwrap_or(name).to_owned());
     }
     let names = zone::names();
-    let advice = match did_you_mean(name, names.iter().map(String::as_str)) {
+    // Not the old abbreviations: each is likely to be close to another, and to mean another zone.
+    let places = || names.iter().map(String::as_str).filter(|name| name.contains('/'));
+    let city = |place: &&str| place.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));
+    let advice = match places().find(city).or_else(|| did_you_mean(name, places())) {
         Some(meant) => format!("did you mean {}?", quoted(meant)),
         None => "use an IANA name, such as \"UTC\" or \"Asia/Seoul\"".to_owned(),
     };
