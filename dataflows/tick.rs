@@ -2,9 +2,12 @@
 //!
 //! Fine ticks are dear (each costs a round of progress tracking and a pass over what it touched), coarse ones are late. So the
 //! tick follows volume: nested steps, each a multiple of the finer one, all aligned to epochs, finest one second, coarsest the
-//! window. A step is made finer at any time, coarser only on a boundary of the coarser step: times sent before stay valid.
+//! window.
 //!
 //! Upholds: rounding is down and monotone; every boundary of a coarser step is one of each finer step; every epoch is a boundary.
+//! **One [`Schedule`] holds for all workers**: if they rounded differently, a record rounded coarsely would show in an as-of
+//! before its stamp, and changes of a key that comes from two partitions would apply out of order. So a change of step is
+//! announced for a log time that nobody can have reached yet (see [`Pacemaker`]).
 
 const SECOND: u64 = 1_000;
 
@@ -53,58 +56,97 @@ impl Ladder {
     }
 }
 
-/// Picks the step of one worker by the volume it sees.
+/// Which step holds from which log time on; the same for all workers.
 #[derive(Clone, Debug)]
-pub struct Picker {
+pub struct Schedule {
     ladder: Ladder,
-    at: usize,
-    finest: usize,
-    coarsest: usize,
-    target: u64,
-    updates: u64,
+    /// (from, step), ascending; the first is from 0. Only the last few are kept.
+    segments: Vec<(u64, u64)>,
 }
 
-impl Picker {
-    /// Starts fine and aims at `target` updates per tick, never coarser than `coarsest` milliseconds.
-    pub fn adaptive(ladder: Ladder, target: u64, coarsest: u64) -> Self {
-        let coarsest = ladder.steps.iter().rposition(|&step| step <= coarsest).unwrap_or(0);
-        Picker { ladder, at: 0, finest: 0, coarsest, target, updates: 0 }
+impl Schedule {
+    /// One step for all times, until another is announced.
+    pub fn new(ladder: Ladder, step: u64) -> Self {
+        Schedule { ladder, segments: vec![(0, step)] }
     }
 
-    /// Always the same step, which must be one of the ladder's.
-    pub fn fixed(ladder: Ladder, step: u64) -> Option<Self> {
-        let at = ladder.steps.iter().position(|&s| s == step)?;
-        Some(Picker { ladder, at, finest: at, coarsest: at, target: u64::MAX, updates: 0 })
-    }
-
-    /// The current step, milliseconds.
-    pub fn step(&self) -> u64 {
-        self.ladder.steps[self.at]
+    /// The step that holds at a stamp, milliseconds.
+    #[inline]
+    pub fn step_at(&self, stamp: u64) -> u64 {
+        let segment = self.segments.iter().rev().find(|(from, _)| *from <= stamp);
+        segment.unwrap_or(&self.segments[0]).1
     }
 
     /// The log time of a stamp.
     #[inline]
     pub fn floor(&self, stamp: u64) -> u64 {
-        self.ladder.floor(stamp, self.ladder.steps[self.at])
+        self.ladder.floor(stamp, self.step_at(stamp))
     }
 
-    /// Counts updates of the current tick; a tick that grows to four times the target makes the step finer at once.
-    pub fn count(&mut self, updates: u64) {
-        self.updates += updates;
-        if self.updates > self.target.saturating_mul(4) && self.at > self.finest {
-            self.at -= 1;
-            self.updates = 0;
+    /// From `from` on, a boundary of both steps, `step` holds.
+    pub fn announce(&mut self, from: u64, step: u64) {
+        debug_assert!(self.segments.last().is_none_or(|(last, _)| *last < from));
+        self.segments.push((from, step));
+        if self.segments.len() > 4 {
+            self.segments.remove(0);
         }
     }
+}
 
-    /// A tick ended and log time is now `time`, the least that any later record can have: takes the next coarser step if
-    /// the ended tick was small and `time` is one of its boundaries.
-    pub fn ended(&mut self, time: u64) {
-        let small = self.updates < self.target;
-        self.updates = 0;
-        if small && self.at < self.coarsest && self.ladder.is_boundary(time, self.ladder.steps[self.at + 1]) {
-            self.at += 1;
+/// Decides, for all workers, when the step changes. Runs in one place, on the volumes of all.
+///
+/// A worker reads at most `align + 1` ticks ahead of the frontier it sees. So a change decided at frontier F may hold from
+/// `align + 2` ticks after F: whoever gets there has seen the frontier pass F, and with it the announcement.
+#[derive(Clone, Debug)]
+pub struct Pacemaker {
+    schedule: Schedule,
+    align: u64,
+    target: u64,
+    coarsest: u64,
+}
+
+/// A change of step is not waited for longer than so many ticks; a less coarse one comes first then.
+const BOUNDARY_TICKS: u64 = 16;
+
+impl Pacemaker {
+    /// Aims at `target` updates per tick, never coarser than `coarsest` milliseconds.
+    pub fn new(schedule: Schedule, align: u64, target: u64, coarsest: u64) -> Self {
+        Pacemaker { schedule, align, target, coarsest }
+    }
+
+    /// The frontier reached `frontier`, and the tick that began at `tick` had so many updates: the change of step to
+    /// announce now, if any, as (from, step).
+    pub fn decide(&mut self, tick: u64, updates: u64, frontier: u64) -> Option<(u64, u64)> {
+        let (last_from, last_step) = *self.schedule.segments.last()?;
+        // A change is decided only on ticks of the step before it.
+        if tick < last_from || self.schedule.step_at(tick) != last_step {
+            return None;
         }
+        let steps = self.schedule.ladder.steps();
+        let fits = |step: u64| step <= self.coarsest && updates.saturating_mul(step / last_step.min(step)) <= self.target;
+        let small = updates.saturating_mul(2) <= self.target;
+        let large = updates > self.target.saturating_mul(4);
+        let widest = self.schedule.segments.iter().rev().take(2).map(|(_, step)| *step).max()?;
+        let safe = frontier.saturating_add((self.align + 2).saturating_mul(widest));
+        let next_boundary = |step: u64| {
+            let floor = self.schedule.ladder.floor(safe, step);
+            if floor == safe { floor } else { floor + step }
+        };
+        let step = if small {
+            let near = |step: u64| next_boundary(step) - safe <= BOUNDARY_TICKS * last_step;
+            let coarser = steps.iter().copied().filter(|&step| step > last_step && fits(step));
+            let next = coarser.clone().filter(|&step| near(step)).max();
+            next.or_else(|| coarser.min())?
+        } else if large {
+            // As many updates per millisecond, in ticks a fraction as long.
+            let fits = |step: u64| u128::from(updates) * u128::from(step) / u128::from(last_step) <= u128::from(self.target);
+            steps.iter().copied().filter(|&step| step < last_step).rev().find(|&step| fits(step) || step == steps[0])?
+        } else {
+            return None;
+        };
+        let from = next_boundary(step.max(last_step));
+        self.schedule.announce(from, step);
+        Some((from, step))
     }
 }
 
@@ -136,5 +178,27 @@ mod tests {
             let floors: Vec<u64> = ladder.steps().iter().map(|&step| ladder.floor(stamp, step)).collect();
             assert!(floors.is_sorted_by(|fine, coarse| fine >= coarse), "{stamp}: {floors:?}");
         }
+    }
+
+    #[test]
+    fn steps_follow_volume_and_change_where_nobody_is() {
+        let ladder = Ladder::new(1_800_000, 120_000);
+        let mut shared = Schedule::new(ladder.clone(), 1_000);
+        let mut pacemaker = Pacemaker::new(shared.clone(), 4, 50_000, u64::MAX);
+        let per_second = |stamp: u64| if (3_000_000..4_000_000).contains(&stamp) { 9_000 } else { 20 };
+        let (mut time, mut seen) = (1_000_000, Vec::new());
+        while time < 30_000_000 {
+            let step = shared.step_at(time);
+            assert_eq!(shared.floor(time), time, "ticks begin on boundaries");
+            if let Some((from, new)) = pacemaker.decide(time, per_second(time) * step / 1_000, time + step) {
+                assert!(from >= time + step + 6 * step, "not before anybody can be there");
+                assert!(ladder.is_boundary(from, new) && ladder.is_boundary(from, step));
+                shared.announce(from, new);
+                seen.push(new);
+            }
+            time += step;
+        }
+        assert!(seen.contains(&1_800_000), "{seen:?}");
+        assert_eq!(shared.step_at(time), 1_800_000, "{seen:?}");
     }
 }

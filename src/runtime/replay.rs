@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use storeflow_dataflows::tick::{Ladder, Picker};
+use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 
 use super::latency::Latencies;
 use super::publisher::{Embedded, Publisher};
@@ -17,7 +17,7 @@ use crate::publish::history::{HistoryWriter, Totals};
 use crate::publish::layout::Generation;
 use crate::publish::view::MemoryView;
 use crate::source::dataset::{DatasetError, PartitionFile, partitions};
-use crate::source::operator::{Pace, Speed};
+use crate::source::operator::Speed;
 use crate::source::partition::Partition;
 
 /// Updates per tick aimed at; a tick below this costs more in progress tracking than in work.
@@ -154,7 +154,6 @@ pub fn replay(
 ) -> Result<Finished, RunError> {
     let workers = tuning.workers.max(1);
     let ladder = Ladder::new(job.horizons.window, job.horizons.grace);
-    let picker = picker(&ladder, tuning)?;
     if !ladder.steps().contains(&tuning.frontier) {
         return Err(not_a_step("frontier", tuning.frontier, &ladder));
     }
@@ -168,14 +167,24 @@ pub fn replay(
         }
     }
     let start = hands.iter().flatten().map(|partition| partition.clock().now()).filter(|&clock| clock > 0).min().unwrap_or(0);
+    let rate = hands.iter().flatten().map(Partition::records_per_hour).fold(0, u64::saturating_add);
+    let (schedule, pacemaker) = ticks(&ladder, tuning, rate)?;
     let stats: Vec<Arc<WorkerStats>> = (0..workers).map(|_| Arc::default()).collect();
     let assignments: Vec<Mutex<Option<Assignment>>> = hands
         .into_iter()
         .zip(&stats)
         .map(|(partitions, stats)| {
-            let pace = Pace { picker: picker.clone(), align: tuning.align, speed: tuning.speed, start };
-            let stats = Arc::clone(stats);
-            Mutex::new(Some(Assignment { partitions, pace, frontier_step: tuning.frontier, stats, measure_latency }))
+            Mutex::new(Some(Assignment {
+                partitions,
+                schedule: schedule.clone(),
+                pacemaker: pacemaker.clone(),
+                align: tuning.align,
+                speed: tuning.speed,
+                start,
+                frontier_step: tuning.frontier,
+                stats: Arc::clone(stats),
+                measure_latency,
+            }))
         })
         .collect();
 
@@ -254,18 +263,22 @@ fn spread(files: &[PartitionFile], workers: usize) -> Vec<Vec<usize>> {
     hands.into_iter().map(|(_, hand)| hand).collect()
 }
 
-fn picker(ladder: &Ladder, tuning: &Tuning) -> Result<Picker, RunError> {
-    match tuning.tick {
-        Some(tick) => Picker::fixed(ladder.clone(), tick).ok_or_else(|| not_a_step("tick", tick, ladder)),
-        None => {
-            // At a limited speed a tick need not be longer than a second of wall time.
-            let coarsest = match tuning.speed {
-                Speed::Max => u64::MAX,
-                Speed::Permille(permille) => permille.max(1_000),
-            };
-            Ok(Picker::adaptive(ladder.clone(), TICK_UPDATES / tuning.workers.max(1) as u64, coarsest))
-        }
+/// The ticks to start with, and who changes them: nobody with a fixed tick. The first step is guessed from how dense the
+/// partitions begin.
+fn ticks(ladder: &Ladder, tuning: &Tuning, records_per_hour: u64) -> Result<(Schedule, Option<Pacemaker>), RunError> {
+    if let Some(tick) = tuning.tick {
+        let known = ladder.steps().contains(&tick);
+        return if known { Ok((Schedule::new(ladder.clone(), tick), None)) } else { Err(not_a_step("tick", tick, ladder)) };
     }
+    // At a limited speed a tick need not be longer than a second of wall time.
+    let coarsest = match tuning.speed {
+        Speed::Max => u64::MAX,
+        Speed::Permille(permille) => permille.max(1_000),
+    };
+    let fits = |step: u64| step <= coarsest && records_per_hour.saturating_mul(step) / 3_600_000 <= TICK_UPDATES;
+    let first = ladder.steps().iter().rev().copied().find(|&step| fits(step)).unwrap_or(ladder.steps()[0]);
+    let schedule = Schedule::new(ladder.clone(), first);
+    Ok((schedule.clone(), Some(Pacemaker::new(schedule, tuning.align, TICK_UPDATES, coarsest))))
 }
 
 fn not_a_step(flag: &str, wanted: u64, ladder: &Ladder) -> RunError {

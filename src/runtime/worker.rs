@@ -14,10 +14,11 @@ use storeflow_dataflows::graph::{Inputs, Outputs, storeflow};
 use storeflow_dataflows::latest::Counts;
 use storeflow_dataflows::table::Table;
 use storeflow_dataflows::tally::{Published, end_as_of};
-use storeflow_dataflows::tick::Ladder;
-use timely::dataflow::channels::pact::Pipeline;
+use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::InputCapability;
-use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::dataflow::operators::vec::Broadcast;
@@ -29,13 +30,19 @@ use super::publisher::{Publisher, Staged};
 use super::replay::RunError;
 use crate::config::{Job, Role};
 use crate::observe::WorkerStats;
-use crate::source::operator::{Pace, ReadTimes, Records, records};
+use crate::source::operator::{Pace, ReadTimes, Records, Speed, records};
 use crate::source::partition::Partition;
 
 /// What a worker is given.
 pub(super) struct Assignment {
     pub partitions: Vec<Partition>,
-    pub pace: Pace,
+    pub schedule: Schedule,
+    /// Decides changes of the tick, on one worker for all; `None` with a fixed tick.
+    pub pacemaker: Option<Pacemaker>,
+    pub align: u64,
+    pub speed: Speed,
+    /// Log time at which wall time starts.
+    pub start: u64,
     /// Milliseconds of log time between as-ofs at least.
     pub frontier_step: u64,
     pub stats: Arc<WorkerStats>,
@@ -59,7 +66,9 @@ pub(super) fn work(
     publisher: &dyn Publisher,
     stop: &dyn Fn() -> bool,
 ) -> Result<Outcome, RunError> {
-    let Assignment { partitions, pace, frontier_step, stats, measure_latency } = assignment;
+    let Assignment { partitions, schedule, pacemaker, align, speed, start, frontier_step, stats, measure_latency } = assignment;
+    let schedule = Rc::new(RefCell::new(schedule));
+    let pace = Pace { schedule: Rc::clone(&schedule), align, speed, start };
     let read_times: Option<ReadTimes> = measure_latency.then(Rc::default);
     let failure = Rc::new(RefCell::new(None));
     let frontier = Handle::new();
@@ -77,7 +86,7 @@ pub(super) fn work(
             read_times.clone(),
             Rc::clone(&failure),
         );
-        let Records { changes: [payments, order_items, products], clicks, late_clicks, dead_letters, ends } = read;
+        let Records { changes: [payments, order_items, products], clicks, late_clicks, dead_letters, ends, volumes } = read;
         let inputs = Inputs {
             payments: has(Role::Payments).then_some(payments),
             order_items: has(Role::OrderItems).then_some(order_items),
@@ -88,11 +97,14 @@ pub(super) fn work(
         };
         let Outputs { published, late, counts } = storeflow(inputs, job.horizons);
 
+        let announcements = announcements(volumes, pacemaker);
+
         let mut builder = OperatorBuilder::new("Stage".to_owned(), scope);
         let mut published = builder.new_input(published, Pipeline);
         let mut late = builder.new_input(late.inner, Pipeline);
         let mut dead_letters = builder.new_input(dead_letters, Pipeline);
         let mut ends = builder.new_input(ends.broadcast(), Pipeline);
+        let mut announcements = builder.new_input(announcements.broadcast(), Pipeline);
         let (done, done_stream) = builder.new_output::<Vec<()>>();
         let _done: OutputBuilder<u64, CapacityContainerBuilder<Vec<()>>> = OutputBuilder::from(done);
         let stage = Rc::clone(&stage);
@@ -121,6 +133,11 @@ pub(super) fn work(
                 ends.for_each(|_, batch| {
                     for clock in batch.drain(..) {
                         stage.highest_clock = stage.highest_clock.max(clock);
+                    }
+                });
+                announcements.for_each(|_, batch| {
+                    for (from, step) in batch.drain(..) {
+                        schedule.borrow_mut().announce(from, step);
                     }
                 });
                 stage.frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
@@ -169,6 +186,35 @@ pub(super) fn work(
         handover.published(as_of);
     }
     Ok(handover.outcome)
+}
+
+/// The one worker that decides for all.
+const LEADER: u64 = 0;
+
+/// Changes of the tick, decided on one worker from the volumes of all: (from, step).
+fn announcements<'scope>(
+    volumes: StreamVec<'scope, u64, u64>,
+    mut pacemaker: Option<Pacemaker>,
+) -> StreamVec<'scope, u64, (u64, u64)> {
+    volumes.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Exchange::new(|_| LEADER), "Pacemaker", |held, _| {
+        let mut held = Some(held);
+        let mut ticks: BTreeMap<u64, u64> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|capability, batch| *ticks.entry(time_of(&capability)).or_default() += batch.drain(..).sum::<u64>());
+            let (Some(capability), Some(&frontier)) = (&mut held, frontier.frontier().first()) else {
+                held = None;
+                return;
+            };
+            capability.downgrade(&frontier);
+            let later = ticks.split_off(&frontier);
+            let over = std::mem::replace(&mut ticks, later);
+            if let (Some((tick, updates)), Some(pacemaker)) = (over.last_key_value(), &mut pacemaker)
+                && let Some(change) = pacemaker.decide(*tick, *updates, frontier)
+            {
+                output.session(&*capability).give(change);
+            }
+        }
+    })
 }
 
 /// The log time a batch was sent at.

@@ -22,7 +22,7 @@ use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::WordMap;
 use storeflow_dataflows::measure::{Contribution, Measure};
 use storeflow_dataflows::table::{LateAdjustment, Table};
-use storeflow_dataflows::tick::Picker;
+use storeflow_dataflows::tick::Schedule;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -47,8 +47,8 @@ pub enum Speed {
 
 /// How a worker reads.
 pub struct Pace {
-    /// The tick.
-    pub picker: Picker,
+    /// The ticks; announced changes arrive here (see `runtime::worker`).
+    pub schedule: Rc<RefCell<Schedule>>,
     /// Ticks that a partition may be ahead of the frontier.
     pub align: u64,
     /// Speed of log time.
@@ -69,6 +69,8 @@ pub struct Records<'scope> {
     pub dead_letters: StreamVec<'scope, u64, DeadLetter>,
     /// This worker's highest clock, at its end.
     pub ends: StreamVec<'scope, u64, u64>,
+    /// Updates of each tick that is over.
+    pub volumes: StreamVec<'scope, u64, u64>,
 }
 
 /// When records of a tick were read: for the time from read to visible.
@@ -86,6 +88,7 @@ struct OpenTick {
     clicks: WordMap<Contribution, i64>,
     late_clicks: Vec<LateAdjustment>,
     dead_letters: Vec<DeadLetter>,
+    updates: u64,
 }
 
 /// Builds the operator. A failing read is left in `failure`, and the operator ends.
@@ -94,7 +97,7 @@ pub fn records<'scope>(
     scope: Scope<'scope, u64>,
     mut partitions: Vec<Partition>,
     horizons: Horizons,
-    mut pace: Pace,
+    pace: Pace,
     frontier: Handle<u64>,
     stats: Arc<WorkerStats>,
     read_times: Option<ReadTimes>,
@@ -115,6 +118,7 @@ pub fn records<'scope>(
     let (mut late_out, late_clicks) = output!();
     let (mut dead_out, dead_letters) = output!();
     let (mut ends_out, ends) = output!();
+    let (mut volumes_out, volumes) = output!();
 
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
@@ -134,7 +138,9 @@ pub fn records<'scope>(
             };
             let least_time = *held[0].time();
             let everyone = frontier.with_frontier(|frontier| frontier.first().copied()).unwrap_or(u64::MAX);
-            let ahead = everyone.saturating_add((pace.align + 1).saturating_mul(pace.picker.step()));
+            let schedule = pace.schedule.borrow();
+            let step = schedule.step_at(everyone);
+            let ahead = everyone.saturating_add((pace.align + 1).saturating_mul(step));
             let limit = due.min(ahead);
 
             let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
@@ -143,8 +149,8 @@ pub fn records<'scope>(
             while started && turn.read < RECORDS_PER_TURN && !partitions.is_empty() {
                 let lowest = lowest_clock(&partitions);
                 let next = partitions.iter().enumerate().filter(|(at, _)| *at != lowest).map(|(_, p)| p.clock().now()).min();
-                let stop = next.map_or(limit, |next| limit.min(next.saturating_add(pace.picker.step() / 4)));
-                match turn.read_from(&mut partitions[lowest], &mut pace.picker, stop, limit) {
+                let stop = next.map_or(limit, |next| limit.min(next.saturating_add(step / 4)));
+                match turn.read_from(&mut partitions[lowest], &schedule, stop, limit) {
                     Ok(More::Yes) => {}
                     Ok(More::Waits) => break,
                     Ok(More::No) => {
@@ -167,7 +173,7 @@ pub fn records<'scope>(
 
             // Send the ticks that are over, and say so.
             let least = partitions.iter().map(|partition| partition.clock().now()).min();
-            let over = least.map_or(u64::MAX, |clock| pace.picker.floor(clock));
+            let over = least.map_or(u64::MAX, |clock| schedule.floor(clock));
             while let Some(entry) = open.first_entry() {
                 if *entry.key() >= over {
                     break;
@@ -176,7 +182,8 @@ pub fn records<'scope>(
                 for capability in held.iter_mut() {
                     capability.downgrade(&time);
                 }
-                let OpenTick { changes: [payments, items, products], clicks, late_clicks, dead_letters } = &mut tick;
+                volumes_out.activate().session(&held[7]).give(std::mem::take(&mut tick.updates));
+                let OpenTick { changes: [payments, items, products], clicks, late_clicks, dead_letters, updates: _ } = &mut tick;
                 payments_out.activate().session(&held[0]).give_iterator(payments.drain(..).map(|change| (change, time, 1)));
                 items_out.activate().session(&held[1]).give_iterator(items.drain(..).map(|change| (change, time, 1)));
                 products_out.activate().session(&held[2]).give_iterator(products.drain(..).map(|change| (change, time, 1)));
@@ -195,7 +202,6 @@ pub fn records<'scope>(
                 for capability in held.iter_mut() {
                     capability.downgrade(&over);
                 }
-                pace.picker.ended(over);
                 stats.clock.set(over);
             }
             if waiting {
@@ -211,6 +217,7 @@ pub fn records<'scope>(
         late_clicks: late_clicks.as_collection(),
         dead_letters,
         ends,
+        volumes,
     }
 }
 
@@ -237,12 +244,12 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     /// Reads one partition until its clock passes `stop` (another's turn) or `limit` (wait), or the turn is over.
-    fn read_from(&mut self, partition: &mut Partition, picker: &mut Picker, stop: u64, limit: u64) -> Result<More, DatasetError> {
+    fn read_from(&mut self, partition: &mut Partition, schedule: &Schedule, stop: u64, limit: u64) -> Result<More, DatasetError> {
         if partition.clock().now() > limit {
             self.waiting = true;
             return Ok(More::Waits);
         }
-        let (mut bytes, mut records, mut updates) = (0, 0u64, 0);
+        let (mut bytes, mut records) = (0, 0u64);
         let mut more = More::Yes;
         let mut tick = (u64::MAX, OpenTick::default());
         loop {
@@ -253,12 +260,13 @@ impl Turn<'_> {
             let Placed { order, bytes: size, outcome } = placed;
             bytes += size as u64;
             records += 1;
-            let time = picker.floor(order.stamp);
+            let time = schedule.floor(order.stamp);
             if time != tick.0 {
                 self.put_back(tick);
                 tick = (time, self.open.remove(&time).or_else(|| self.spare.pop()).unwrap_or_default());
             }
-            updates += self.take(&mut tick.1, order, outcome, partition);
+            tick.1.updates += 1;
+            self.take(&mut tick.1, order, outcome, partition);
             if order.stamp > stop || records as usize + self.read >= RECORDS_PER_TURN {
                 break;
             }
@@ -267,7 +275,6 @@ impl Turn<'_> {
         self.read += records as usize;
         self.stats.bytes.add(bytes);
         self.stats.records.add(records);
-        picker.count(updates);
         Ok(more)
     }
 
@@ -277,15 +284,9 @@ impl Turn<'_> {
         }
     }
 
-    /// Adds a record to its tick; returns the updates it makes.
+    /// Adds a record to its tick.
     #[inline]
-    fn take(
-        &mut self,
-        tick: &mut OpenTick,
-        order: Order,
-        outcome: Result<(Decoded, usize), DeadLetter>,
-        partition: &Partition,
-    ) -> u64 {
+    fn take(&mut self, tick: &mut OpenTick, order: Order, outcome: Result<(Decoded, usize), DeadLetter>, partition: &Partition) {
         match outcome {
             Ok((Decoded::Click(click), _)) => self.take_click(tick, order, click),
             Ok((Decoded::Change(RowChange { key, version, row }), decoder)) => {
@@ -306,7 +307,6 @@ impl Turn<'_> {
                 tick.dead_letters.push(letter);
             }
         }
-        1
     }
 
     #[inline]

@@ -32,6 +32,7 @@ pub struct Partition {
     envelopes: Envelopes,
     decoders: Vec<Decoder>,
     clock: LogClock,
+    records_per_hour: u64,
 }
 
 /// The names under which keys are unique: a topic, or a role for its shards. The same number for the same name.
@@ -51,7 +52,7 @@ impl Partition {
     /// If its file cannot be read.
     pub fn open(job: &Job, file: &PartitionFile, index: u32, topics: &[String], chunk: usize) -> Result<Self, DatasetError> {
         let unreadable = |source: io::Error| DatasetError::Unreadable { path: file.path.clone(), source };
-        let open = |clock: LogClock| -> io::Result<Partition> {
+        let open = |clock: LogClock, records_per_hour: u64| -> io::Result<Partition> {
             let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(&file.topic));
             let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, &file.topic, topics)));
             Ok(Partition {
@@ -62,15 +63,26 @@ impl Partition {
                 envelopes: Envelopes::default(),
                 decoders: decoders.collect(),
                 clock,
+                records_per_hour,
             })
         };
-        let mut first = open(LogClock::default()).map_err(unreadable)?;
-        let mut least: Option<u64> = None;
+        let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
+        let mut timestamps = Vec::with_capacity(START_RECORDS);
         for _ in 0..START_RECORDS {
             let Some((timestamp, _)) = first.next_raw().map_err(unreadable)? else { break };
-            least = least.into_iter().chain(timestamp).min();
+            timestamps.extend(timestamp);
         }
-        open(LogClock::starting_at(least)).map_err(unreadable)
+        timestamps.sort_unstable();
+        let least = timestamps.first().copied();
+        // Nine tenths of the first timestamps: a stray one says nothing about how dense they are.
+        let dense = timestamps.len() * 9 / 10;
+        let span = timestamps.get(dense).zip(least).map_or(0, |(most, least)| most - least);
+        open(LogClock::starting_at(least), (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0)).map_err(unreadable)
+    }
+
+    /// How many records an hour of log time holds, judged by the first hundred; 0 if they do not say.
+    pub fn records_per_hour(&self) -> u64 {
+        self.records_per_hour
     }
 
     /// The partition's log clock.

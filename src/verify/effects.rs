@@ -186,7 +186,7 @@ impl Effects {
     pub(super) fn finish(mut self) -> Recomputation {
         let mut latest = Latest::default();
         let mut changes = std::mem::take(&mut self.changes);
-        changes.sort_unstable_by_key(|change| change.place);
+        changes.sort_by_key(|change| change.place);
         for Change { place, key, version, row } in changes {
             match latest.apply(self.windows, key, place.stamp, version, row) {
                 Effect::Stale => self.stale.push(place.stamp),
@@ -204,7 +204,7 @@ impl Effects {
         let mut late: Vec<LateRow> = self.late.into_iter().map(late_row).collect();
         late.sort_unstable();
         self.dead_letters.sort_unstable();
-        self.deltas.sort_unstable_by_key(|delta| delta.stamp);
+        self.deltas.sort_by_key(|delta| delta.stamp);
         for stamps in [&mut self.records, &mut self.skipped, &mut self.stale, &mut self.corrections, &mut self.clock_jumps] {
             stamps.sort_unstable();
         }
