@@ -187,7 +187,7 @@ mod tests {
         let mut pacemaker = Pacemaker::new(shared.clone(), 4, 50_000, u64::MAX);
         let per_second = |stamp: u64| if (3_000_000..4_000_000).contains(&stamp) { 9_000 } else { 20 };
         let (mut time, mut seen) = (1_000_000, Vec::new());
-        while time < 30_000_000 {
+        while time < 90_000_000 {
             let step = shared.step_at(time);
             assert_eq!(shared.floor(time), time, "ticks begin on boundaries");
             if let Some((from, new)) = pacemaker.decide(time, per_second(time) * step / 1_000, time + step) {
