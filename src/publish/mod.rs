@@ -25,6 +25,8 @@ pub mod table_file;
 pub mod table_reader;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod time;
 pub mod view;
 
