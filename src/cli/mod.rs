@@ -3,6 +3,7 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
 pub mod check;
+pub mod export;
 pub mod run;
 
 mod progress;
@@ -39,6 +40,7 @@ pub struct Cli {
 enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
+    Export(export::ExportArgs),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
@@ -48,6 +50,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Export(args) => export::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -11,15 +11,22 @@
 //! Keeps: the view, and rows waiting for their file (bounded, see [`history`]).
 //! Absent on purpose: any decision about values. What is written was computed in `dataflows`.
 
+#[cfg(test)]
+mod bench;
 pub mod columns;
+mod current;
 pub mod dead_letters;
 pub mod error;
 pub mod history;
 pub mod layout;
+pub mod row;
 pub mod schema;
 pub mod table_file;
+pub mod table_reader;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+pub(crate) mod tests;
 pub mod time;
 pub mod view;
 
@@ -27,4 +34,6 @@ pub use dead_letters::DeadLetter;
 pub use error::PublishError;
 pub use history::{Batch, HistorySender, HistoryWriter, Totals};
 pub use layout::{Current, Generation};
+pub use row::{LateRow, Row};
+pub use schema::Output;
 pub use view::MemoryView;

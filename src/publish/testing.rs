@@ -7,7 +7,7 @@ use storeflow_dataflows::key::{Key, Text};
 use storeflow_dataflows::table::{HistoryRow, Table, Value, Window};
 
 use super::DeadLetter;
-use crate::config::Job;
+use crate::config::{Format, Job, KeySpace, Role, SourceSpec};
 
 const MINUTE: u64 = 60_000;
 
@@ -63,4 +63,25 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.unwrap().path())
         .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
         .collect()
+}
+
+/// A source of clicks that keeps distinct products.
+pub(crate) fn clicks_with_distinct() -> SourceSpec {
+    SourceSpec {
+        topics: vec!["clicks".to_owned()],
+        role: Role::Clicks,
+        format: Format::Json,
+        key: Vec::new(),
+        key_space: KeySpace::Topic,
+        store: "store".to_owned(),
+        amount: None,
+        currency: None,
+        product: None,
+        quantity: None,
+        kind: None,
+        time: None,
+        counts_when: Default::default(),
+        distinct: true,
+        table: None,
+    }
 }
