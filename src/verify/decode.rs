@@ -274,3 +274,6 @@ fn version(origin: &Node<'_>) -> Option<Version> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
