@@ -3,12 +3,12 @@
 //! Times are minutes. Windows are 30, grace 2, retention 60 and the replay horizon 180 minutes long, so the window 0 has its
 //! own epoch at 32 and expires at 90.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::table::Table;
 
-use super::{CellId, Recomputation};
+use super::{CellId, HistoryId, HistoryValue, LateRow, Recomputation};
 use crate::config::{Format, Job, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit};
 
 const MINUTE: u64 = 60_000;
@@ -152,7 +152,7 @@ impl Story {
 
     /// Checks the history: lines of `epoch table store[/second] window: sum count distinct revision`.
     fn history(&self, as_of: u64, expected: &[&str]) -> &Self {
-        let line = |(id, row): (super::HistoryId, super::HistoryValue)| {
+        let line = |(id, row): (HistoryId, HistoryValue)| {
             let deleted = if row.deleted { " deleted" } else { "" };
             format!(
                 "{} {}: {} {} {} r{}{deleted}",
@@ -174,7 +174,7 @@ impl Story {
 
     /// Checks the late adjustments: lines of `stamp table store[/second] window: sum count, epoch`.
     fn late(&self, as_of: u64, expected: &[&str]) -> &Self {
-        let line = |row: &super::LateRow| {
+        let line = |row: &LateRow| {
             format!("{} {}: {:+} {:+}, {}", row.stamp / MINUTE, short(&row.cell), row.sum, row.count, row.epoch / MINUTE)
         };
         assert_eq!(self.recompute().late_at(as_of).iter().map(line).collect::<Vec<_>>(), expected, "late at {as_of}");
@@ -575,4 +575,47 @@ fn a_gap_of_decades_is_cheap() {
     let row = recomputation.cells_at(recomputation.end_as_of()).into_values().next().unwrap();
     assert_eq!((row.count, row.revision), (2, 0));
     assert_eq!(recomputation.history_through(u64::MAX).len(), 2);
+}
+
+proptest::proptest! {
+    /// Revisions and history by their definition: look at the values of every single epoch.
+    #[test]
+    fn revisions_and_history_follow_from_the_values_at_epochs(
+        changes in proptest::collection::vec((0..20u64, 0..4u32, 0..2u8, 0..3u32, 0..100u64), 1..12),
+    ) {
+        let mut story = Story::new();
+        story.job.horizons.retention = 6_000 * MINUTE;
+        let mut at = MINUTE;
+        for (pause, id, store, amount, minute) in changes {
+            at += pause * MINUTE;
+            let row = format!("{store} {amount} {minute}");
+            story.payment(at, id, if amount == 2 { "" } else { &row });
+        }
+        let recomputation = story.recompute();
+        let epochs: Vec<u64> = (0..12).map(|k| (30 * k + 2) * MINUTE).collect();
+        let values = |epoch: u64, cell: &CellId| recomputation.cells_at(epoch).get(cell).map(|row| (row.sum, row.count));
+        let mut history = BTreeMap::new();
+        let cells: BTreeSet<CellId> = epochs.iter().flat_map(|epoch| recomputation.cells_at(*epoch).into_keys()).collect();
+        for cell in cells {
+            let own = cell.window.unwrap() + 32 * MINUTE;
+            let mut revision = 0;
+            for (before, epoch) in epochs.iter().zip(&epochs[1..]).filter(|(_, epoch)| **epoch > own) {
+                let (was, is) = (values(*before, &cell), values(*epoch, &cell));
+                if was != is {
+                    revision += 1;
+                    let (sum, count) = is.unwrap_or_default();
+                    let id = HistoryId { epoch: *epoch, cell: cell.clone() };
+                    history.insert(id, HistoryValue { sum, count, distinct: 0, revision, deleted: is.is_none() });
+                }
+                if let Some(row) = recomputation.cells_at(*epoch).get(&cell) {
+                    proptest::prop_assert_eq!(row.revision, revision);
+                }
+            }
+            if let Some((sum, count)) = values(own, &cell) {
+                let id = HistoryId { epoch: own, cell };
+                history.insert(id, HistoryValue { sum, count, ..Default::default() });
+            }
+        }
+        proptest::prop_assert_eq!(recomputation.history_through(epochs[11]), history);
+    }
 }
