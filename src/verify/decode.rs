@@ -57,9 +57,9 @@ pub(super) struct Version {
     /// Name, and base name of the binlog or database.
     incarnation: (String, String),
     /// `None`: any.
-    server: Option<u64>,
+    server: Option<u32>,
     /// File, position and row; or LSN.
-    position: (u64, u64, u64),
+    position: (u32, u64, u32),
 }
 
 /// Connectors whose positions can be compared at all.
@@ -224,7 +224,7 @@ fn timestamp(integer: &str) -> Option<u64> {
 
 /// A JSON integer that is not negative and fits into 64 bits.
 fn natural(node: &Node<'_>) -> Option<u64> {
-    node.as_integer()?.parse().ok()
+    node.as_integer()?.parse::<i128>().ok()?.try_into().ok()
 }
 
 /// The key fields of a row or of a key object.
@@ -252,6 +252,7 @@ fn upsert_key(source: &SourceSpec, key: &str) -> Result<Vec<String>, Reason> {
 fn version(origin: &Node<'_>) -> Option<Version> {
     let text = |name| origin.get(name).and_then(Node::as_str).unwrap_or("");
     let number = |name| origin.get(name).and_then(natural).unwrap_or(0);
+    let small = |name| u32::try_from(number(name)).unwrap_or(0);
     match text("connector") {
         "mysql" | "mariadb" if number("pos") > 0 => {
             let (base, suffix) = text("file").rsplit_once('.')?;
@@ -261,8 +262,8 @@ fn version(origin: &Node<'_>) -> Option<Version> {
             Some(Version {
                 connector: Connector::Binlog,
                 incarnation: (text("name").to_string(), base.to_string()),
-                server: Some(number("server_id")).filter(|server| *server != 0),
-                position: (suffix.parse().ok()?, number("pos"), number("row")),
+                server: Some(small("server_id")).filter(|server| *server != 0),
+                position: (suffix.parse().ok()?, number("pos"), small("row")),
             })
         }
         "postgresql" if number("lsn") > 0 => Some(Version {

@@ -52,6 +52,7 @@ fn envelopes() {
         (envelope(r#""offset":3,"ts":5,"payload":null"#), "not_an_object [3 5]"),
         (envelope(r#""offset":18446744073709551615,"ts":5,"payload":null"#), "not_an_object [18446744073709551615 5]"),
         (envelope(r#""offset":18446744073709551616,"ts":5,"payload":null"#), "envelope [9 -]"),
+        (envelope(r#""offset":-0,"ts":5,"payload":null"#), "not_an_object [0 5]"),
         (envelope(r#""offset":-1,"ts":5,"payload":null"#), "envelope [9 -]"),
         (envelope(r#""offset":3.0,"ts":5,"payload":null"#), "envelope [9 -]"),
         (envelope(r#""offset":null,"ts":5,"payload":null"#), "envelope [9 -]"),
@@ -247,7 +248,7 @@ fn versions() {
     {
         assert_eq!(mysql(file, rest), None, "{file} {rest}");
     }
-    for file in ["a12", "a.", "a.+1", "a.x", "a.99999999999999999999"] {
+    for file in ["a12", "a.", "a.+1", "a.x", "a.4294967296", "a.99999999999999999999"] {
         assert_eq!(mysql(file, ",\"pos\":5"), None, "{file}");
     }
     let server = |id: &str| mysql("a.1", &format!(",\"pos\":5{id}")).and_then(|version| version.server);
