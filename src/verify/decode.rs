@@ -4,6 +4,8 @@
 //! line ──► kcat envelope or bare ──► key, value ──► Debezium | upsert | JSON ──► change | event | skipped | dead letter
 //! ```
 
+use std::borrow::Cow;
+
 use super::json::{Json, Node, NotJson, parse};
 use super::row::{Row, id, read_row};
 use super::time::TIME_END;
@@ -213,7 +215,8 @@ impl<'a> TopicDecoder<'a> {
 /// Whether a line is written by `kcat -J`.
 fn is_envelope(line: &Node<'_>) -> bool {
     let Json::Object(members) = &line.value else { return false };
-    let starts_with_topic = members.first().is_some_and(|(name, _)| name == "topic");
+    // A borrowed name is one that was written without escapes.
+    let starts_with_topic = matches!(members.first(), Some((Cow::Borrowed("topic"), _)));
     starts_with_topic && ["partition", "offset", "payload"].iter().all(|name| line.get(name).is_some())
 }
 

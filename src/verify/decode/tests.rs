@@ -64,6 +64,10 @@ fn envelopes() {
         // Not envelopes, so the line itself is the event: something is missing, or `topic` is not first.
         (r#"{"topic":"t","offset":3,"payload":"x","store":"s","kind":"k","at":7}"#.to_string(), "s/k 0 0 [9 7]"),
         (r#"{"store":"s","topic":"t","partition":0,"offset":"x","payload":"x","kind":"k","at":7}"#.to_string(), "s/k 0 0 [9 7]"),
+        (
+            r#"{"\u0074opic":"t","partition":0,"offset":"x","payload":"x","store":"s","kind":"k","at":7}"#.to_string(),
+            "s/k 0 0 [9 7]",
+        ),
         (format!("  {click}\r"), "s/k 0 0 [9 7]"),
     ] {
         assert_eq!(decode("clicks", &line), expected, "{line}");
