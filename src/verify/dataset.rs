@@ -56,6 +56,10 @@ pub(super) fn partition_files(dataset: &Path) -> Result<BTreeSet<PartitionFile>,
     let mut seen = BTreeSet::new();
     for (topic, folder) in entries(dataset)?.into_iter().filter(|(_, path)| path.is_dir()) {
         for (name, path) in entries(&folder)? {
+            // A hidden file is somebody's unfinished write.
+            if name.starts_with('.') {
+                continue;
+            }
             let plain = name.strip_suffix(".zst").or(name.strip_suffix(".gz")).unwrap_or(&name);
             let Some(number) = plain.strip_suffix(".ndjson") else { continue };
             let digits = number.bytes().all(|byte| byte.is_ascii_digit());
@@ -125,6 +129,7 @@ mod tests {
         fs::create_dir(&topic).unwrap();
         fs::write(dataset.path().join("README.md"), "about").unwrap();
         fs::write(topic.join("notes.txt"), "about").unwrap();
+        fs::write(topic.join(".2.ndjson"), "half").unwrap();
         fs::write(topic.join("2.ndjson"), "two").unwrap();
         fs::write(topic.join("10.ndjson.zst"), zstd::encode_all(&b"ten"[..], 1).unwrap()).unwrap();
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());

@@ -11,7 +11,7 @@
 //!
 //! Upholds: everything asked of a [`Recomputation`] at an as-of is computed from the first record on, never from an answer
 //! given before. Keeps: per record a stamp, per contribution a few integers (all names are numbered while reading), so 3
-//! million clicks take a few hundred megabytes. Absent on purpose: workers, ticks, frontiers, checkpoints, incremental
+//! million clicks (1.6 GB) take under a gigabyte. Absent on purpose: workers, ticks, frontiers, checkpoints, incremental
 //! updates, and any cleverness that would have to be checked itself.
 
 mod clock;
