@@ -2,6 +2,8 @@
 //!
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
+mod generate;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -30,13 +32,16 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Generate(generate::Args),
+}
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done: Result<(), Failure> = match cli.command {};
-    #[allow(unreachable_code)]
+    let done: Result<(), Failure> = match cli.command {
+        Command::Generate(args) => generate::run(&args),
+    };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Check) => ExitCode::from(1),
