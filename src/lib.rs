@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod generate;
 pub mod observe;
 pub mod publish;
 pub mod runtime;

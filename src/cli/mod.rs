@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod export;
+pub mod generate;
 pub mod run;
 
 mod progress;
@@ -41,6 +42,7 @@ enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Export(export::ExportArgs),
+    Generate(generate::GenerateArgs),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
@@ -51,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Generate(args) => generate::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
