@@ -42,7 +42,7 @@ enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Export(export::ExportArgs),
-    Generate(generate::GenerateArgs),
+    Generate(generate::Args),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
