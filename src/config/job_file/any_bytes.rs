@@ -15,9 +15,7 @@ fn check(bytes: &[u8]) {
         Ok(job) => assert_eq!(parse(&job.to_string(), "f").ok(), Some(job)),
         Err(error) => {
             let said = error.to_string();
-            let JobFileError::Mistakes { mistakes, more, .. } = error else {
-                panic!("not read at all: {said}")
-            };
+            let JobFileError::Mistakes { mistakes, more, .. } = error else { panic!("not read at all: {said}") };
             let text = String::from_utf8_lossy(bytes);
             let lines: Vec<&str> = text.split('\n').collect();
             assert!(!mistakes.is_empty());
@@ -35,8 +33,47 @@ fn check(bytes: &[u8]) {
 /// Pieces job files are made of, in any order.
 fn pieces() -> impl Strategy<Value = String> {
     let words = source::FIELDS.iter().chain(&FIELDS).map(|word| (*word).to_owned());
-    let signs = ["=", ".", ",", "\n", "\n", "\n[[source]]\n", "[", "]", "{", "}", "\"", "'", "\"\"\"", "'''", "#", "\\", "-", "%", " ", "\r", "\u{feff}", "é", "\0"];
-    let values = ["\"30m\"", "\"a\"", "1", "0x_", "1.5", "true", "nan", "2026-01-01", "[]", "{}", "{ field = \"t\", unit = \"ms\" }", "\"payments\"", "\"%F\"", "99999999999999999999"];
+    let signs = [
+        "=",
+        ".",
+        ",",
+        "\n",
+        "\n",
+        "\n[[source]]\n",
+        "[",
+        "]",
+        "{",
+        "}",
+        "\"",
+        "'",
+        "\"\"\"",
+        "'''",
+        "#",
+        "\\",
+        "-",
+        "%",
+        " ",
+        "\r",
+        "\u{feff}",
+        "é",
+        "\0",
+    ];
+    let values = [
+        "\"30m\"",
+        "\"a\"",
+        "1",
+        "0x_",
+        "1.5",
+        "true",
+        "nan",
+        "2026-01-01",
+        "[]",
+        "{}",
+        "{ field = \"t\", unit = \"ms\" }",
+        "\"payments\"",
+        "\"%F\"",
+        "99999999999999999999",
+    ];
     let pieces: Vec<String> = words.chain(signs.iter().chain(&values).map(|sign| (*sign).to_owned())).collect();
     proptest::collection::vec(proptest::sample::select(pieces), 0..60).prop_map(|pieces| pieces.concat())
 }
@@ -162,7 +199,10 @@ fn files_that_are_none() {
     let utf16 = path.join("utf16.toml");
     std::fs::write(&utf16, b"name = \"a\"\n# \xfe").unwrap();
     for (path, expected) in [
-        (path.join("none.toml"), format!("could not read job file \"{shown}/none.toml\": No such file or directory (os error 2)")),
+        (
+            path.join("none.toml"),
+            format!("could not read job file \"{shown}/none.toml\": No such file or directory (os error 2)"),
+        ),
         (path.to_owned(), format!("could not read job file \"{shown}\": Is a directory (os error 21)")),
         (large, format!("job file \"{shown}/large.toml\" is larger than 1048576 bytes; is it a job file?")),
         (utf16, format!("{shown}/utf16.toml:2:3: byte 0xfe is not UTF-8; save the file as UTF-8")),
