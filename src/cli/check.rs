@@ -109,10 +109,7 @@ mod tests {
         let text = job.to_string();
         for line in text.lines() {
             let field = line.split(" = ").next().unwrap_or(line);
-            assert!(
-                EXPLAINED.lines().any(|line| line.starts_with(field)),
-                "{field}"
-            );
+            assert!(EXPLAINED.lines().any(|line| line.starts_with(field)), "{field}");
         }
         assert_eq!(job_file::parse(&text, "printed").unwrap(), job);
     }

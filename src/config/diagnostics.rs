@@ -100,9 +100,7 @@ pub(super) struct Mistakes<'t> {
 
 impl<'t> Mistakes<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let line_starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Mistakes {
             text,
             line_starts,
@@ -115,11 +113,7 @@ impl<'t> Mistakes<'t> {
     }
 
     /// Notes what TOML could not read, each line once: the first error of a line causes the others.
-    pub(super) fn syntax(
-        &mut self,
-        errors: &[toml::de::Error],
-        subject_at: impl Fn(usize) -> String,
-    ) {
+    pub(super) fn syntax(&mut self, errors: &[toml::de::Error], subject_at: impl Fn(usize) -> String) {
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let offset = self.text.floor_char_boundary(span.start);
@@ -140,9 +134,7 @@ impl<'t> Mistakes<'t> {
             if self.is_header(line) {
                 // What follows belongs to a section that was not begun.
                 let lines = line + 1..=self.line_starts.len();
-                let body = lines
-                    .take_while(|line| !self.is_header(*line))
-                    .collect::<Vec<_>>();
+                let body = lines.take_while(|line| !self.is_header(*line)).collect::<Vec<_>>();
                 self.unread_lines.extend(body);
             }
         }
@@ -161,11 +153,7 @@ impl<'t> Mistakes<'t> {
     /// Notes that something is missing within `extent`, unless text was lost there.
     pub(super) fn note_missing(&mut self, extent: &Range<usize>, what: String) -> Reported {
         let next_tear = self.tears.partition_point(|tear| *tear < extent.start);
-        if self
-            .tears
-            .get(next_tear)
-            .is_none_or(|tear| *tear > extent.end)
-        {
+        if self.tears.get(next_tear).is_none_or(|tear| *tear > extent.end) {
             self.push(extent.start, what);
         }
         Reported(())
@@ -178,10 +166,7 @@ impl<'t> Mistakes<'t> {
 
     /// Whether that was noted: then the field is not missing as well.
     pub(super) fn misspelt(&self, section: usize, name: &str) -> Option<Reported> {
-        let noted = self
-            .misspelt
-            .iter()
-            .any(|(at, meant)| *at == section && *meant == name);
+        let noted = self.misspelt.iter().any(|(at, meant)| *at == section && *meant == name);
         noted.then_some(Reported(()))
     }
 
@@ -192,11 +177,7 @@ impl<'t> Mistakes<'t> {
 
     /// The value, if there is no mistake after all.
     pub(super) fn into_result<T>(self, file: &str, value: T) -> Result<T, JobFileError> {
-        if self.found.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.into_error(file, Reported(())))
-        }
+        if self.found.is_empty() { Ok(value) } else { Err(self.into_error(file, Reported(()))) }
     }
 
     /// All mistakes as an error.
@@ -207,18 +188,10 @@ impl<'t> Mistakes<'t> {
             .into_iter()
             .map(|(offset, what)| {
                 let (line, column) = self.place(offset);
-                Mistake {
-                    line,
-                    column,
-                    what: one_line(&what),
-                }
+                Mistake { line, column, what: one_line(&what) }
             })
             .collect();
-        JobFileError::Mistakes {
-            file: one_line(file),
-            mistakes,
-            more: self.more,
-        }
+        JobFileError::Mistakes { file: one_line(file), mistakes, more: self.more }
     }
 
     fn push(&mut self, offset: usize, what: String) {
@@ -234,9 +207,7 @@ impl<'t> Mistakes<'t> {
     }
 
     fn is_header(&self, line: usize) -> bool {
-        self.text[self.line_starts[line - 1]..]
-            .trim_start_matches([' ', '\t'])
-            .starts_with('[')
+        self.text[self.line_starts[line - 1]..].trim_start_matches([' ', '\t']).starts_with('[')
     }
 
     fn place(&self, offset: usize) -> (usize, usize) {
@@ -244,10 +215,7 @@ impl<'t> Mistakes<'t> {
         let start = self.line_starts[line - 1];
         let before = &self.text[start..offset];
         // A byte order mark is on no screen.
-        (
-            line,
-            before.trim_start_matches('\u{feff}').chars().count() + 1,
-        )
+        (line, before.trim_start_matches('\u{feff}').chars().count() + 1)
     }
 }
 
@@ -268,25 +236,12 @@ fn readable(text: &str, span: &Range<usize>, message: &str) -> String {
     if message.starts_with(UNQUOTED) && raw.is_empty() {
         return format!("{field}has no value");
     }
-    let bare =
-        raw.starts_with(|c: char| c.is_ascii_alphanumeric()) && !raw.contains(['\n', '"', '\'']);
+    let bare = raw.starts_with(|c: char| c.is_ascii_alphanumeric()) && !raw.contains(['\n', '"', '\'']);
     if bare && BOOLEAN_LIKE.contains(&raw.to_lowercase().as_str()) {
         return format!("{field}{raw} is not TOML; write true or false");
     }
-    if bare
-        && [
-            UNQUOTED,
-            "invalid float",
-            "invalid boolean",
-            "invalid integer",
-        ]
-        .iter()
-        .any(|start| message.starts_with(start))
-    {
-        return format!(
-            "{field}is written without quotes; text needs them: {}",
-            quoted(raw)
-        );
+    if bare && [UNQUOTED, "invalid float", "invalid boolean", "invalid integer"].iter().any(|start| message.starts_with(start)) {
+        return format!("{field}is written without quotes; text needs them: {}", quoted(raw));
     }
     match field.as_str() {
         "" => format!("not TOML: {message}"),
@@ -318,9 +273,7 @@ pub(super) fn quoted_list<'a>(texts: impl IntoIterator<Item = &'a str>) -> Strin
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             line.extend(c.escape_default());
         } else {
             line.push(c);
@@ -338,10 +291,7 @@ pub(super) fn cut(text: &str) -> String {
 }
 
 /// The known word that was probably meant.
-pub(super) fn did_you_mean<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     if length > WORD_MAX {
         return None;
@@ -350,12 +300,7 @@ pub(super) fn did_you_mean<'a>(
     let word = simple(word);
     known
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&word, &simple(candidate)),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &simple(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= length.min(candidate.len()) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -376,11 +321,7 @@ mod tests {
             ("", None),
             ("elephant", None),
         ] {
-            assert_eq!(
-                did_you_mean(word, ["topic", "product", "counts_when"]),
-                expected,
-                "{word}"
-            );
+            assert_eq!(did_you_mean(word, ["topic", "product", "counts_when"]), expected, "{word}");
         }
         assert_eq!(did_you_mean(&"x".repeat(1 << 20), ["topic"]), None);
     }
@@ -395,15 +336,10 @@ mod tests {
     fn places_count_characters_and_skip_a_byte_order_mark() {
         let text = "\u{feff}é=1\r\nüü = 2";
         let mut mistakes = Mistakes::new(text);
-        for offset in [text.find('é'), text.find('2'), Some(text.len() + 9)]
-            .into_iter()
-            .flatten()
-        {
+        for offset in [text.find('é'), text.find('2'), Some(text.len() + 9)].into_iter().flatten() {
             mistakes.note(offset, String::new());
         }
-        let JobFileError::Mistakes { mistakes, .. } = mistakes.into_error("f", Reported(())) else {
-            panic!("mistakes")
-        };
+        let JobFileError::Mistakes { mistakes, .. } = mistakes.into_error("f", Reported(())) else { panic!("mistakes") };
         let places: Vec<_> = mistakes.iter().map(|m| (m.line, m.column)).collect();
         assert_eq!(places, [(1, 1), (2, 6), (2, 7)]);
     }

@@ -23,9 +23,7 @@ impl Display for Job {
         writeln!(f, "scale = {}", self.scale)?;
         field(f, "currency", self.currency.as_deref())?;
         writeln!(f, "timezone = {}", Text(&self.timezone))?;
-        self.sources
-            .iter()
-            .try_for_each(|source| write_source(f, source))
+        self.sources.iter().try_for_each(|source| write_source(f, source))
     }
 }
 
@@ -61,13 +59,8 @@ fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
     }
     if !source.counts_when.is_empty() {
         let conditions = source.counts_when.iter();
-        let conditions =
-            conditions.map(|(name, texts)| format!("{} = {}", Text(name), List(texts)));
-        writeln!(
-            f,
-            "counts_when = {{ {} }}",
-            conditions.collect::<Vec<_>>().join(", ")
-        )?;
+        let conditions = conditions.map(|(name, texts)| format!("{} = {}", Text(name), List(texts)));
+        writeln!(f, "counts_when = {{ {} }}", conditions.collect::<Vec<_>>().join(", "))?;
     }
     if source.role == Role::Clicks {
         writeln!(f, "distinct = {}", source.distinct)?;
@@ -121,8 +114,7 @@ impl Display for Time<'_> {
             TimeUnit::Rfc3339 => f.write_str("\"rfc3339\"")?,
             TimeUnit::Format { format, zone } => {
                 write!(f, "{{ format = {}", Text(format))?;
-                zone.as_ref()
-                    .map_or(Ok(()), |zone| write!(f, ", zone = {}", Text(zone)))?;
+                zone.as_ref().map_or(Ok(()), |zone| write!(f, ", zone = {}", Text(zone)))?;
                 f.write_str(" }")?;
             }
         }
@@ -148,15 +140,8 @@ mod tests {
     }
 
     fn time() -> impl Strategy<Value = TimeSpec> {
-        let format = prop_oneof![
-            Just("%Y-%m-%d %H:%M:%S"),
-            Just("%FT%T%.f%:z"),
-            Just("%d/%b/%Y:%T \"\\\"")
-        ];
-        let zone = option::of(prop_oneof![
-            Just("Asia/Seoul".to_owned()),
-            Just("UTC".to_owned())
-        ]);
+        let format = prop_oneof![Just("%Y-%m-%d %H:%M:%S"), Just("%FT%T%.f%:z"), Just("%d/%b/%Y:%T \"\\\"")];
+        let zone = option::of(prop_oneof![Just("Asia/Seoul".to_owned()), Just("UTC".to_owned())]);
         let unit = prop_oneof![
             Just(TimeUnit::Seconds),
             Just(TimeUnit::Millis),
@@ -164,141 +149,68 @@ mod tests {
             Just(TimeUnit::Nanos),
             Just(TimeUnit::Days),
             Just(TimeUnit::Rfc3339),
-            (format, zone).prop_map(|(format, zone)| TimeUnit::Format {
-                format: format.to_owned(),
-                zone
-            }),
+            (format, zone).prop_map(|(format, zone)| TimeUnit::Format { format: format.to_owned(), zone }),
         ];
         (word(), unit).prop_map(|(field, unit)| TimeSpec { field, unit })
     }
 
     fn role() -> impl Strategy<Value = Role> {
-        prop_oneof![
-            Just(Role::Payments),
-            Just(Role::OrderItems),
-            Just(Role::Products),
-            Just(Role::Clicks)
-        ]
+        prop_oneof![Just(Role::Payments), Just(Role::OrderItems), Just(Role::Products), Just(Role::Clicks)]
     }
 
     /// Any source a job may have, whatever the job's currency; topics are made distinct by the caller.
     fn source() -> impl Strategy<Value = SourceSpec> {
-        let names = (
-            btree_set(word(), 1..4),
-            word(),
-            word(),
-            word(),
-            word(),
-            word(),
-        );
-        let conditions = btree_map(
-            word(),
-            vec(prop_oneof![word(), Just(String::new())], 1..3),
-            0..3,
-        );
+        let names = (btree_set(word(), 1..4), word(), word(), word(), word(), word());
+        let conditions = btree_map(word(), vec(prop_oneof![word(), Just(String::new())], 1..3), 0..3);
         let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
-        (
-            role(),
-            btree_set("[a-z*-]{1,6}", 1..4),
-            names,
-            time(),
-            conditions,
-            option::of(word()),
-            flags,
-        )
-            .prop_map(
-                |(
+        (role(), btree_set("[a-z*-]{1,6}", 1..4), names, time(), conditions, option::of(word()), flags).prop_map(
+            |(role, topics, (key, store, amount, product, kind, currency), time, counts_when, table, flags)| {
+                let (upsert, key_space, with_product, distinct) = flags;
+                let clicks = role == Role::Clicks;
+                let format = match (clicks, upsert) {
+                    (true, _) => Format::Json,
+                    (false, true) => Format::Upsert,
+                    (false, false) => Format::Debezium,
+                };
+                let product = (role == Role::OrderItems || clicks && with_product).then_some(product);
+                let braces = |text: String| text.replace(['{', '}'], "_");
+                SourceSpec {
+                    topics: topics.into_iter().collect(),
                     role,
-                    topics,
-                    (key, store, amount, product, kind, currency),
-                    time,
-                    counts_when,
-                    table,
-                    flags,
-                )| {
-                    let (upsert, key_space, with_product, distinct) = flags;
-                    let clicks = role == Role::Clicks;
-                    let format = match (clicks, upsert) {
-                        (true, _) => Format::Json,
-                        (false, true) => Format::Upsert,
-                        (false, false) => Format::Debezium,
-                    };
-                    let product =
-                        (role == Role::OrderItems || clicks && with_product).then_some(product);
-                    let braces = |text: String| text.replace(['{', '}'], "_");
-                    SourceSpec {
-                        topics: topics.into_iter().collect(),
-                        role,
-                        format,
-                        key: if clicks {
-                            Vec::new()
-                        } else {
-                            key.into_iter().collect()
-                        },
-                        key_space: if !clicks && key_space {
-                            KeySpace::Role
-                        } else {
-                            KeySpace::Topic
-                        },
-                        store: braces(store),
-                        quantity: (role == Role::OrderItems).then(|| amount.clone()),
-                        amount: (role == Role::Payments).then_some(amount),
-                        currency: (role == Role::Payments).then_some(currency),
-                        distinct: clicks && distinct && product.is_some(),
-                        product,
-                        kind: clicks.then_some(kind),
-                        time: (role != Role::Products).then_some(time),
-                        counts_when: if clicks { BTreeMap::new() } else { counts_when },
-                        table: table.filter(|_| format == Format::Debezium),
-                    }
-                },
-            )
+                    format,
+                    key: if clicks { Vec::new() } else { key.into_iter().collect() },
+                    key_space: if !clicks && key_space { KeySpace::Role } else { KeySpace::Topic },
+                    store: braces(store),
+                    quantity: (role == Role::OrderItems).then(|| amount.clone()),
+                    amount: (role == Role::Payments).then_some(amount),
+                    currency: (role == Role::Payments).then_some(currency),
+                    distinct: clicks && distinct && product.is_some(),
+                    product,
+                    kind: clicks.then_some(kind),
+                    time: (role != Role::Products).then_some(time),
+                    counts_when: if clicks { BTreeMap::new() } else { counts_when },
+                    table: table.filter(|_| format == Format::Debezium),
+                }
+            },
+        )
     }
 
     fn job() -> impl Strategy<Value = Job> {
         let horizons = (0..12_usize, 0..1440_u64, 0..1_000_000_u64, 1..5_000_000_u64);
-        (
-            "[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
-            horizons,
-            0..19_u32,
-            option::of(word()),
-            vec(source(), 1..4),
+        ("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", horizons, 0..19_u32, option::of(word()), vec(source(), 1..4)).prop_map(
+            |(name, (window, grace, retention, replay_horizon), scale, currency, mut sources)| {
+                let minute = 60_000;
+                let window = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60][window] * minute;
+                let grace = grace * minute;
+                let retention = window.max(grace) + retention * minute;
+                let horizons = Horizons { window, grace, retention, replay_horizon: replay_horizon * minute };
+                for (i, source) in sources.iter_mut().enumerate() {
+                    source.topics.iter_mut().for_each(|topic| *topic = format!("{i}{topic}"));
+                }
+                let timezone = "Asia/Seoul".to_owned();
+                Job { name, horizons, scale, currency, timezone, sources }
+            },
         )
-            .prop_map(
-                |(
-                    name,
-                    (window, grace, retention, replay_horizon),
-                    scale,
-                    currency,
-                    mut sources,
-                )| {
-                    let minute = 60_000;
-                    let window = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60][window] * minute;
-                    let grace = grace * minute;
-                    let retention = window.max(grace) + retention * minute;
-                    let horizons = Horizons {
-                        window,
-                        grace,
-                        retention,
-                        replay_horizon: replay_horizon * minute,
-                    };
-                    for (i, source) in sources.iter_mut().enumerate() {
-                        source
-                            .topics
-                            .iter_mut()
-                            .for_each(|topic| *topic = format!("{i}{topic}"));
-                    }
-                    let timezone = "Asia/Seoul".to_owned();
-                    Job {
-                        name,
-                        horizons,
-                        scale,
-                        currency,
-                        timezone,
-                        sources,
-                    }
-                },
-            )
     }
 
     proptest! {

@@ -16,15 +16,8 @@ use super::writer::Partitions;
 use super::{GenerateError, Options, Topic, TopicSummary};
 
 const FIRST_PAYMENT: u64 = 810_000_001;
-const FLAWS: [Flaw; 7] = [
-    Flaw::CutOff,
-    Flaw::NotUtf8,
-    Flaw::NoStore,
-    Flaw::EmptyStore,
-    Flaw::WrongTime,
-    Flaw::WrongNumber,
-    Flaw::TooPrecise,
-];
+const FLAWS: [Flaw; 7] =
+    [Flaw::CutOff, Flaw::NotUtf8, Flaw::NoStore, Flaw::EmptyStore, Flaw::WrongTime, Flaw::WrongNumber, Flaw::TooPrecise];
 
 /// Writes the topic.
 pub(super) fn write(
@@ -37,17 +30,10 @@ pub(super) fn write(
     let instants = traffic.instants(options.payments, Dice::new(options.seed, Stream::Traffic));
     let mut schedule = Schedule::new(instants);
     let mut binlog = Binlog::new(options.seed);
-    let (mut key, mut body, mut before, mut after) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut key, mut body, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     while let Some(due) = schedule.next() {
         let mut dice = Dice::of(options.seed, Stream::Payment, due.row);
-        let life = Life::draw(
-            &mut dice,
-            Tempo::Order,
-            due.created_ms,
-            traffic.end_ms(),
-            &options.shares,
-        );
+        let life = Life::draw(&mut dice, Tempo::Order, due.created_ms, traffic.end_ms(), &options.shares);
         schedule.enter_next(due, &life);
         let delay = Delay::draw(&mut dice, &options.shares, true);
         let rows = Rows::draw(&mut dice, mall, due, &life, delay);
@@ -86,13 +72,7 @@ pub(super) fn write(
                 rows.after.render(&mut after, flaw);
             }
             body.clear();
-            debezium(
-                body,
-                whole(&before),
-                whole(&after),
-                |out| binlog.source(out, due.at_ms),
-                op,
-            );
+            debezium(body, whole(&before), whole(&after), |out| binlog.source(out, due.at_ms), op);
         };
         render(&mut body, None);
         connector.send(due.at_ms, &key, Payload::Debezium(&body))?;
@@ -147,12 +127,7 @@ impl Rows {
             order_id: order.id,
             store: order.store,
             user: order.user,
-            method: dice.weighted(&[
-                (60, "CARD"),
-                (20, "EASY_PAY"),
-                (12, "TRANSFER"),
-                (8, "POINT"),
-            ]),
+            method: dice.weighted(&[(60, "CARD"), (20, "EASY_PAY"), (12, "TRANSFER"), (8, "POINT")]),
             status: if waits || given_up { "CREATED" } else { "PAID" },
             amount: order.amount(),
             currency: order.currency(),
@@ -174,9 +149,7 @@ impl Rows {
                         after.paid_at_us = at_ms * 1_000 + micros;
                     }
                 }
-                Step::Change => {
-                    after.amount = row.whole_units(row.amount * dice.between(80, 120) / 100)
-                }
+                Step::Change => after.amount = row.whole_units(row.amount * dice.between(80, 120) / 100),
                 Step::Move => after.store = mall.other_store(dice, row.store),
                 Step::Refund => {
                     after.status = "REFUNDED";
@@ -193,11 +166,7 @@ impl Rows {
 impl Row {
     /// Won have no fractions.
     fn whole_units(&self, hundredths: i64) -> i64 {
-        if self.currency == "KRW" {
-            hundredths / 100 * 100
-        } else {
-            hundredths
-        }
+        if self.currency == "KRW" { hundredths / 100 * 100 } else { hundredths }
     }
 
     fn render(&self, out: &mut Vec<u8>, flaw: Option<Flaw>) {
@@ -264,15 +233,7 @@ const BINLOG_BYTES: u64 = 512 << 10;
 impl Binlog {
     fn new(seed: u64) -> Self {
         let thread = 20 + seed % 50;
-        Binlog {
-            file: 9,
-            pos: 0,
-            row: 0,
-            thread,
-            commit_s: 0,
-            last: None,
-            next_pos: 157,
-        }
+        Binlog { file: 9, pos: 0, row: 0, thread, commit_s: 0, last: None, next_pos: 157 }
     }
 
     /// Moves to the next row event. Now and then it is of the same statement as the one before.
@@ -280,12 +241,7 @@ impl Binlog {
         let together = dice.below(16) == 0;
         let commit_s = due.at_ms.div_euclid(1_000);
         match self.last {
-            Some((last_op, last_row))
-                if together
-                    && last_op == op
-                    && last_row != due.row
-                    && commit_s == self.commit_s =>
-            {
+            Some((last_op, last_row)) if together && last_op == op && last_row != due.row && commit_s == self.commit_s => {
                 self.row += 1;
             }
             _ => {
@@ -304,10 +260,7 @@ impl Binlog {
     }
 
     fn source(&self, out: &mut Vec<u8>, at_ms: i64) {
-        push(
-            out,
-            "{\"version\":\"2.7.3.Final\",\"connector\":\"mysql\",\"name\":\"mall\",",
-        );
+        push(out, "{\"version\":\"2.7.3.Final\",\"connector\":\"mysql\",\"name\":\"mall\",");
         push_times(out, at_ms.div_euclid(1_000) * 1_000_000);
         push(
             out,

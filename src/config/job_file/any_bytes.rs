@@ -15,33 +15,16 @@ fn check(bytes: &[u8]) {
         Ok(job) => assert_eq!(parse(&job.to_string(), "f").ok(), Some(job)),
         Err(error) => {
             let said = error.to_string();
-            let JobFileError::Mistakes { mistakes, more, .. } = error else {
-                panic!("not read at all: {said}")
-            };
+            let JobFileError::Mistakes { mistakes, more, .. } = error else { panic!("not read at all: {said}") };
             let text = String::from_utf8_lossy(bytes);
             let lines: Vec<&str> = text.split('\n').collect();
             assert!(!mistakes.is_empty());
-            assert_eq!(
-                said.lines().count(),
-                mistakes.len() + usize::from(more > 0),
-                "{said}"
-            );
-            assert!(
-                mistakes.is_sorted_by_key(|mistake| (mistake.line, mistake.column)),
-                "{said}"
-            );
+            assert_eq!(said.lines().count(), mistakes.len() + usize::from(more > 0), "{said}");
+            assert!(mistakes.is_sorted_by_key(|mistake| (mistake.line, mistake.column)), "{said}");
             for Mistake { line, column, what } in &mistakes {
-                let line = lines
-                    .get(line - 1)
-                    .unwrap_or_else(|| panic!("no line {line}: {what}"));
-                assert!(
-                    (1..=line.chars().count() + 1).contains(column),
-                    "no column {column}: {what}"
-                );
-                assert!(
-                    what.len() < 2_000 && !what.contains(char::is_control),
-                    "{what:?}"
-                );
+                let line = lines.get(line - 1).unwrap_or_else(|| panic!("no line {line}: {what}"));
+                assert!((1..=line.chars().count() + 1).contains(column), "no column {column}: {what}");
+                assert!(what.len() < 2_000 && !what.contains(char::is_control), "{what:?}");
             }
         }
     }
@@ -49,10 +32,7 @@ fn check(bytes: &[u8]) {
 
 /// Pieces job files are made of, in any order.
 fn pieces() -> impl Strategy<Value = String> {
-    let words = source::FIELDS
-        .iter()
-        .chain(&FIELDS)
-        .map(|word| (*word).to_owned());
+    let words = source::FIELDS.iter().chain(&FIELDS).map(|word| (*word).to_owned());
     let signs = [
         "=",
         ".",
@@ -94,11 +74,8 @@ fn pieces() -> impl Strategy<Value = String> {
         "\"%F\"",
         "99999999999999999999",
     ];
-    let pieces: Vec<String> = words
-        .chain(signs.iter().chain(&values).map(|sign| (*sign).to_owned()))
-        .collect();
-    proptest::collection::vec(proptest::sample::select(pieces), 0..60)
-        .prop_map(|pieces| pieces.concat())
+    let pieces: Vec<String> = words.chain(signs.iter().chain(&values).map(|sign| (*sign).to_owned())).collect();
+    proptest::collection::vec(proptest::sample::select(pieces), 0..60).prop_map(|pieces| pieces.concat())
 }
 
 proptest! {
@@ -157,12 +134,7 @@ fn cut_anywhere() {
 fn any_line_lost_or_repeated() {
     let lines: Vec<&str> = MALL.lines().collect();
     for i in 0..lines.len() {
-        let without: Vec<&str> = lines
-            .iter()
-            .enumerate()
-            .filter(|(j, _)| *j != i)
-            .map(|(_, line)| *line)
-            .collect();
+        let without: Vec<&str> = lines.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, line)| *line).collect();
         check(without.join("\n").as_bytes());
         let mut twice = lines.clone();
         twice.insert(i, lines[i]);
@@ -203,25 +175,11 @@ fn large_and_wrong() {
         numbered(|_| "a = é ".to_owned()),
         numbered(|_| "[] ]\n".to_owned()),
         numbered(|i| if i < 40_000 { "[[source]]\n" } else { "= \n" }.to_owned()),
-        numbered(|i| {
-            if i % 2 == 0 {
-                "[[source]]\n"
-            } else {
-                "x = y z\n"
-            }
-            .to_owned()
-        }),
+        numbered(|i| if i % 2 == 0 { "[[source]]\n" } else { "x = y z\n" }.to_owned()),
         numbered(|_| "[[source]]\n".to_owned()),
         numbered(|_| "[[source]]\ntopic = \"t\"\n".to_owned()),
-        format!(
-            "[[source]]\ntopics = [{}]",
-            &numbered(|i| format!("\"{i}*\","))[..900_000]
-        ),
-        format!(
-            "[[source]]\ntopic = \"{}\"\n\"{}\" = 1",
-            "*".repeat(500_000),
-            "x".repeat(500_000)
-        ),
+        format!("[[source]]\ntopics = [{}]", &numbered(|i| format!("\"{i}*\","))[..900_000]),
+        format!("[[source]]\ntopic = \"{}\"\n\"{}\" = 1", "*".repeat(500_000), "x".repeat(500_000)),
         numbered(|i| format!("[[source]]\ntopics = [\"{i}*a*b*c*d*e\", \"{i}\"]\n")),
         numbered(|i| format!("[a.b.c{i}]\n")),
     ];
@@ -229,55 +187,29 @@ fn large_and_wrong() {
         let start = Instant::now();
         check(text.as_bytes());
         let took = start.elapsed();
-        assert!(
-            took < Duration::from_secs(20),
-            "{took:?} for {:?}…",
-            text.chars().take(40).collect::<String>()
-        );
+        assert!(took < Duration::from_secs(20), "{took:?} for {:?}…", text.chars().take(40).collect::<String>());
     }
 }
 
 #[test]
 fn files_that_are_none() {
-    let said =
-        |path: &Path| load(path).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
+    let said = |path: &Path| load(path).map_err(|error| format!("{:#}", anyhow::Error::from(error)));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
     let shown = path.display();
     let large = path.join("large.toml");
-    File::create(&large)
-        .unwrap()
-        .set_len(FILE_BYTES_MAX + 1)
-        .unwrap();
+    File::create(&large).unwrap().set_len(FILE_BYTES_MAX + 1).unwrap();
     let utf16 = path.join("utf16.toml");
     std::fs::write(&utf16, b"name = \"a\"\n# \xfe").unwrap();
     for (path, expected) in [
         (
             path.join("none.toml"),
-            format!(
-                "could not read job file \"{shown}/none.toml\": No such file or directory (os error 2)"
-            ),
+            format!("could not read job file \"{shown}/none.toml\": No such file or directory (os error 2)"),
         ),
-        (
-            path.to_owned(),
-            format!("could not read job file \"{shown}\": Is a directory (os error 21)"),
-        ),
-        (
-            large,
-            format!(
-                "job file \"{shown}/large.toml\" is larger than 1048576 bytes; is it a job file?"
-            ),
-        ),
-        (
-            utf16,
-            format!("{shown}/utf16.toml:2:3: byte 0xfe is not UTF-8; save the file as UTF-8"),
-        ),
-        (
-            path.join("nul\0"),
-            format!(
-                "could not read job file \"{shown}/nul\0\": file name contained an unexpected NUL byte"
-            ),
-        ),
+        (path.to_owned(), format!("could not read job file \"{shown}\": Is a directory (os error 21)")),
+        (large, format!("job file \"{shown}/large.toml\" is larger than 1048576 bytes; is it a job file?")),
+        (utf16, format!("{shown}/utf16.toml:2:3: byte 0xfe is not UTF-8; save the file as UTF-8")),
+        (path.join("nul\0"), format!("could not read job file \"{shown}/nul\0\": file name contained an unexpected NUL byte")),
     ] {
         assert_eq!(said(&path), Err(expected));
     }

@@ -57,60 +57,29 @@ distinct = true           # products_clicked; false where it is not wanted
 #[test]
 fn the_example_of_the_design() {
     let job = parse(MALL, "mall.toml").unwrap();
-    assert_eq!(
-        (job.name.as_str(), job.scale, job.currency.as_deref()),
-        ("mall", 2, Some("KRW"))
-    );
+    assert_eq!((job.name.as_str(), job.scale, job.currency.as_deref()), ("mall", 2, Some("KRW")));
     assert_eq!(job.timezone, "Asia/Seoul");
-    let horizons = Horizons {
-        window: 1_800_000,
-        grace: 120_000,
-        retention: 172_800_000,
-        replay_horizon: 604_800_000,
-    };
+    let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 172_800_000, replay_horizon: 604_800_000 };
     assert_eq!(job.horizons, horizons);
-    let [payments, items, products, clicks] = job.sources.as_slice() else {
-        panic!("four sources")
-    };
+    let [payments, items, products, clicks] = job.sources.as_slice() else { panic!("four sources") };
     assert_eq!(payments.topics, ["mall.payments"]);
-    assert_eq!(
-        (payments.role, payments.format, payments.key_space),
-        (Role::Payments, Format::Debezium, KeySpace::Topic)
-    );
+    assert_eq!((payments.role, payments.format, payments.key_space), (Role::Payments, Format::Debezium, KeySpace::Topic));
     assert_eq!(payments.key, ["payment_id"]);
     assert_eq!(payments.currency.as_deref(), Some("currency"));
     assert_eq!(payments.counts_when["status"], ["PAID", "REFUNDED"]);
-    assert_eq!(
-        payments.time,
-        Some(TimeSpec {
-            field: "paid_at".to_owned(),
-            unit: TimeUnit::Micros
-        })
-    );
-    assert_eq!(
-        (items.role, items.format),
-        (Role::OrderItems, Format::Upsert)
-    );
-    assert_eq!(
-        (items.product.as_deref(), items.quantity.as_deref()),
-        (Some("product_id"), Some("quantity"))
-    );
+    assert_eq!(payments.time, Some(TimeSpec { field: "paid_at".to_owned(), unit: TimeUnit::Micros }));
+    assert_eq!((items.role, items.format), (Role::OrderItems, Format::Upsert));
+    assert_eq!((items.product.as_deref(), items.quantity.as_deref()), (Some("product_id"), Some("quantity")));
     assert!(!items.distinct);
     assert_eq!((products.role, &products.time), (Role::Products, &None));
-    assert_eq!(
-        (clicks.role, clicks.format, clicks.distinct),
-        (Role::Clicks, Format::Json, true)
-    );
+    assert_eq!((clicks.role, clicks.format, clicks.distinct), (Role::Clicks, Format::Json, true));
     assert!(clicks.key.is_empty() && clicks.counts_when.is_empty());
 }
 
 /// What is said, without the file; nothing if all is well.
 fn said(text: &str) -> String {
     let error = parse(text, "f").map_or_else(|error| error.to_string(), |_| String::new());
-    let lines: Vec<&str> = error
-        .lines()
-        .map(|line| line.strip_prefix("f:").unwrap_or(line))
-        .collect();
+    let lines: Vec<&str> = error.lines().map(|line| line.strip_prefix("f:").unwrap_or(line)).collect();
     lines.join("\n")
 }
 
@@ -122,14 +91,8 @@ fn job(lines: &str) -> String {
 /// A source of a role with these lines in place of its own for the same fields.
 fn source(role: &str, lines: &str) -> String {
     let field = |line: &str| line.split(' ').next().map(str::to_owned);
-    let kept: Vec<&str> = role
-        .lines()
-        .filter(|kept| lines.lines().all(|line| field(line) != field(kept)))
-        .collect();
-    format!(
-        "{HEAD}[[source]]\ntopic = \"t\"\n{lines}\n{}\n",
-        kept.join("\n")
-    )
+    let kept: Vec<&str> = role.lines().filter(|kept| lines.lines().all(|line| field(line) != field(kept))).collect();
+    format!("{HEAD}[[source]]\ntopic = \"t\"\n{lines}\n{}\n", kept.join("\n"))
 }
 
 const HEAD: &str = r#"name = "j"
@@ -171,10 +134,7 @@ fn all_at_once() {
         .replace("amount = \"amount\"", "amuont = \"amount\"")
         .replace("key = \"item_id\"\n", "")
         .replace("topic = \"mall.products\"", "topic = \"mall.*\"")
-        .replace(
-            "product = \"product_id\"\nkind",
-            "produkt = \"product_id\"\nkind",
-        )
+        .replace("product = \"product_id\"\nkind", "produkt = \"product_id\"\nkind")
         .replace("format = \"json\"", "format = \"jsn\"");
     let error = parse(&text, "mall.toml").expect_err("mistakes");
     assert_eq!(
@@ -586,32 +546,16 @@ table = "a""#, r#"topic = "t""#, r#"11:9: source 2 (topic "t"): topic "t" is rea
 #[test]
 fn resolved() {
     let resolve = |text: &str| parse(text, "f").unwrap();
-    let least = resolve(&format!(
-        "name = \"j\"\n[[source]]\ntopic = \"p\"\n{PRODUCTS}"
-    ));
-    let horizons = Horizons {
-        window: 30 * MINUTE,
-        grace: 2 * MINUTE,
-        retention: 48 * HOUR,
-        replay_horizon: 7 * DAY,
-    };
-    assert_eq!(
-        (least.horizons, least.scale, least.currency),
-        (horizons, 2, None)
-    );
+    let least = resolve(&format!("name = \"j\"\n[[source]]\ntopic = \"p\"\n{PRODUCTS}"));
+    let horizons = Horizons { window: 30 * MINUTE, grace: 2 * MINUTE, retention: 48 * HOUR, replay_horizon: 7 * DAY };
+    assert_eq!((least.horizons, least.scale, least.currency), (horizons, 2, None));
     assert_eq!(least.timezone, "UTC");
-    assert_eq!(
-        resolve(&job("name = \"j\"\ntimezone = \"asia/seoul\"")).timezone,
-        "Asia/Seoul"
-    );
+    assert_eq!(resolve(&job("name = \"j\"\ntimezone = \"asia/seoul\"")).timezone, "Asia/Seoul");
 
     let source_of = |role, lines: &str| resolve(&source(role, lines)).sources.remove(0);
     let texts = "counts_when = { a = [1, 0x1F, +2, -0, 1_000, 1.50, true, \"\"], \"b.c\" = \"x\" }";
     let counts_when = source_of(PRODUCTS, texts).counts_when;
-    assert_eq!(
-        counts_when["a"],
-        ["1", "31", "2", "-0", "1000", "1.50", "true", ""]
-    );
+    assert_eq!(counts_when["a"], ["1", "31", "2", "-0", "1000", "1.50", "true", ""]);
     assert_eq!(counts_when["b.c"], ["x"]);
     for (lines, distinct) in [
         ("", false),
@@ -621,32 +565,16 @@ fn resolved() {
     ] {
         assert_eq!(source_of(CLICKS, lines).distinct, distinct, "{lines}");
     }
-    assert_eq!(
-        source_of(PAYMENTS, "key = [\"a\", \"b\"]\nkey_space = \"role\"").key,
-        ["a", "b"]
-    );
-    assert_eq!(
-        source_of(PAYMENTS, "store = \"order.store\"").store,
-        "order.store"
-    );
+    assert_eq!(source_of(PAYMENTS, "key = [\"a\", \"b\"]\nkey_space = \"role\"").key, ["a", "b"]);
+    assert_eq!(source_of(PAYMENTS, "store = \"order.store\"").store, "order.store");
     for (unit, expected) in [
         ("\"s\"", TimeUnit::Seconds),
         ("\"ns\"", TimeUnit::Nanos),
         ("\"days\"", TimeUnit::Days),
         ("\"rfc3339\"", TimeUnit::Rfc3339),
-        (
-            "{ format = \"%F %T\" }",
-            TimeUnit::Format {
-                format: "%F %T".to_owned(),
-                zone: None,
-            },
-        ),
+        ("{ format = \"%F %T\" }", TimeUnit::Format { format: "%F %T".to_owned(), zone: None }),
     ] {
-        let time = source_of(
-            PAYMENTS,
-            &format!("time = {{ field = \"t\", unit = {unit} }}"),
-        )
-        .time;
+        let time = source_of(PAYMENTS, &format!("time = {{ field = \"t\", unit = {unit} }}")).time;
         assert_eq!(time.map(|time| time.unit), Some(expected));
     }
 }
