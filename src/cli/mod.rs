@@ -6,6 +6,7 @@ pub mod check;
 pub mod export;
 pub mod generate;
 pub mod run;
+pub mod verify;
 
 mod progress;
 mod tuning;
@@ -43,6 +44,7 @@ enum Command {
     Run(run::RunArgs),
     Export(export::ExportArgs),
     Generate(generate::Args),
+    Verify(verify::VerifyArgs),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
@@ -54,6 +56,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -276,7 +276,7 @@ fn formatted(text: &[u8], format: &str, zone: Option<&str>) -> Option<i128> {
     let zoned = if placed {
         parsed.to_zoned().ok()?
     } else {
-        let zone = jiff::tz::TimeZone::get(zone.unwrap_or("UTC")).ok()?;
+        let zone = crate::config::zone::find(zone.unwrap_or("UTC"))?;
         parsed.to_datetime().ok()?.to_zoned(zone).ok()?
     };
     Some(zoned.timestamp().as_nanosecond().div_euclid(1_000_000))
