@@ -6,6 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::iter::Peekable;
 
 use super::random::{Dice, Share};
 use super::traffic::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
@@ -91,6 +92,11 @@ impl Life {
         &self.steps[..=usize::from(last)]
     }
 
+    /// The `nth` step.
+    pub(super) fn step(&self, nth: u8) -> Step {
+        self.steps[usize::from(nth)].1
+    }
+
     /// Whether there is such a step in it.
     pub(super) fn has(&self, step: Step) -> bool {
         self.steps[..self.count]
@@ -120,16 +126,16 @@ pub(super) struct Due {
 }
 
 /// All steps of all rows in commit order: rows being created, merged with later steps of those that were.
-pub(super) struct Schedule<I: Iterator<Item = i64>> {
-    creations: std::iter::Peekable<std::iter::Enumerate<I>>,
+pub(super) struct Schedule<I: Iterator<Item = (u64, i64)>> {
+    creations: Peekable<I>,
     later: BinaryHeap<Reverse<Due>>,
 }
 
-impl<I: Iterator<Item = i64>> Schedule<I> {
-    /// Rows 0, 1, 2, … are created at these instants, which are in order.
+impl<I: Iterator<Item = (u64, i64)>> Schedule<I> {
+    /// Rows with these numbers are created at these instants, which are in order.
     pub(super) fn new(creations: I) -> Self {
         Schedule {
-            creations: creations.enumerate().peekable(),
+            creations: creations.peekable(),
             later: BinaryHeap::new(),
         }
     }
@@ -143,7 +149,7 @@ impl<I: Iterator<Item = i64>> Schedule<I> {
     }
 }
 
-impl<I: Iterator<Item = i64>> Iterator for Schedule<I> {
+impl<I: Iterator<Item = (u64, i64)>> Iterator for Schedule<I> {
     type Item = Due;
 
     fn next(&mut self) -> Option<Due> {
@@ -154,7 +160,7 @@ impl<I: Iterator<Item = i64>> Iterator for Schedule<I> {
         match create {
             Some((row, at_ms)) => Some(Due {
                 at_ms,
-                row: row as u64,
+                row,
                 created_ms: at_ms,
                 step: 0,
             }),
