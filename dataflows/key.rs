@@ -69,6 +69,22 @@ impl PartialEq for Text {
     }
 }
 impl Eq for Text {}
+impl Hash for Text {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(self.as_bytes());
+        state.write_usize(self.as_bytes().len());
+    }
+}
+impl Text {
+    /// No text.
+    pub const EMPTY: Text = Text::Inline(0, [0; INLINE]);
+
+    /// Whether there is no text.
+    pub fn is_empty(&self) -> bool {
+        self.as_bytes().is_empty()
+    }
+}
 impl PartialOrd for Text {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))

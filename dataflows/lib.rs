@@ -13,6 +13,13 @@
 //! Absent on purpose: clocks, files, networks, hashing of text (keys arrive with their stable hash), and any
 //! knowledge of sources or sinks.
 
+pub mod change;
 pub mod epoch;
+pub mod graph;
 pub mod key;
+pub mod latest;
+pub mod measure;
+pub mod rows;
 pub mod table;
+pub mod tally;
+pub mod tick;

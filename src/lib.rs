@@ -2,4 +2,10 @@
 
 pub mod cli;
 pub mod config;
+pub mod decode;
 pub mod generate;
+pub mod observe;
+pub mod publish;
+pub mod runtime;
+pub mod source;
+pub mod verify;

@@ -2,7 +2,13 @@
 //!
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
-mod generate;
+pub mod check;
+pub mod export;
+pub mod generate;
+pub mod run;
+
+mod progress;
+mod tuning;
 
 use std::process::ExitCode;
 
@@ -33,13 +39,20 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Check(check::CheckArgs),
+    Run(run::RunArgs),
+    Export(export::ExportArgs),
     Generate(generate::Args),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done: Result<(), Failure> = match cli.command {
+    crate::observe::start_logging();
+    let done = match cli.command {
+        Command::Check(args) => check::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     match done {

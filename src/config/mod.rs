@@ -5,6 +5,15 @@
 
 pub mod job_file;
 
+mod diagnostics;
+pub(crate) mod duration;
+mod fields;
+mod source;
+mod time;
+mod to_toml;
+mod topics;
+pub mod zone;
+
 use std::collections::BTreeMap;
 
 use storeflow_dataflows::epoch::Horizons;

@@ -1,0 +1,63 @@
+//! The whole dataflow: what the sources hand over, and what the outside gets.
+
+use std::rc::Rc;
+
+use differential_dataflow::collection::VecCollection;
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::Concatenate;
+
+use crate::change::Change;
+use crate::epoch::Horizons;
+use crate::latest::{Counts, latest};
+use crate::measure::{Contribution, Measure};
+use crate::table::{LateAdjustment, Table};
+use crate::tally::{Published, tally};
+
+/// What the sources hand over.
+pub struct Inputs<'scope> {
+    /// Changes of the rows behind `store_payments`, if the job has any.
+    pub payments: Option<VecCollection<'scope, u64, Change, isize>>,
+    /// Changes of the rows behind `store_sales`.
+    pub order_items: Option<VecCollection<'scope, u64, Change, isize>>,
+    /// Changes of the rows behind `store_products`.
+    pub products: Option<VecCollection<'scope, u64, Change, isize>>,
+    /// Clicks, combined per tick, of windows that are not expired.
+    pub clicks: Option<VecCollection<'scope, u64, Contribution, Measure>>,
+    /// Clicks of expired windows.
+    pub late_clicks: VecCollection<'scope, u64, LateAdjustment, isize>,
+    /// The highest clock of each worker's source, once it has ended.
+    pub ends: StreamVec<'scope, u64, u64>,
+}
+
+/// What the outside gets.
+pub struct Outputs<'scope> {
+    /// Changes of cells, expiries and rows of history, each sent at the log time after which it shows.
+    pub published: StreamVec<'scope, u64, Published>,
+    /// Contributions to expired windows.
+    pub late: VecCollection<'scope, u64, LateAdjustment, isize>,
+    /// Counts of this worker, one per table with latest rows.
+    pub counts: Vec<(Table, Rc<Counts>)>,
+}
+
+/// Builds the dataflow. Tables without a source have no operators.
+pub fn storeflow(inputs: Inputs<'_>, horizons: Horizons) -> Outputs<'_> {
+    let Inputs { payments, order_items, products, clicks, late_clicks, ends } = inputs;
+    let scope = ends.scope();
+    let (mut published, mut late, mut counts) = (Vec::new(), vec![], Vec::new());
+    let rows = [
+        (Table::StorePayments, payments),
+        (Table::StoreSales, order_items),
+        (Table::StoreProducts, products),
+    ];
+    for (table, changes) in rows {
+        let Some(changes) = changes else { continue };
+        let rows = latest(changes, table, horizons);
+        published.push(tally(rows.contributions, ends.clone(), table, horizons));
+        late.push(rows.late);
+        counts.push((table, rows.counts));
+    }
+    if let Some(clicks) = clicks {
+        published.push(tally(clicks, ends, Table::StoreClicks, horizons));
+    }
+    Outputs { published: scope.concatenate(published), late: late_clicks.concatenate(late), counts }
+}

@@ -1,0 +1,349 @@
+//! Tallies: contributions in, new values of cells and rows of history out.
+//!
+//! ```text
+//! contributions ─(by shard of store)─► stash per tick ─frontier─► windows: cell ─► value ─┬─► cell changes, window expiries ─► view
+//! ends ─(to all)───────────────────────────────────────────────────────────────────────   └─► rows of epochs ─► history
+//! ```
+//!
+//! Upholds, at every as-of: (1) a cell's value is the sum of the contributions before it, and a cell exists iff its count is
+//! not zero; (2) history holds each epoch's cells as of exactly that epoch; (3) a revision counts the epochs after the
+//! window's own at which the published value differs from the one before.
+//! **Times**: everything that first shows at as-ofs greater than `a` is sent at time `a`, so whoever has seen the frontier
+//! reach T holds exactly what as-of T shows.
+//!
+//! Keeps: per window a map of cells, and of distinct products; both go at once when the window has expired and its last
+//! corrections are in history. For closed windows, the values published at the last epoch of cells changed since.
+//!
+//! Absent on purpose: retractions of expired windows, and any decision about expiry or closing of a record: contributions
+//! arrive judged.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use differential_dataflow::collection::VecCollection;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Broadcast;
+
+use crate::epoch::Horizons;
+use crate::key::{Key, Text, WordMap};
+use crate::measure::{Contribution, Measure};
+use crate::table::{CellChange, HistoryRow, NO_WINDOW, Table, Value, Window, WindowExpiry};
+
+/// What a tally tells the outside.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Published {
+    /// A cell has a new value or none.
+    Cell(CellChange),
+    /// A window left the view.
+    Expired(WindowExpiry),
+    /// A cell at an epoch.
+    History(HistoryRow),
+}
+
+/// Rounds the highest clock of a finished replay up to the as-of that holds everything: whole seconds, so that it does not
+/// depend on the tick.
+pub fn end_as_of(highest_clock: u64) -> u64 {
+    if highest_clock == 0 { 0 } else { (highest_clock + 1).div_ceil(1_000) * 1_000 }
+}
+
+/// Accumulates contributions per cell and publishes what changes, at every tick, epoch and expiry.
+///
+/// `ends` carries, from each worker's source that comes to an end, its highest clock; once the input is complete, the greatest
+/// of them all says how far log time got, and epochs up to there are closed.
+pub fn tally<'scope>(
+    contributions: VecCollection<'scope, u64, Contribution, Measure>,
+    ends: StreamVec<'scope, u64, u64>,
+    table: Table,
+    horizons: Horizons,
+) -> StreamVec<'scope, u64, Published> {
+    let route = |(contribution, _, _): &(Contribution, u64, Measure)| contribution.cell.shard();
+    contributions.inner.binary_frontier::<_, CapacityContainerBuilder<Vec<Published>>, _, _, _, _>(
+        ends.broadcast(),
+        Exchange::new(route),
+        Pipeline,
+        &format!("Tally: {}", table.name()),
+        |capability, _| {
+            let mut capability = Some(capability);
+            let mut stash: BTreeMap<u64, Vec<(Contribution, Measure)>> = BTreeMap::new();
+            let mut state = Tally::new(table, horizons);
+            let mut highest_clock = 0;
+            move |(input, frontier), (ends, ends_frontier), output| {
+                input.for_each(|_, batch| {
+                    let mut at: Option<(u64, &mut Vec<_>)> = None;
+                    for (contribution, time, measure) in batch.drain(..) {
+                        if at.as_ref().is_none_or(|(known, _)| *known != time) {
+                            at = None;
+                        }
+                        let list = match at.take() {
+                            Some((_, list)) => list,
+                            None => stash.entry(time).or_default(),
+                        };
+                        list.push((contribution, measure));
+                        at = Some((time, list));
+                    }
+                });
+                ends.for_each(|_, batch| {
+                    for clock in batch.drain(..) {
+                        highest_clock = highest_clock.max(clock);
+                    }
+                });
+                let Some(held) = &mut capability else { return };
+                let frontier = match (frontier.frontier().first(), ends_frontier.frontier().first()) {
+                    (Some(a), Some(b)) => Some(*a.min(b)),
+                    (a, b) => a.or(b).copied(),
+                };
+                let due = match frontier {
+                    Some(frontier) => {
+                        let later = stash.split_off(&frontier);
+                        std::mem::replace(&mut stash, later)
+                    }
+                    None => std::mem::take(&mut stash),
+                };
+                let mut send = |after: u64, out: &mut Vec<Published>| {
+                    if !out.is_empty() {
+                        held.downgrade(&after.max(*held.time()));
+                        output.session(&*held).give_iterator(out.drain(..));
+                    }
+                };
+                for (time, contributions) in due {
+                    state.advance(time, &mut send);
+                    state.apply(time, contributions, &mut send);
+                }
+                state.advance(frontier.unwrap_or(end_as_of(highest_clock)), &mut send);
+                match frontier {
+                    Some(frontier) => held.downgrade(&frontier),
+                    None => capability = None,
+                }
+            }
+        },
+    )
+}
+
+/// The cells of one window.
+#[derive(Default)]
+struct Cells {
+    cells: WordMap<Key, CellState>,
+    /// Rows per (cell, product).
+    members: WordMap<(u32, Text), i64>,
+    /// Its own epoch has passed.
+    closed: bool,
+    /// It has left the view.
+    hidden: bool,
+    /// Cells changed since the last epoch, with what that epoch published; kept for closed windows only.
+    dirty: WordMap<Key, Value>,
+    next_id: u32,
+}
+
+struct CellState {
+    value: Value,
+    revision: u32,
+    /// Small name of the cell within its window, for `members`.
+    id: u32,
+    /// The tick that last listed this cell as touched.
+    touched: u32,
+}
+
+/// The state of [`tally`] on one worker, without the dataflow around it.
+struct Tally {
+    table: Table,
+    horizons: Horizons,
+    windows: BTreeMap<Window, Cells>,
+    /// Windows whose own epoch has not passed.
+    open: BTreeSet<Window>,
+    /// Windows that have not left the view, and those that have but are still kept.
+    shown: BTreeSet<Window>,
+    hidden: BTreeSet<Window>,
+    /// Windows with dirty cells, and the epoch that will publish them.
+    dirty: BTreeSet<Window>,
+    dirty_epoch: Option<u64>,
+    tick: u32,
+    touched: Vec<(Window, Key)>,
+    out: Vec<Published>,
+}
+
+type Send<'a> = &'a mut dyn FnMut(u64, &mut Vec<Published>);
+
+impl Tally {
+    fn new(table: Table, horizons: Horizons) -> Self {
+        Tally {
+            table,
+            horizons,
+            windows: BTreeMap::new(),
+            open: BTreeSet::new(),
+            shown: BTreeSet::new(),
+            hidden: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            dirty_epoch: None,
+            tick: 0,
+            touched: Vec::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Applies the contributions of one tick; every epoch up to `time` has been advanced over.
+    fn apply(&mut self, time: u64, contributions: Vec<(Contribution, Measure)>, send: &mut impl FnMut(u64, &mut Vec<Published>)) {
+        self.tick = self.tick.wrapping_add(1);
+        let mut last: Option<(Window, &mut Cells)> = None;
+        for (Contribution { window, cell: key, member }, measure) in contributions {
+            let cells = match last.take() {
+                Some((at, cells)) if at == window => cells,
+                _ => self.windows.entry(window).or_insert_with(|| {
+                    let closed = window == NO_WINDOW || self.horizons.own_epoch(window) <= time;
+                    if !closed {
+                        self.open.insert(window);
+                    }
+                    if window != NO_WINDOW {
+                        self.shown.insert(window);
+                    }
+                    Cells { closed, ..Cells::default() }
+                }),
+            };
+            let state = match cells.cells.get_mut(&key) {
+                Some(state) => state,
+                None => {
+                    let id = cells.next_id;
+                    cells.next_id += 1;
+                    let state = CellState { value: Value::default(), revision: 0, id, touched: self.tick.wrapping_sub(1) };
+                    cells.cells.entry(key.clone()).or_insert(state)
+                }
+            };
+            if state.touched != self.tick {
+                state.touched = self.tick;
+                if cells.closed {
+                    if cells.dirty.is_empty() {
+                        self.dirty.insert(window);
+                    }
+                    let published = state.value;
+                    cells.dirty.entry(key.clone()).or_insert(published);
+                }
+                self.touched.push((window, key));
+            }
+            state.value.sum += measure.sum;
+            state.value.count += measure.count;
+            if !member.is_empty() {
+                let rows = cells.members.entry((state.id, member));
+                match rows {
+                    std::collections::hash_map::Entry::Vacant(vacant) => {
+                        if measure.count != 0 {
+                            vacant.insert(measure.count);
+                            state.value.distinct += 1;
+                        }
+                    }
+                    std::collections::hash_map::Entry::Occupied(mut occupied) => {
+                        *occupied.get_mut() += measure.count;
+                        if *occupied.get() == 0 {
+                            occupied.remove();
+                            state.value.distinct -= 1;
+                        }
+                    }
+                }
+            }
+            last = Some((window, cells));
+        }
+        if !self.dirty.is_empty() {
+            self.dirty_epoch = Some(self.horizons.epoch_after(time));
+        }
+        let mut last: Option<(Window, &Cells)> = None;
+        for (window, key) in self.touched.drain(..) {
+            let cells = match last {
+                Some((at, cells)) if at == window => cells,
+                _ => &self.windows[&window],
+            };
+            last = Some((window, cells));
+            let state = &cells.cells[&key];
+            assert!(state.value.count >= 0, "rows of a cell cannot be negative in {}", self.table.name());
+            let value = (state.value.count != 0).then_some((state.value, state.revision));
+            self.out.push(Published::Cell(CellChange { after: time, table: self.table, window, key, value }));
+        }
+        send(time, &mut self.out);
+    }
+
+    /// Runs every epoch and expiry up to and including `to`, in order.
+    fn advance(&mut self, to: u64, send: Send<'_>) {
+        loop {
+            let own = self.open.first().map(|&window| self.horizons.own_epoch(window));
+            let hide = self.shown.first().and_then(|&window| self.horizons.expiry(window));
+            let drop = self
+                .hidden
+                .first()
+                .and_then(|&window| self.horizons.expiry(window))
+                .map(|expiry| self.horizons.epoch_from(expiry));
+            let Some(next) = [own, self.dirty_epoch, hide, drop].into_iter().flatten().min().filter(|&next| next <= to) else {
+                return;
+            };
+            if own == Some(next) || self.dirty_epoch == Some(next) {
+                self.run_epoch(next);
+            }
+            if hide == Some(next) {
+                self.hide(next);
+            }
+            let dropped = |&window: &Window| self.horizons.expiry(window).map(|x| self.horizons.epoch_from(x)) <= Some(next);
+            while self.hidden.first().is_some_and(dropped) {
+                if let Some(window) = self.hidden.pop_first() {
+                    self.windows.remove(&window);
+                    self.open.remove(&window);
+                    self.dirty.remove(&window);
+                }
+            }
+            send(next - 1, &mut self.out);
+        }
+    }
+
+    /// Publishes the window that closes and what changed in closed ones since the last epoch.
+    fn run_epoch(&mut self, epoch: u64) {
+        if self.dirty_epoch == Some(epoch) {
+            self.dirty_epoch = None;
+            for window in std::mem::take(&mut self.dirty) {
+                let Some(cells) = self.windows.get_mut(&window) else { continue };
+                for (key, published) in std::mem::take(&mut cells.dirty) {
+                    let Some(state) = cells.cells.get_mut(&key) else { continue };
+                    let gone = state.value.count == 0;
+                    if state.value != published {
+                        let windowed = window != NO_WINDOW;
+                        state.revision += u32::from(windowed);
+                        let (table, revision) = (self.table, state.revision);
+                        let value = if gone { Value::default() } else { state.value };
+                        self.out.push(Published::History(HistoryRow { epoch, table, window, key: key.clone(), value, revision }));
+                        if windowed && !gone && !cells.hidden {
+                            let value = Some((value, revision));
+                            self.out.push(Published::Cell(CellChange { after: epoch - 1, table, window, key: key.clone(), value }));
+                        }
+                    }
+                    if gone && state.revision == 0 {
+                        cells.cells.remove(&key);
+                    }
+                }
+            }
+        }
+        while let Some(&window) = self.open.first() {
+            if self.horizons.own_epoch(window) > epoch {
+                break;
+            }
+            self.open.remove(&window);
+            let Some(cells) = self.windows.get_mut(&window) else { continue };
+            cells.closed = true;
+            cells.cells.retain(|_, state| state.value.count != 0);
+            self.out.extend(cells.cells.iter().map(|(key, state)| {
+                let (table, value) = (self.table, state.value);
+                Published::History(HistoryRow { epoch, table, window, key: key.clone(), value, revision: 0 })
+            }));
+        }
+    }
+
+    /// Takes expired windows out of the view.
+    fn hide(&mut self, at: u64) {
+        while let Some(&window) = self.shown.first() {
+            if !self.horizons.expired(window, at) {
+                break;
+            }
+            self.shown.remove(&window);
+            self.hidden.insert(window);
+            if let Some(cells) = self.windows.get_mut(&window) {
+                cells.hidden = true;
+            }
+            self.out.push(Published::Expired(WindowExpiry { after: at - 1, table: self.table, window }));
+        }
+    }
+}

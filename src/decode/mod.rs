@@ -1,0 +1,245 @@
+//! Bytes to changes and clicks, or a reason why not. One file per envelope, all behind [`Decoder`].
+//!
+//! ```text
+//! record (key, value) ──► envelope: operation, row, version ──► projection: key, cell, product, amount, window ──► Decoded
+//!                                   └──────────── any mistake ────────────────────────────────────────────────► Reject
+//! ```
+//!
+//! Upholds: no byte sequence panics or stops anything; what is refused says why; only the needed fields are looked at, but all
+//! of the JSON is checked, so that a record is good or bad whatever fields a job needs.
+//! Keeps: scratch space only. Absent on purpose: I/O, clocks, and any state that outlives a record.
+
+pub mod json;
+pub mod values;
+
+mod click;
+mod debezium;
+mod project;
+mod upsert;
+
+use storeflow_dataflows::change::{Row, Version};
+use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::key::{Key, Text};
+
+use crate::config::{Format, Job, Role, SourceSpec};
+
+/// The message of a record, as the source hands it over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Message<'a> {
+    /// The message key, if there is one.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// Key and value are known to be valid UTF-8.
+    pub utf8: bool,
+}
+
+/// What a good record says.
+#[derive(Debug, PartialEq)]
+pub enum Decoded {
+    /// A click.
+    Click(Click),
+    /// A change of a row.
+    Change(RowChange),
+    /// Nothing to do, by intention.
+    Skipped(Skipped),
+}
+
+/// A click, ready to be counted.
+#[derive(Debug, PartialEq)]
+pub struct Click {
+    /// Store and kind.
+    pub cell: Key,
+    /// The product where distinct ones are kept; empty for none.
+    pub product: Text,
+    /// Event time, milliseconds.
+    pub time: u64,
+}
+
+/// A change, without its place in the log.
+#[derive(Debug, PartialEq)]
+pub struct RowChange {
+    /// Key space and primary key.
+    pub key: Key,
+    /// Source version, if the record has one.
+    pub version: Option<Version>,
+    /// The new row; `None` deletes.
+    pub row: Option<Row>,
+}
+
+/// Why a good record has no effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skipped {
+    /// A Debezium tombstone: the delete came before it.
+    Tombstone,
+    /// No data: truncate, logical message, heartbeat, schema change, transaction metadata.
+    Control,
+    /// A table that no source of the job reads.
+    OtherTable,
+}
+
+/// A decoded record with the message's own time.
+#[derive(Debug, PartialEq)]
+pub struct Record {
+    /// What it says.
+    pub decoded: Decoded,
+    /// The message's own time in milliseconds, the record timestamp where the log has none.
+    pub own_time: Option<u64>,
+}
+
+/// Why a record is a dead letter.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {detail}", reason.code())]
+pub struct Reject {
+    /// The class, part of the public interface.
+    pub reason: Reason,
+    /// For people.
+    pub detail: String,
+}
+
+impl Reject {
+    /// A reject with words for people.
+    pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Reject { reason, detail: detail.into() }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])* $variant:ident = $code:literal,)*) => {
+        /// Classes of dead letters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason { $($(#[doc = $doc])* $variant,)* }
+
+        impl Reason {
+            /// All classes.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            /// The code in files, logs and metrics.
+            pub fn code(self) -> &'static str {
+                match self { $(Reason::$variant => $code,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A kcat envelope whose fields are not what kcat writes.
+    Envelope = "envelope",
+    /// Not UTF-8.
+    NotUtf8 = "not_utf8",
+    /// Not JSON, or nested too deep.
+    NotJson = "not_json",
+    /// JSON, but not the object the format asks for.
+    NotAnObject = "not_an_object",
+    /// A field the job needs is not there.
+    MissingField = "missing_field",
+    /// An id that is null, empty, or neither text nor an integer.
+    BadId = "bad_id",
+    /// An amount that is no decimal number.
+    BadAmount = "bad_amount",
+    /// An amount with more digits than the job's scale.
+    AmountPrecision = "amount_precision",
+    /// An amount beyond 10^26 minor units.
+    AmountRange = "amount_range",
+    /// A quantity that is no whole number in range.
+    BadQuantity = "bad_quantity",
+    /// A currency that is not text, or missing without a default.
+    BadCurrency = "bad_currency",
+    /// A time that is not of the declared unit.
+    BadTime = "bad_time",
+    /// A time outside 1970 to 2200.
+    TimeRange = "time_range",
+    /// A change without the row it must carry.
+    MissingRow = "missing_row",
+    /// A message key that does not hold the row's key.
+    MissingKey = "missing_key",
+    /// An unknown operation.
+    BadOp = "bad_op",
+}
+
+/// Decodes the records of one source.
+pub struct Decoder {
+    role: Role,
+    table: Option<Vec<u8>>,
+    envelope: Envelope,
+}
+
+enum Envelope {
+    Click(click::Clicks),
+    Debezium(debezium::Debezium),
+    Upsert(upsert::Upsert),
+}
+
+impl Decoder {
+    /// A decoder for one source of a job. `key_space` names where its keys are unique, the same for equal spaces.
+    pub fn new(job: &Job, spec: &SourceSpec, key_space: u16) -> Self {
+        let envelope = match spec.format {
+            Format::Json => Envelope::Click(click::Clicks::new(job, spec)),
+            Format::Debezium => Envelope::Debezium(debezium::Debezium::new(job, spec, key_space)),
+            Format::Upsert => Envelope::Upsert(upsert::Upsert::new(job, spec, key_space)),
+        };
+        Decoder { role: spec.role, table: spec.table.as_ref().map(|table| table.as_bytes().to_vec()), envelope }
+    }
+
+    /// What the rows of this source are.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Whether this source takes one table of a shared topic only.
+    pub fn table(&self) -> Option<&[u8]> {
+        self.table.as_deref()
+    }
+
+    /// Decodes one record.
+    ///
+    /// # Errors
+    /// The reason why it is a dead letter.
+    pub fn decode(&mut self, message: Message<'_>) -> Result<Record, Reject> {
+        let value = message.value.filter(|value| !value.is_empty());
+        for bytes in [message.key, value].into_iter().flatten() {
+            if !message.utf8 && simdutf8::basic::from_utf8(bytes).is_err() {
+                return Err(Reject::new(Reason::NotUtf8, "the message is not UTF-8"));
+            }
+        }
+        match &mut self.envelope {
+            Envelope::Click(clicks) => clicks.decode(value),
+            Envelope::Debezium(debezium) => debezium.decode(message.key, value, self.table.as_deref()),
+            Envelope::Upsert(upsert) => upsert.decode(message.key, value),
+        }
+    }
+}
+
+/// The stable hash of a row's key.
+fn row_hash(bytes: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(bytes)
+}
+
+/// The key of a cell: its shard is that of the store alone, so that a store is wholly in one place.
+fn cell_key(store: &[u8], second: &[u8], scratch: &mut Vec<u8>) -> Key {
+    Key::cell_bytes(store, second, scratch);
+    let shard = xxhash_rust::xxh3::xxh3_64(store) >> 54 << 54;
+    Key { hash: shard | xxhash_rust::xxh3::xxh3_64(scratch) >> 10, text: Text::new(scratch) }
+}
+
+/// The job's settings that projections need.
+#[derive(Clone, Debug)]
+struct Settings {
+    horizons: Horizons,
+    scale: u32,
+    currency: Option<String>,
+}
+
+impl Settings {
+    fn new(job: &Job) -> Self {
+        Settings { horizons: job.horizons, scale: job.scale, currency: job.currency.clone() }
+    }
+}
+
+fn not_json(error: json::JsonError) -> Reject {
+    Reject::new(Reason::NotJson, error.to_string())
+}
+
+fn not_an_object(what: &str) -> Reject {
+    Reject::new(Reason::NotAnObject, format!("{what} is not a JSON object"))
+}

@@ -1,0 +1,39 @@
+//! What the outside may read: the data directory with its history, view and dead letters.
+//!
+//! ```text
+//! HistoryRow, LateAdjustment, DeadLetter ─► history (one thread) ─┐
+//! CellChange, WindowExpiry ───────────────► view (in memory) ─────┼─► files of one generation ─► current.json
+//!                                             at the end: dump ───┘    (layout, table_file)      moves last
+//! ```
+//!
+//! Upholds: (1) a file under its final name is whole, and holds only what a committed as-of covers; (2) readers follow
+//! `current.json`, so a run that did not finish is never seen; (3) two runs never share a data directory.
+//! Keeps: the view, and rows waiting for their file (bounded, see [`history`]).
+//! Absent on purpose: any decision about values. What is written was computed in `dataflows`.
+
+#[cfg(test)]
+mod bench;
+pub mod columns;
+mod current;
+pub mod dead_letters;
+pub mod error;
+pub mod history;
+pub mod layout;
+pub mod row;
+pub mod schema;
+pub mod table_file;
+pub mod table_reader;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+pub(crate) mod tests;
+pub mod time;
+pub mod view;
+
+pub use dead_letters::DeadLetter;
+pub use error::PublishError;
+pub use history::{Batch, HistorySender, HistoryWriter, Totals};
+pub use layout::{Current, Generation};
+pub use row::{LateRow, Row};
+pub use schema::Output;
+pub use view::MemoryView;

@@ -1,0 +1,211 @@
+//! A Parquet file of one output: row groups as rows come, its final name once it is whole.
+//!
+//! Upholds: (1) a file without its footer never has its final name; (2) no file is held open between row groups, so the
+//! number of files being written is not bound by the process's limit of open files; (3) the footer holds a checksum of all
+//! pages, as damage must be an error and not another number.
+//! Keeps: the encoded bytes of one row group at most; the footer's facts about those before it.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::mem::take;
+use std::path::{Path, PathBuf};
+
+use parquet::data_type::{BoolType, ByteArrayType, FixedLenByteArrayType, Int32Type, Int64Type};
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::metadata::KeyValue;
+use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::table::{HistoryRow, LateAdjustment};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::columns::{Cell, Columns, decimals};
+use super::error::PublishError;
+use super::layout::{About, FORMAT, create_parent, temporary};
+use super::schema::{Column, Field, TableSchema, fields};
+
+/// Rows of one row group at most; what a writer collects before it encodes.
+pub const ROW_GROUP_ROWS: usize = 1 << 17;
+
+/// What a file's footer says about it, beside its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMeta {
+    /// The job's name.
+    pub job: String,
+    /// The generation it belongs to.
+    pub generation: u64,
+    /// The epoch of history, or the as-of of the view; milliseconds.
+    pub epoch: u64,
+}
+
+impl FileMeta {
+    /// Of a file of this generation.
+    pub fn new(about: &About, epoch: u64) -> Self {
+        FileMeta { job: about.job.clone(), generation: about.generation, epoch }
+    }
+}
+
+/// Writes a whole file of cells under its final name; returns its size.
+pub fn write_rows(path: &Path, schema: &TableSchema, rows: &[HistoryRow], meta: &FileMeta) -> Result<u64, PublishError> {
+    let mut file = TableFile::create(path.to_owned(), schema, meta)?;
+    for rows in rows.chunks(ROW_GROUP_ROWS) {
+        file.append_cells(rows.iter().map(Cell::from))?;
+    }
+    let bytes = file.close()?;
+    file.show()?;
+    Ok(bytes)
+}
+
+/// A file being written.
+pub struct TableFile {
+    path: PathBuf,
+    temporary: PathBuf,
+    schema: TableSchema,
+    writer: SerializedFileWriter<Vec<u8>>,
+    checksum: Xxh3Default,
+    rows: u64,
+    bytes: u64,
+}
+
+impl TableFile {
+    /// Begins a file whose final name is `path`.
+    pub fn create(path: PathBuf, schema: &TableSchema, meta: &FileMeta) -> Result<TableFile, PublishError> {
+        create_parent(&path)?;
+        let temporary = temporary(&path);
+        std::fs::File::create(&temporary).map_err(PublishError::io("create", &temporary))?;
+        let mut writer = SerializedFileWriter::new(Vec::new(), schema.parquet.clone(), schema.properties.clone())
+            .map_err(PublishError::encode(&path))?;
+        for (key, value) in [
+            ("format", FORMAT.to_string()),
+            ("job", meta.job.clone()),
+            ("generation", meta.generation.to_string()),
+            ("epoch", meta.epoch.to_string()),
+            ("table", schema.output.name().to_owned()),
+        ] {
+            writer.append_key_value_metadata(KeyValue::new(format!("storeflow.{key}"), value));
+        }
+        Ok(TableFile { path, temporary, schema: schema.clone(), writer, checksum: Xxh3Default::new(), rows: 0, bytes: 0 })
+    }
+
+    /// Appends cells of the file's table as a row group.
+    pub fn append_cells<'a>(&mut self, cells: impl Iterator<Item = Cell<'a>>) -> Result<(), PublishError> {
+        self.append(Columns::of_cells(cells))
+    }
+
+    /// Appends late adjustments as a row group; `partitions` is the job's sorted list of topics and partitions.
+    pub fn append_late(
+        &mut self,
+        rows: &[LateAdjustment],
+        horizons: &Horizons,
+        partitions: &[(String, u32)],
+    ) -> Result<(), PublishError> {
+        self.append(Columns::of_late(rows, horizons, partitions, self.schema.scale))
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes the footer; the file is whole, but still under its temporary name. Returns its size.
+    pub fn close(&mut self) -> Result<u64, PublishError> {
+        self.drain()?;
+        let checked = format!("{}:{:016x}", self.bytes, self.checksum.digest());
+        for (key, value) in [("rows", self.rows.to_string()), ("checksum", checked)] {
+            self.writer.append_key_value_metadata(KeyValue::new(format!("storeflow.{key}"), value));
+        }
+        self.writer.finish().map_err(PublishError::encode(&self.path))?;
+        self.drain()?;
+        Ok(self.bytes)
+    }
+
+    /// Gives the closed file its final name.
+    pub fn show(self) -> Result<(), PublishError> {
+        std::fs::rename(&self.temporary, &self.path).map_err(PublishError::io("rename to", &self.path))
+    }
+
+    /// Removes the file: what it holds was never committed.
+    pub fn discard(self) -> Result<(), PublishError> {
+        std::fs::remove_file(&self.temporary).map_err(PublishError::io("remove", &self.temporary))
+    }
+
+    fn append(&mut self, columns: Columns) -> Result<(), PublishError> {
+        if columns.rows == 0 {
+            return Ok(());
+        }
+        self.rows += columns.rows as u64;
+        self.encode(columns).map_err(PublishError::encode(&self.path))?;
+        self.drain()
+    }
+
+    fn encode(&mut self, mut columns: Columns) -> ParquetResult<()> {
+        let mut group = self.writer.next_row_group()?;
+        for field in fields(self.schema.output) {
+            let mut writer =
+                group.next_column()?.ok_or_else(|| ParquetError::General(format!("no column \"{}\"", field.name)))?;
+            write_column(&mut writer, field, &mut columns, &self.schema)?;
+            writer.close()?;
+        }
+        group.close()?;
+        Ok(())
+    }
+
+    /// Moves what is encoded to the file.
+    fn drain(&mut self) -> Result<(), PublishError> {
+        self.writer.flush().map_err(PublishError::io("encode", &self.path))?;
+        let encoded = take(self.writer.inner_mut());
+        self.checksum.update(&encoded);
+        self.bytes += encoded.len() as u64;
+        OpenOptions::new()
+            .append(true)
+            .open(&self.temporary)
+            .and_then(|mut file| file.write_all(&encoded))
+            .map_err(PublishError::io("write", &self.temporary))
+    }
+}
+
+/// Writes one column of a row group, taking its values.
+fn write_column(
+    writer: &mut SerializedColumnWriter,
+    field: &Field,
+    columns: &mut Columns,
+    schema: &TableSchema,
+) -> ParquetResult<usize> {
+    // Apart from `second`, a nullable column is null in all rows of a file or in none.
+    let null = field.nullable && (field.column != Column::Distinct || !schema.clicks_distinct);
+    let levels = field.nullable.then(|| vec![i16::from(!null); columns.rows]);
+    let levels = levels.as_deref();
+    let mut longs = |values: &mut Vec<i64>| {
+        let values = if null { Vec::new() } else { take(values) };
+        writer.typed::<Int64Type>().write_batch(&values, levels, None)
+    };
+    match field.column {
+        Column::Window => longs(&mut columns.windows),
+        Column::Count => longs(&mut columns.counts),
+        Column::Distinct => longs(&mut columns.distincts),
+        Column::Epoch => longs(&mut columns.epochs),
+        Column::Position => longs(&mut columns.positions),
+        Column::Stamp => longs(&mut columns.stamps),
+        Column::Items => {
+            let items = columns.sums.iter().map(|sum| i64::try_from(*sum));
+            let mut items = items.collect::<Result<Vec<i64>, _>>().map_err(|error| ParquetError::External(error.into()))?;
+            longs(&mut items)
+        }
+        Column::Money => writer.typed::<FixedLenByteArrayType>().write_batch(&decimals(&columns.sums), levels, None),
+        Column::Revision | Column::Partition => {
+            let values = if field.column == Column::Revision { &mut columns.revisions } else { &mut columns.partitions };
+            let values = if null { Vec::new() } else { take(values) };
+            writer.typed::<Int32Type>().write_batch(&values, levels, None)
+        }
+        Column::Deleted => writer.typed::<BoolType>().write_batch(&columns.deleted, levels, None),
+        Column::TableName | Column::Store | Column::Second | Column::Topic => {
+            let texts = match field.column {
+                Column::TableName => &mut columns.tables,
+                Column::Store => &mut columns.stores,
+                Column::Second => &mut columns.seconds,
+                _ => &mut columns.topics,
+            };
+            let (values, levels) = take(texts).into_byte_arrays(field.nullable);
+            writer.typed::<ByteArrayType>().write_batch(&values, field.nullable.then_some(&levels), None)
+        }
+    }
+}

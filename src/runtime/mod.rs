@@ -1,0 +1,13 @@
+//! Runs a job: workers, their dataflow, and the order in which what they computed is shown.
+//!
+//! ```text
+//! workers (timely) ── staged, per as-of ──► publisher: view, history
+//!    ▲ partitions                            (durable checkpoints will stand between the two, see ARCHITECTURE.md)
+//! ```
+
+mod latency;
+pub mod publisher;
+pub mod replay;
+mod worker;
+
+pub use latency::Latencies;

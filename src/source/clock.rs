@@ -1,0 +1,93 @@
+//! Log clocks: how the record timestamps of a partition become stamps.
+//!
+//! Upholds: stamps never go back within a partition, so a cut in log time is one position per partition; one record with a
+//! clock far ahead (a device in 2099) moves nothing, 101 in a row do.
+
+/// A jump further ahead than this, in milliseconds, must be confirmed.
+const JUMP: u64 = 3_600_000;
+/// Records in a row that make a jump count: the first and a hundred further ones.
+const CONFIRMATIONS: u32 = 101;
+
+/// Records looked at for where a clock starts.
+pub const START_RECORDS: usize = 101;
+
+/// The running maximum of a partition's record timestamps, in milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogClock {
+    now: u64,
+    pending: u32,
+    pending_least: u64,
+    jumps: u64,
+}
+
+impl LogClock {
+    /// A clock that starts at the least timestamp among a partition's first [`START_RECORDS`] records.
+    pub fn starting_at(least: Option<u64>) -> Self {
+        LogClock { now: least.unwrap_or(0), ..LogClock::default() }
+    }
+
+    /// The stamp of a record: moves the clock by its timestamp, then reads it.
+    #[inline]
+    pub fn stamp(&mut self, timestamp: Option<u64>) -> u64 {
+        if let Some(timestamp) = timestamp {
+            if timestamp <= self.now.saturating_add(JUMP) {
+                self.pending = 0;
+                self.now = self.now.max(timestamp);
+            } else {
+                self.pending_least = if self.pending == 0 { timestamp } else { self.pending_least.min(timestamp) };
+                self.pending += 1;
+                if self.pending == CONFIRMATIONS {
+                    self.now = self.pending_least;
+                    self.pending = 0;
+                    self.jumps += 1;
+                }
+            }
+        }
+        self.now
+    }
+
+    /// The clock.
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Confirmed jumps so far.
+    pub fn jumps(&self) -> u64 {
+        self.jumps
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: u64 = 3_600_000;
+
+    #[test]
+    fn one_far_clock_moves_nothing_and_many_do() {
+        let start = 1_000 * HOUR;
+        let mut clock = LogClock::starting_at(Some(start));
+        assert_eq!(clock.stamp(Some(start + HOUR)), start + HOUR);
+        assert_eq!(clock.stamp(Some(start)), start + HOUR, "never back");
+        assert_eq!(clock.stamp(Some(start + 50 * HOUR)), start + HOUR);
+        assert_eq!(clock.stamp(None), start + HOUR);
+        for i in 0..99 {
+            assert_eq!(clock.stamp(Some(start + (40 + i) * HOUR)), start + HOUR);
+        }
+        assert_eq!(clock.jumps(), 0);
+        assert_eq!(clock.stamp(Some(start + 60 * HOUR)), start + 40 * HOUR, "the least of the run");
+        assert_eq!(clock.jumps(), 1);
+    }
+
+    #[test]
+    fn a_record_in_step_forgets_the_jump() {
+        let mut clock = LogClock::starting_at(Some(HOUR));
+        for _ in 0..10 {
+            for _ in 0..100 {
+                clock.stamp(Some(100 * HOUR));
+            }
+            assert_eq!(clock.stamp(Some(HOUR + 1)), HOUR + 1);
+        }
+        assert_eq!(clock.jumps(), 0);
+    }
+}

@@ -1,0 +1,12 @@
+//! Where records come from, and when: partitions, log clocks, alignment.
+//!
+//! ```text
+//! dataset ─► lines ─► kcat envelope ─► decode ─► log clock ─► tick: clicks combined, changes collected ─► dataflow
+//! ```
+
+pub mod clock;
+pub mod dataset;
+pub mod envelope;
+pub mod lines;
+pub mod operator;
+pub mod partition;

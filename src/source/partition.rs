@@ -1,0 +1,171 @@
+//! One partition being replayed: lines to decoded records with their place in the log.
+
+use std::io;
+use std::sync::Arc;
+
+use storeflow_dataflows::change::Order;
+
+use super::clock::{LogClock, START_RECORDS};
+use super::dataset::{DatasetError, PartitionFile};
+use super::envelope::Envelopes;
+use super::lines::Lines;
+use crate::config::{Job, KeySpace};
+use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
+use crate::publish::dead_letters::DeadLetter;
+
+/// A record with its place, or why it is none.
+pub struct Placed {
+    /// Stamp, partition and position.
+    pub order: Order,
+    /// Bytes it took in the file.
+    pub bytes: usize,
+    /// What it says.
+    pub outcome: Result<(Decoded, usize), DeadLetter>,
+}
+
+/// A partition file being read.
+pub struct Partition {
+    index: u32,
+    file: PartitionFile,
+    topic: Arc<str>,
+    lines: Lines,
+    envelopes: Envelopes,
+    decoders: Vec<Decoder>,
+    clock: LogClock,
+    records_per_hour: u64,
+}
+
+/// The names under which keys are unique: a topic, or a role for its shards. The same number for the same name.
+fn key_space(job: &Job, source: usize, topic: &str, topics: &[String]) -> u16 {
+    let spec = &job.sources[source];
+    let place = match spec.key_space {
+        KeySpace::Topic => topics.iter().position(|known| known == topic).unwrap_or_default() + 8,
+        KeySpace::Role => spec.role as usize,
+    };
+    u16::try_from(place).expect("a job reads fewer than 65,000 topics")
+}
+
+impl Partition {
+    /// Opens a partition, `index` in the job's list of partitions, whose topics are `topics`.
+    ///
+    /// # Errors
+    /// If its file cannot be read.
+    pub fn open(job: &Job, file: &PartitionFile, index: u32, topics: &[String], chunk: usize) -> Result<Self, DatasetError> {
+        let unreadable = |source: io::Error| DatasetError::Unreadable { path: file.path.clone(), source };
+        let open = |clock: LogClock, records_per_hour: u64| -> io::Result<Partition> {
+            let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(&file.topic));
+            let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, &file.topic, topics)));
+            Ok(Partition {
+                index,
+                file: file.clone(),
+                topic: file.topic.as_str().into(),
+                lines: Lines::open(file, chunk)?,
+                envelopes: Envelopes::default(),
+                decoders: decoders.collect(),
+                clock,
+                records_per_hour,
+            })
+        };
+        let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
+        let mut timestamps = Vec::with_capacity(START_RECORDS);
+        for _ in 0..START_RECORDS {
+            let Some((timestamp, _)) = first.next_raw().map_err(unreadable)? else { break };
+            timestamps.extend(timestamp);
+        }
+        timestamps.sort_unstable();
+        let least = timestamps.first().copied();
+        // Nine tenths of the first timestamps: a stray one says nothing about how dense they are.
+        let dense = timestamps.len() * 9 / 10;
+        let span = timestamps.get(dense).zip(least).map_or(0, |(most, least)| most - least);
+        open(LogClock::starting_at(least), (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0)).map_err(unreadable)
+    }
+
+    /// How many records an hour of log time holds, judged by the first hundred; 0 if they do not say.
+    pub fn records_per_hour(&self) -> u64 {
+        self.records_per_hour
+    }
+
+    /// The partition's log clock.
+    pub fn clock(&self) -> &LogClock {
+        &self.clock
+    }
+
+    /// The role of the decoder with this number; see [`Placed::outcome`].
+    pub fn decoder(&self, at: usize) -> &Decoder {
+        &self.decoders[at]
+    }
+
+    /// Where this partition comes from.
+    pub fn file(&self) -> &PartitionFile {
+        &self.file
+    }
+
+    /// The next record, or `None` at the end.
+    ///
+    /// # Errors
+    /// If the file cannot be read further.
+    pub fn next(&mut self) -> Result<Option<Placed>, DatasetError> {
+        let raw = self.next_raw();
+        let next = raw.map_err(|source| DatasetError::Unreadable { path: self.file.path.clone(), source })?;
+        Ok(next.map(|(timestamp, mut placed)| {
+            placed.order.stamp = self.clock.stamp(timestamp);
+            if let Err(letter) = &mut placed.outcome {
+                letter.stamp = placed.order.stamp;
+            }
+            placed
+        }))
+    }
+
+    /// The next record and its timestamp, before the clock has seen it.
+    #[inline]
+    fn next_raw(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
+        let Some(line) = self.lines.next()? else { return Ok(None) };
+        let mut order = Order { stamp: 0, partition: self.index, position: line.number };
+        let opened = if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { self.envelopes.open(line.bytes) } else { Ok(None) };
+        let (timestamp, message) = match &opened {
+            Ok(Some(record)) => {
+                order.position = record.position;
+                let message = Message { key: record.key.as_deref(), value: record.value.as_deref(), utf8: true };
+                (record.timestamp, message)
+            }
+            _ => (None, Message { key: None, value: Some(line.bytes), utf8: line.utf8 }),
+        };
+        let decoded = match &opened {
+            Err(reject) => Err(reject.clone()),
+            _ => decode(&mut self.decoders, message),
+        };
+        let bytes = line.bytes.len() + 1;
+        Ok(Some(match decoded {
+            Ok((record, decoder)) => {
+                let timestamp = timestamp.or(record.own_time);
+                (timestamp, Placed { order, bytes, outcome: Ok((record.decoded, decoder)) })
+            }
+            Err(reject) => {
+                let letter = DeadLetter {
+                    topic: Arc::clone(&self.topic),
+                    partition: self.file.partition,
+                    offset: order.position,
+                    timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
+                    key: message.key.map(<[u8]>::to_vec),
+                    value: message.value.map(<[u8]>::to_vec),
+                    reason: reject.reason.code(),
+                    error: reject.detail,
+                    stamp: 0,
+                };
+                (timestamp, Placed { order, bytes, outcome: Err(letter) })
+            }
+        }))
+    }
+}
+
+/// The first source that takes the record; sources that share a topic differ in their table.
+fn decode(decoders: &mut [Decoder], message: Message<'_>) -> Result<(Record, usize), Reject> {
+    let last = decoders.len() - 1;
+    for (at, decoder) in decoders.iter_mut().enumerate() {
+        match decoder.decode(message)? {
+            Record { decoded: Decoded::Skipped(Skipped::OtherTable), .. } if at < last => {}
+            record => return Ok((record, at)),
+        }
+    }
+    unreachable!("a partition is opened only for topics that some source reads")
+}

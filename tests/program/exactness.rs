@@ -1,0 +1,127 @@
+//! The promise itself: at every as-of every number equals a recomputation, whatever the ticks, workers and troubles.
+
+use proptest::prelude::*;
+use storeflow::config::Job;
+use storeflow::runtime::replay::Tuning;
+use storeflow::verify::{Recomputation, compare, compare_late};
+use storeflow_dataflows::table::Table;
+
+use crate::support::histories::{Step, history, job, render, write};
+use crate::support::recorder::{Run, record};
+
+/// Panics with the first differences at the first as-of that is wrong.
+fn assert_exact(job: &Job, tuning: &Tuning, run: &Run, twin: &Recomputation) {
+    assert_eq!(run.finished.as_of, twin.end_as_of(), "the end");
+    for as_of in as_ofs(job, tuning, run) {
+        let differences = compare(&twin.cells_at(as_of), &run.cells_at(as_of));
+        assert!(differences.is_empty(), "at {as_of} with {tuning:?}: {}", listed(&differences));
+    }
+    let end = run.finished.as_of;
+    let differences = compare(&twin.history_through(end), &run.history());
+    assert!(differences.is_empty(), "history: {}", listed(&differences));
+    let differences = compare_late(&twin.late_at(end), &run.late());
+    assert!(differences.is_empty(), "late: {}", listed(&differences));
+    let counts = twin.counts_at(end);
+    let dead: Vec<_> = counts.dead_letters.iter().map(|d| (d.topic.clone(), d.partition, d.position)).collect();
+    assert_eq!(run.dead_letters(), dead, "dead letters");
+    let sum = |of: fn(&storeflow::observe::WorkerStats) -> u64| run.finished.sum(of);
+    assert_eq!(sum(|s| s.records.get()), counts.records, "records");
+    assert_eq!(sum(|s| s.stale.get()), counts.stale, "stale");
+    assert_eq!(sum(|s| s.corrections.get() + s.row_corrections.get()), counts.corrections, "corrections");
+    assert_eq!(sum(|s| s.clock_jumps.get()), counts.clock_jumps, "clock jumps");
+}
+
+/// The as-ofs to look at: with a fixed tick all there are.
+fn as_ofs(job: &Job, tuning: &Tuning, run: &Run) -> std::collections::BTreeSet<u64> {
+    let Some(tick) = tuning.tick else { return run.as_ofs(None) };
+    let phase = job.horizons.grace % tick;
+    run.as_ofs(Some(&|after| if after < phase { phase } else { phase + ((after - phase) / tick + 1) * tick }))
+}
+
+fn listed(differences: &[storeflow::verify::Difference]) -> String {
+    let lines: Vec<String> = differences.iter().take(20).map(|difference| format!("\n  {difference}")).collect();
+    format!("{} differences{}", differences.len(), lines.concat())
+}
+
+/// Steps of the 30-minute ladder, and what divides shorter windows.
+fn tuning(window: u64) -> impl Strategy<Value = Tuning> {
+    let ticks = [None, Some(1_000), Some(5_000), Some(60_000), Some(window * 60_000)];
+    (1usize..=4, proptest::sample::select(ticks.to_vec()), 0u64..6, proptest::sample::select(vec![1_000u64, 60_000]))
+        .prop_map(|(workers, tick, align, frontier)| Tuning { workers, tick, frontier, align, ..Tuning::default() })
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    job: Job,
+    steps: Vec<Step>,
+    tunings: Vec<Tuning>,
+}
+
+fn case() -> impl Strategy<Value = Case> {
+    let windows = proptest::sample::select(vec![10u64, 30]);
+    (windows, 0u64..4, 1u64..5, 1u64..90, any::<bool>()).prop_flat_map(|(window, grace, retention, horizon, distinct)| {
+        let retention = (retention * window).max(grace);
+        let job = job(window, grace, retention, horizon, distinct);
+        (Just(job), history(160), proptest::collection::vec(tuning(window), 2..=2))
+            .prop_map(|(job, steps, tunings)| Case { job, steps, tunings })
+    })
+}
+
+fn check(Case { job, steps, tunings }: Case) {
+    let files = render(&steps);
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), &files);
+    let twin = Recomputation::from_files(&job, &files);
+    for tuning in &tunings {
+        assert_exact(&job, tuning, &record(&job, folder.path(), tuning), &twin);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(std::env::var("STOREFLOW_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)))]
+
+    /// Every cell, revision, history row and late adjustment, at every as-of, for two ways of running the same history.
+    #[test]
+    fn every_as_of_equals_a_recomputation(case in case()) {
+        check(case);
+    }
+}
+
+/// Updates that only move payments between stores keep the sum over stores the same at every as-of.
+#[test]
+fn moves_conserve_the_sum() {
+    let job = job(30, 2, 120, 600, false);
+    let mut lines = String::new();
+    let start = crate::support::histories::START;
+    let (keys, rounds) = (40u64, 25u64);
+    for round in 0..rounds {
+        for key in 0..keys {
+            let (op, at, store) = (if round == 0 { "c" } else { "u" }, start * 1_000, (key * 7 + round * 3) % 9);
+            let ts = start + round * 60_000 + key;
+            lines += &format!(
+                r#"{{"op":"{op}","after":{{"id":{key},"store":"s{store}","amount":"{key}.25","at":{at},"status":"PAID"}},"source":{{"connector":"mysql","name":"m","file":"b.1","pos":{},"ts_ms":{ts},"server_id":1}}}}"#,
+                round * keys + key + 1,
+            );
+            lines.push('\n');
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut files = render(&[]);
+    files[0].2 = lines.into_bytes();
+    write(folder.path(), &files);
+    let expected: i128 = (0..i128::from(keys)).map(|key| key * 100 + 25).sum();
+    for (workers, tick) in [(1, Some(1_000)), (3, Some(60_000)), (2, None)] {
+        let tuning = Tuning { workers, tick, ..Tuning::default() };
+        let run = record(&job, folder.path(), &tuning);
+        let full = as_ofs(&job, &tuning, &run).into_iter().filter(|&as_of| as_of > start + keys);
+        let mut looked = 0;
+        for as_of in full {
+            let cells = run.cells_at(as_of);
+            let sum: i128 = cells.iter().filter(|(id, _)| id.table == Table::StorePayments).map(|(_, row)| row.sum).sum();
+            let count: i64 = cells.iter().filter(|(id, _)| id.table == Table::StorePayments).map(|(_, row)| row.count).sum();
+            assert_eq!((sum, count), (expected, keys as i64), "at {as_of} with {workers} workers, tick {tick:?}");
+            looked += 1;
+        }
+        assert!(looked > 0);
+    }
+}

@@ -1,0 +1,4 @@
+//! The program from outside: one binary, so that it links once.
+
+mod exactness;
+mod support;

@@ -1,0 +1,4 @@
+//! What several tests use: writing datasets, running them, and looking at every as-of.
+
+pub(crate) mod histories;
+pub(crate) mod recorder;
