@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::envelope::{Flaw, Log, damage, push_times};
 use super::random::{Dice, Share, Stream};
+use super::schema::{Column, Wrapper};
 use super::text::push;
 use super::writer::Partitions;
 use super::{Counts, Envelope, GenerateError, Options, Topic, TopicSummary};
@@ -28,8 +29,7 @@ pub(super) struct Connector {
     log: Log,
     dice: Dice,
     clock_ms: i64,
-    /// Schemas of key and value, as text up to the payload.
-    schemas: Option<(&'static str, &'static str)>,
+    wrapper: Option<Wrapper>,
     value: Vec<u8>,
     wrapped_key: Vec<u8>,
     malformed: Share,
@@ -58,8 +58,14 @@ enum Kind {
 }
 
 impl Connector {
-    /// A connector that is to publish about `expected` records.
-    pub(super) fn new(options: &Options, topic: Topic, expected: u64, partitions: Partitions) -> Self {
+    /// A connector that is to publish about `expected` rows of a table with these columns (none: rows without schema).
+    pub(super) fn new(
+        options: &Options,
+        topic: Topic,
+        expected: u64,
+        partitions: Partitions,
+        columns: &[Column],
+    ) -> Self {
         let kcat = options.envelope != Envelope::Bare || topic == Topic::OrderItems;
         let recent_max = (expected / 64).clamp(16, 2_048) as usize;
         Connector {
@@ -67,7 +73,7 @@ impl Connector {
             log: Log::new(topic, kcat, partitions),
             dice: Dice::of(options.seed, Stream::Connector, topic as u64),
             clock_ms: 0,
-            schemas: None,
+            wrapper: (options.schema && !columns.is_empty()).then(|| Wrapper::new(topic, columns)),
             value: Vec::new(),
             wrapped_key: Vec::new(),
             malformed: options.shares.malformed,
@@ -80,7 +86,12 @@ impl Connector {
     }
 
     /// Publishes a record of the change committed at `commit_ms`.
-    pub(super) fn send(&mut self, commit_ms: i64, key: &[u8], payload: Payload<'_>) -> Result<(), GenerateError> {
+    pub(super) fn send(
+        &mut self,
+        commit_ms: i64,
+        key: &[u8],
+        payload: Payload<'_>,
+    ) -> Result<(), GenerateError> {
         let lag_ms = self.dice.between(3, 60);
         self.clock_ms = self.clock_ms.max(commit_ms + lag_ms);
         self.publish(key, payload, None)?;
@@ -100,7 +111,12 @@ impl Connector {
     }
 
     /// Publishes a broken copy of the record before, right after it.
-    pub(super) fn send_broken(&mut self, key: &[u8], payload: Payload<'_>, flaw: Flaw) -> Result<(), GenerateError> {
+    pub(super) fn send_broken(
+        &mut self,
+        key: &[u8],
+        payload: Payload<'_>,
+        flaw: Flaw,
+    ) -> Result<(), GenerateError> {
         self.counts.malformed += 1;
         self.publish(key, payload, Some(flaw))
     }
@@ -108,7 +124,12 @@ impl Connector {
     /// Closes the topic.
     pub(super) fn finish(self) -> Result<TopicSummary, GenerateError> {
         let (records, bytes) = self.log.finish()?;
-        Ok(TopicSummary { topic: self.topic, records, bytes, counts: self.counts })
+        Ok(TopicSummary {
+            topic: self.topic,
+            records,
+            bytes,
+            counts: self.counts,
+        })
     }
 
     fn remember(&mut self, key: &[u8], payload: Payload<'_>) {
@@ -147,18 +168,23 @@ impl Connector {
         Ok(())
     }
 
-    fn publish(&mut self, key: &[u8], payload: Payload<'_>, flaw: Option<Flaw>) -> Result<(), GenerateError> {
+    fn publish(
+        &mut self,
+        key: &[u8],
+        payload: Payload<'_>,
+        flaw: Option<Flaw>,
+    ) -> Result<(), GenerateError> {
         let partition = self.log.partition(key);
         let value = &mut self.value;
         value.clear();
         let mut key = key;
-        if let Some((key_schema, value_schema)) = self.schemas {
+        if let Some(wrapper) = &self.wrapper {
             self.wrapped_key.clear();
-            push(&mut self.wrapped_key, key_schema);
+            push(&mut self.wrapped_key, &wrapper.key);
             self.wrapped_key.extend_from_slice(key);
             self.wrapped_key.push(b'}');
             key = &self.wrapped_key;
-            push(value, value_schema);
+            push(value, &wrapper.value);
         }
         let value = match payload {
             Payload::Tombstone => return self.log.append(partition, self.clock_ms, key, None),
@@ -169,9 +195,12 @@ impl Connector {
             Payload::Debezium(body) => {
                 value.extend_from_slice(body);
                 value.push(b',');
-                push_times(value, self.clock_ms * 1_000 + (self.clock_ms * 7919) % 1_000);
+                push_times(
+                    value,
+                    self.clock_ms * 1_000 + (self.clock_ms * 7919) % 1_000,
+                );
                 value.push(b'}');
-                if self.schemas.is_some() {
+                if self.wrapper.is_some() {
                     value.push(b'}');
                 }
                 value
