@@ -20,6 +20,7 @@ use storeflow_dataflows::table::{HistoryRow, LateAdjustment, NO_WINDOW, Table};
 
 use super::columns::Cell;
 use super::dead_letters::{DeadLetter, DeadLetterFile};
+use super::encode::Encoder;
 use super::error::PublishError;
 use super::layout::{About, Generation, Paths};
 use super::schema::{Output, TableSchema};
@@ -98,6 +99,7 @@ impl HistoryWriter {
             about,
             paths: generation.paths().clone(),
             partitions,
+            encoder: Encoder::new().map_err(PublishError::io("compress for", generation.paths().dir()))?,
             schemas,
             cells: BTreeMap::new(),
             late: BTreeMap::new(),
@@ -165,6 +167,7 @@ struct Files {
     about: About,
     paths: Paths,
     partitions: Vec<(String, u32)>,
+    encoder: Encoder,
     schemas: BTreeMap<Output, TableSchema>,
     cells: BTreeMap<CellFile, Pending<HistoryRow>>,
     late: BTreeMap<LateFile, Pending<LateAdjustment>>,
@@ -230,7 +233,7 @@ impl Files {
         let output = Output::Cells(name.table);
         let path = self.paths.history(output, name.day, name.epoch, name.worker);
         let file = self.begun(&mut pending.file, output, path, name.epoch)?;
-        file.append_cells(chunks.iter().flatten().map(Cell::from))
+        file.append_cells(&mut self.encoder, chunks.iter().flatten().map(Cell::from))
     }
 
     fn encode_late(&mut self, name: &LateFile, pending: &mut Pending<LateAdjustment>) -> Result<(), PublishError> {
@@ -242,7 +245,7 @@ impl Files {
         let day = time::day(name.epoch as i64);
         let path = self.paths.history(Output::LateAdjustments, day, name.epoch, name.worker);
         let file = self.begun(&mut pending.file, Output::LateAdjustments, path, name.epoch)?;
-        file.append_late(&rows, &self.about.horizons, &self.partitions)
+        file.append_late(&mut self.encoder, &rows, &self.about.horizons, &self.partitions)
     }
 
     /// The file, begun if it was not.
