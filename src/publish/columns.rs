@@ -55,50 +55,63 @@ fn signed(value: u64) -> i64 {
 }
 
 impl Columns {
-    pub(crate) fn of_cells<'a>(cells: impl Iterator<Item = Cell<'a>>) -> Self {
-        let mut columns = Columns::default();
-        let expected = cells.size_hint().0;
-        columns.windows.reserve(expected);
-        columns.sums.reserve(expected);
-        columns.counts.reserve(expected);
-        columns.distincts.reserve(expected);
-        columns.revisions.reserve(expected);
-        columns.epochs.reserve(expected);
+    /// Makes it the columns of these cells; what it held is forgotten, its memory is used again.
+    pub(crate) fn set_cells<'a>(&mut self, cells: impl Iterator<Item = Cell<'a>>) {
+        self.clear();
         for cell in cells {
             let (store, second) = cell.key.cell_parts();
-            columns.rows += 1;
-            columns.stores.push(store);
-            columns.seconds.push(second);
-            columns.windows.push(cell.window);
-            columns.sums.push(cell.value.sum);
-            columns.counts.push(cell.value.count);
-            columns.distincts.push(cell.value.distinct);
-            columns.revisions.push(cell.revision.into());
-            columns.epochs.push(signed(cell.epoch));
+            self.rows += 1;
+            self.stores.push(store);
+            self.seconds.push(second);
+            self.windows.push(cell.window);
+            self.sums.push(cell.value.sum);
+            self.counts.push(cell.value.count);
+            self.distincts.push(cell.value.distinct);
+            self.revisions.push(cell.revision.into());
+            self.epochs.push(signed(cell.epoch));
         }
-        columns
     }
 
-    /// `partitions`: the job's sorted list of topics and partitions. `scale`: decimal digits of the sum column.
-    pub(crate) fn of_late(rows: &[LateAdjustment], horizons: &Horizons, partitions: &[(String, u32)], scale: u32) -> Self {
-        let mut columns = Columns::default();
+    /// Makes it the columns of these rows. `partitions`: the job's sorted list of topics and partitions. `scale`: decimal
+    /// digits of the sum column.
+    pub(crate) fn set_late(&mut self, rows: &[LateAdjustment], horizons: &Horizons, partitions: &[(String, u32)], scale: u32) {
+        self.clear();
         for row in rows {
             let (store, second) = row.key.cell_parts();
             let (topic, partition) = partitions.get(row.partition as usize).map_or(("", 0), |(topic, index)| (topic, *index));
-            columns.rows += 1;
-            columns.tables.push(row.table.name().as_bytes());
-            columns.stores.push(store);
-            columns.seconds.push(second);
-            columns.windows.push(if row.window == NO_WINDOW { 0 } else { row.window });
-            columns.sums.push(row.sum * unit(row.table, scale));
-            columns.counts.push(row.count);
-            columns.topics.push(topic.as_bytes());
-            columns.partitions.push(partition.into());
-            columns.positions.push(signed(row.position));
-            columns.stamps.push(signed(row.stamp));
-            columns.epochs.push(signed(horizons.epoch_after(row.stamp)));
+            self.rows += 1;
+            self.tables.push(row.table.name().as_bytes());
+            self.stores.push(store);
+            self.seconds.push(second);
+            self.windows.push(if row.window == NO_WINDOW { 0 } else { row.window });
+            self.sums.push(row.sum * unit(row.table, scale));
+            self.counts.push(row.count);
+            self.topics.push(topic.as_bytes());
+            self.partitions.push(partition.into());
+            self.positions.push(signed(row.position));
+            self.stamps.push(signed(row.stamp));
+            self.epochs.push(signed(horizons.epoch_after(row.stamp)));
         }
-        columns
+    }
+
+    fn clear(&mut self) {
+        self.rows = 0;
+        for texts in [&mut self.tables, &mut self.stores, &mut self.seconds, &mut self.topics] {
+            texts.clear();
+        }
+        for longs in [
+            &mut self.windows,
+            &mut self.counts,
+            &mut self.distincts,
+            &mut self.revisions,
+            &mut self.epochs,
+            &mut self.partitions,
+            &mut self.positions,
+            &mut self.stamps,
+        ] {
+            longs.clear();
+        }
+        self.sums.clear();
     }
 }
 

@@ -89,7 +89,8 @@ impl TableFile {
 
     /// Appends cells of the file's table as a row group.
     pub fn append_cells<'a>(&mut self, encoder: &mut Encoder, cells: impl Iterator<Item = Cell<'a>>) -> Result<(), PublishError> {
-        self.append(encoder, &Columns::of_cells(cells))
+        encoder.columns.set_cells(cells);
+        self.append(encoder)
     }
 
     /// Appends late adjustments as a row group; `partitions` is the job's sorted list of topics and partitions.
@@ -100,7 +101,8 @@ impl TableFile {
         horizons: &Horizons,
         partitions: &[(String, u32)],
     ) -> Result<(), PublishError> {
-        self.append(encoder, &Columns::of_late(rows, horizons, partitions, self.schema.scale))
+        encoder.columns.set_late(rows, horizons, partitions, self.schema.scale);
+        self.append(encoder)
     }
 
     /// Rows so far.
@@ -130,12 +132,15 @@ impl TableFile {
         std::fs::remove_file(&self.temporary).map_err(PublishError::io("remove", &self.temporary))
     }
 
-    fn append(&mut self, encoder: &mut Encoder, columns: &Columns) -> Result<(), PublishError> {
-        if columns.rows == 0 {
+    fn append(&mut self, encoder: &mut Encoder) -> Result<(), PublishError> {
+        if encoder.columns.rows == 0 {
             return Ok(());
         }
-        self.rows += columns.rows as u64;
-        self.encode(encoder, columns).map_err(PublishError::encode(&self.path))?;
+        self.rows += encoder.columns.rows as u64;
+        let columns = take(&mut encoder.columns);
+        let encoded = self.encode(encoder, &columns);
+        encoder.columns = columns;
+        encoded.map_err(PublishError::encode(&self.path))?;
         self.drain()
     }
 

@@ -48,6 +48,14 @@ impl Texts {
         self.rows.push(place);
     }
 
+    /// Forgets all rows and texts, but not the memory they had.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.ends.clear();
+        self.rows.clear();
+        self.slots.fill((0, FREE));
+    }
+
     /// Per row, the place of its text in the dictionary.
     pub(crate) fn rows(&self) -> &[u32] {
         &self.rows
