@@ -196,10 +196,11 @@ impl Files {
         group(batch.rows, |row| CellFile { epoch: row.epoch, table: row.table, day: day(row), worker }, &mut self.cells);
         let horizons = self.about.horizons;
         group(batch.late, |row| LateFile { epoch: horizons.epoch_after(row.stamp), worker }, &mut self.late);
-        if let Some((first, _)) = self.cells.first_key_value()
-            && first.epoch <= self.published
-        {
-            return Err(PublishError::AfterPublish { epoch: first.epoch, as_of: self.published });
+        // A second file of a published name would take the place of the first.
+        let first_cells = self.cells.first_key_value().map(|(file, _)| file.epoch);
+        let first_late = self.late.first_key_value().map(|(file, _)| file.epoch);
+        if let Some(epoch) = first_cells.into_iter().chain(first_late).find(|epoch| *epoch <= self.published) {
+            return Err(PublishError::AfterPublish { epoch, as_of: self.published });
         }
         if !batch.dead_letters.is_empty() {
             self.totals.dead_letters += batch.dead_letters.len() as u64;
@@ -406,6 +407,24 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_encoded_before_they_pile_up() {
+        let root = tempfile::tempdir().unwrap();
+        let generation = Generation::create(root.path(), &job("mall"), 1).unwrap();
+        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        let half = ROW_GROUP_ROWS / 2 + 1;
+        for part in 0..3 {
+            let rows = (0..half).map(|n| row(Table::StoreSales, EPOCH, WINDOW, &format!("{part}-{n}"))).collect();
+            writer.sender().send(Batch { rows, ..Batch::default() }).unwrap();
+        }
+        writer.publish(EPOCH).unwrap();
+        assert_eq!(writer.close().unwrap().rows, 3 * half as u64);
+        let file = generation.paths().history(Output::Cells(Table::StoreSales), time::day(WINDOW), EPOCH, 0);
+        let rows = crate::publish::table_reader::read_rows(&file, Table::StoreSales).unwrap();
+        let stores: std::collections::BTreeSet<_> = rows.into_iter().map(|row| row.store_id).collect();
+        assert_eq!(stores.len(), 3 * half);
+    }
+
+    #[test]
     fn rows_after_their_publish_stop_the_writer() {
         let root = tempfile::tempdir().unwrap();
         let generation = Generation::create(root.path(), &job("mall"), 1).unwrap();
@@ -414,6 +433,10 @@ mod tests {
         let rows = vec![row(Table::StoreSales, EPOCH, WINDOW, "a")];
         writer.sender().send(Batch { rows, ..Batch::default() }).unwrap();
         assert!(matches!(writer.close(), Err(PublishError::AfterPublish { epoch: EPOCH, as_of: EPOCH })));
+        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        writer.publish(EPOCH).unwrap();
+        writer.sender().send(Batch { late: vec![late(EPOCH - 1)], ..Batch::default() }).unwrap();
+        assert!(matches!(writer.close(), Err(PublishError::AfterPublish { .. })));
     }
 
     #[test]
