@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Parquet's own column writers look up every value on its own, one allocation-counted slice per text, and cost 200 ns for a
-//! row of clicks; this costs a quarter of it. What they would do that this does not: many pages per chunk (row groups are
+//! row of clicks; this costs half of it. What they would do that this does not: many pages per chunk (row groups are
 //! small here, and rows come in the order of hashes, so a page's bounds exclude nothing), and any type our tables have not.
 //!
 //! Upholds: the crate's own reader, and engines, read the chunks; the crate writes headers, footers and indexes.
