@@ -83,12 +83,7 @@ pub(super) fn publish<T: Table>(
         let life = Life::draw(&mut dice, T::TEMPO, due.created_ms, end_ms, &options.shares);
         schedule.enter_next(due, &life);
         let delay = Delay::draw(&mut dice, &options.shares, true);
-        let turn = Turn {
-            due,
-            step: life.step(due.step),
-            life: &life,
-            delay,
-        };
+        let turn = Turn { due, step: life.step(due.step), life: &life, delay };
         table.turn(&mut dice, &turn);
         count(&table, &turn, &mut connector);
         key.clear();

@@ -11,8 +11,6 @@
 //! Keeps: the view, and rows waiting for their file (bounded, see [`history`]).
 //! Absent on purpose: any decision about values. What is written was computed in `dataflows`.
 
-#[cfg(test)]
-mod bench;
 pub mod columns;
 mod current;
 pub mod dead_letters;
