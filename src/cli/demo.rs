@@ -19,7 +19,7 @@ use crate::runtime::replay::{self, Kept};
 /// Generate a day of a small mall, replay it, show the numbers and prove them exact; needs no service
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// Where everything goes: the dataset in <DIR>/mall-dataset, results beside it
+    /// Where everything goes: the dataset in `DIR/mall-dataset`, results beside it
     #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR", default_value = "storeflow-data")]
     data_dir: PathBuf,
 
