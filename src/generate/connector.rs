@@ -67,7 +67,7 @@ impl Connector {
         columns: &[Column],
     ) -> Self {
         let kcat = options.envelope != Envelope::Bare || topic == Topic::OrderItems;
-        let recent_max = (expected / 64).clamp(16, 2_048) as usize;
+        let recent_max = (expected / 32).clamp(32, 2_048) as usize;
         Connector {
             topic,
             log: Log::new(topic, kcat, partitions),
