@@ -25,7 +25,7 @@ pub struct Inputs<'scope> {
     pub clicks: Option<VecCollection<'scope, u64, Contribution, Measure>>,
     /// Clicks of expired windows.
     pub late_clicks: VecCollection<'scope, u64, LateAdjustment, isize>,
-    /// The highest clock of each worker's source, once it has ended.
+    /// The first instant after all records of each worker's source, once it has ended.
     pub ends: StreamVec<'scope, u64, u64>,
 }
 
@@ -44,11 +44,7 @@ pub fn storeflow(inputs: Inputs<'_>, horizons: Horizons) -> Outputs<'_> {
     let Inputs { payments, order_items, products, clicks, late_clicks, ends } = inputs;
     let scope = ends.scope();
     let (mut published, mut late, mut counts) = (Vec::new(), vec![], Vec::new());
-    let rows = [
-        (Table::StorePayments, payments),
-        (Table::StoreSales, order_items),
-        (Table::StoreProducts, products),
-    ];
+    let rows = [(Table::StorePayments, payments), (Table::StoreSales, order_items), (Table::StoreProducts, products)];
     for (table, changes) in rows {
         let Some(changes) = changes else { continue };
         let rows = latest(changes, table, horizons);

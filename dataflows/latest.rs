@@ -21,10 +21,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::container::CapacityContainerBuilder;
 
 use crate::change::{Change, Order, Position, Row, Version};
 use crate::epoch::Horizons;
@@ -303,14 +303,7 @@ fn header(payload: &[u8]) -> Header {
     let windowed = flags & WINDOWED != 0;
     // Windows start on whole minutes.
     let window = if windowed { read_varint(payload, &mut end) as i64 * 60_000 } else { NO_WINDOW };
-    Header {
-        live: flags & LIVE != 0,
-        counts: flags & COUNTS != 0,
-        versioned: flags & VERSIONED != 0,
-        since,
-        window,
-        end,
-    }
+    Header { live: flags & LIVE != 0, counts: flags & COUNTS != 0, versioned: flags & VERSIONED != 0, since, window, end }
 }
 
 fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mut Vec<u8>) {
@@ -397,18 +390,17 @@ mod tests {
     fn row() -> impl Strategy<Value = Row> {
         let window = prop_oneof![Just(NO_WINDOW), (0i64..4_000_000).prop_map(|w| w * 60_000)];
         let amount = prop_oneof![any::<i128>(), any::<i64>().prop_map(i128::from), -500i128..500];
-        (any::<u64>(), text(), text(), window, amount, any::<bool>()).prop_map(|(hash, text, member, window, amount, counts)| Row {
-            cell: Key { hash, text },
-            member,
-            window,
-            amount,
-            counts,
+        (any::<u64>(), text(), text(), window, amount, any::<bool>()).prop_map(|(hash, text, member, window, amount, counts)| {
+            Row { cell: Key { hash, text }, member, window, amount, counts }
         })
     }
 
     fn version() -> impl Strategy<Value = Version> {
-        (0u64..3, 0u32..3, any::<u32>(), any::<u64>(), any::<u32>())
-            .prop_map(|(incarnation, server, a, b, c)| Version { incarnation, server, position: Position(a, b, c) })
+        (0u64..3, 0u32..3, any::<u32>(), any::<u64>(), any::<u32>()).prop_map(|(incarnation, server, a, b, c)| Version {
+            incarnation,
+            server,
+            position: Position(a, b, c),
+        })
     }
 
     proptest! {

@@ -168,9 +168,9 @@ impl Rows {
 
     /// All (key, payload) pairs, in memory order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.pages.iter().flat_map(|page| {
-            (0..page.fresh).map(|slot| page.slot(slot)).filter(|bytes| bytes[..4] != [0; 4]).map(parts)
-        })
+        self.pages
+            .iter()
+            .flat_map(|page| (0..page.fresh).map(|slot| page.slot(slot)).filter(|bytes| bytes[..4] != [0; 4]).map(parts))
     }
 
     fn slot(&self, handle: u32) -> &[u8] {

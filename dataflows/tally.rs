@@ -42,16 +42,15 @@ pub enum Published {
     History(HistoryRow),
 }
 
-/// Rounds the highest clock of a finished replay up to the as-of that holds everything: whole seconds, so that it does not
-/// depend on the tick.
-pub fn end_as_of(highest_clock: u64) -> u64 {
-    if highest_clock == 0 { 0 } else { (highest_clock + 1).div_ceil(1_000) * 1_000 }
+/// The as-of that holds everything before `end`: whole seconds, so that it does not depend on the tick.
+pub fn end_as_of(end: u64) -> u64 {
+    end.div_ceil(1_000) * 1_000
 }
 
 /// Accumulates contributions per cell and publishes what changes, at every tick, epoch and expiry.
 ///
-/// `ends` carries, from each worker's source that comes to an end, its highest clock; once the input is complete, the greatest
-/// of them all says how far log time got, and epochs up to there are closed.
+/// `ends` carries, from each worker's source that comes to an end, the first instant after all its records; once the input is
+/// complete, the greatest of them all says how far log time got, and epochs up to there are closed.
 pub fn tally<'scope>(
     contributions: VecCollection<'scope, u64, Contribution, Measure>,
     ends: StreamVec<'scope, u64, u64>,
@@ -68,7 +67,7 @@ pub fn tally<'scope>(
             let mut capability = Some(capability);
             let mut stash: BTreeMap<u64, Vec<(Contribution, Measure)>> = BTreeMap::new();
             let mut state = Tally::new(table, horizons);
-            let mut highest_clock = 0;
+            let mut end = 0;
             move |(input, frontier), (ends, ends_frontier), output| {
                 input.for_each(|_, batch| {
                     let mut at: Option<(u64, &mut Vec<_>)> = None;
@@ -85,8 +84,8 @@ pub fn tally<'scope>(
                     }
                 });
                 ends.for_each(|_, batch| {
-                    for clock in batch.drain(..) {
-                        highest_clock = highest_clock.max(clock);
+                    for one in batch.drain(..) {
+                        end = end.max(one);
                     }
                 });
                 let Some(held) = &mut capability else { return };
@@ -111,7 +110,7 @@ pub fn tally<'scope>(
                     state.advance(time, &mut send);
                     state.apply(time, contributions, &mut send);
                 }
-                state.advance(frontier.unwrap_or(end_as_of(highest_clock)), &mut send);
+                state.advance(frontier.unwrap_or(end_as_of(end)), &mut send);
                 match frontier {
                     Some(frontier) => held.downgrade(&frontier),
                     None => capability = None,
@@ -308,7 +307,13 @@ impl Tally {
                         self.out.push(Published::History(HistoryRow { epoch, table, window, key: key.clone(), value, revision }));
                         if windowed && !gone && !cells.hidden {
                             let value = Some((value, revision));
-                            self.out.push(Published::Cell(CellChange { after: epoch - 1, table, window, key: key.clone(), value }));
+                            self.out.push(Published::Cell(CellChange {
+                                after: epoch - 1,
+                                table,
+                                window,
+                                key: key.clone(),
+                                value,
+                            }));
                         }
                     }
                     if gone && state.revision == 0 {

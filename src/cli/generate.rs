@@ -20,12 +20,7 @@ pub(super) struct Args {
     #[arg(long)]
     force: bool,
     /// Topics to make
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        default_value = "payments,order-items,products,clicks"
-    )]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "payments,order-items,products,clicks")]
     topics: Vec<TopicArg>,
     /// Where all chance comes from
     #[arg(long, default_value_t = 1)]
@@ -156,9 +151,7 @@ impl From<CompressArg> for Compression {
 impl ShareArgs {
     fn resolve(&self) -> Shares {
         let usual = Shares::default();
-        let trouble = |share: Option<Share>, usual| {
-            share.unwrap_or(if self.clean { Share::ZERO } else { usual })
-        };
+        let trouble = |share: Option<Share>, usual| share.unwrap_or(if self.clean { Share::ZERO } else { usual });
         Shares {
             updates: self.updates.unwrap_or(usual.updates),
             deletes: self.deletes.unwrap_or(usual.deletes),
@@ -182,11 +175,7 @@ impl Args {
         Options {
             out: self.out.clone(),
             force: self.force,
-            topics: self
-                .topics
-                .iter()
-                .map(|topic| Topic::from(*topic))
-                .collect(),
+            topics: self.topics.iter().map(|topic| Topic::from(*topic)).collect(),
             stores: self.sizes.stores,
             products: self.sizes.products,
             payments: self.sizes.payments,
@@ -214,27 +203,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 fn print(options: &Options, summary: &Summary) -> io::Result<()> {
     let mut out = io::stdout().lock();
     for topic in &summary.topics {
-        writeln!(
-            out,
-            "{:<17} {:>11} records {:>9.1} MB",
-            topic.topic.name(),
-            topic.records,
-            topic.bytes as f64 / 1e6
-        )?;
-        let counts = topic
-            .counts
-            .named()
-            .into_iter()
-            .filter(|(_, count)| *count > 0);
-        let counts: Vec<String> = counts
-            .map(|(name, count)| format!("{count} {name}"))
-            .collect();
+        writeln!(out, "{:<17} {:>11} records {:>9.1} MB", topic.topic.name(), topic.records, topic.bytes as f64 / 1e6)?;
+        let counts = topic.counts.named().into_iter().filter(|(_, count)| *count > 0);
+        let counts: Vec<String> = counts.map(|(name, count)| format!("{count} {name}")).collect();
         writeln!(out, "    {}", counts.join(", "))?;
     }
     let dir = options.out.display();
-    writeln!(
-        out,
-        "next: storeflow run --job {} --replay {dir}",
-        options.out.join("mall.toml").display()
-    )
+    writeln!(out, "next: storeflow run --job {} --replay {dir}", options.out.join("mall.toml").display())
 }

@@ -3,9 +3,11 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
 pub mod check;
+pub mod demo;
 pub mod export;
 pub mod generate;
 pub mod run;
+pub mod verify;
 
 mod progress;
 mod tuning;
@@ -39,10 +41,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Export(export::ExportArgs),
     Generate(generate::Args),
+    Verify(verify::VerifyArgs),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
@@ -50,10 +54,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::observe::start_logging();
     let done = match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

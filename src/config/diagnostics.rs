@@ -21,6 +21,11 @@ const QUOTED_MAX: usize = 80;
 /// The longest word worth a suggestion.
 const WORD_MAX: usize = 40;
 
+/// How TOML's reader begins to say that a field is set twice, and that text stands without quotes.
+const SET_TWICE: &str = "duplicate key";
+const UNQUOTED: &str = "string values must be quoted";
+const BOOLEAN_LIKE: [&str; 6] = ["yes", "no", "on", "off", "true", "false"];
+
 /// Why a job file did not become a job.
 #[derive(Debug, thiserror::Error)]
 pub enum JobFileError {
@@ -87,7 +92,7 @@ pub(super) struct Mistakes<'t> {
     more: usize,
     /// Lines TOML could not read: what else is wrong there is not known yet.
     unread_lines: BTreeSet<usize>,
-    /// Where text was lost, so that a missing field may only be an unread one.
+    /// Where text was lost, so that a missing field may only be an unread one; sorted.
     tears: Vec<usize>,
     /// Where a section begins, and the field one of its unknown fields was meant to be.
     misspelt: BTreeSet<(usize, &'static str)>,
@@ -95,9 +100,7 @@ pub(super) struct Mistakes<'t> {
 
 impl<'t> Mistakes<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        let line_starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
+        let line_starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         Mistakes {
             text,
             line_starts,
@@ -110,22 +113,32 @@ impl<'t> Mistakes<'t> {
     }
 
     /// Notes what TOML could not read, each line once: the first error of a line causes the others.
-    pub(super) fn syntax(
-        &mut self,
-        errors: &[toml::de::Error],
-        subject_at: impl Fn(usize) -> String,
-    ) {
+    pub(super) fn syntax(&mut self, errors: &[toml::de::Error], subject_at: impl Fn(usize) -> String) {
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let offset = self.text.floor_char_boundary(span.start);
-            let (message, torn) = readable(self.text, &span, error.message());
-            if torn {
+            // A second value for a field is all there; everything else may have swallowed what follows.
+            if !error.message().starts_with(SET_TWICE) {
                 self.tears.push(offset);
             }
-            if self.unread_lines.insert(self.line_of(offset)) {
+            let line = self.line_of(offset);
+            if !self.unread_lines.insert(line) {
+                continue;
+            }
+            if self.full() {
+                self.more += 1;
+            } else {
+                let message = readable(self.text, &span, error.message());
                 self.push(offset, format!("{}{message}", subject_at(offset)));
             }
+            if self.is_header(line) {
+                // What follows belongs to a section that was not begun.
+                let lines = line + 1..=self.line_starts.len();
+                let body = lines.take_while(|line| !self.is_header(*line)).collect::<Vec<_>>();
+                self.unread_lines.extend(body);
+            }
         }
+        self.tears.sort_unstable();
     }
 
     /// Notes a mistake at a byte of the text, unless its line could not be read at all.
@@ -139,11 +152,8 @@ impl<'t> Mistakes<'t> {
 
     /// Notes that something is missing within `extent`, unless text was lost there.
     pub(super) fn note_missing(&mut self, extent: &Range<usize>, what: String) -> Reported {
-        if !self
-            .tears
-            .iter()
-            .any(|tear| extent.contains(tear) || *tear == extent.end)
-        {
+        let next_tear = self.tears.partition_point(|tear| *tear < extent.start);
+        if self.tears.get(next_tear).is_none_or(|tear| *tear > extent.end) {
             self.push(extent.start, what);
         }
         Reported(())
@@ -167,11 +177,7 @@ impl<'t> Mistakes<'t> {
 
     /// The value, if there is no mistake after all.
     pub(super) fn into_result<T>(self, file: &str, value: T) -> Result<T, JobFileError> {
-        if self.found.is_empty() {
-            Ok(value)
-        } else {
-            Err(self.into_error(file, Reported(())))
-        }
+        if self.found.is_empty() { Ok(value) } else { Err(self.into_error(file, Reported(()))) }
     }
 
     /// All mistakes as an error.
@@ -182,18 +188,10 @@ impl<'t> Mistakes<'t> {
             .into_iter()
             .map(|(offset, what)| {
                 let (line, column) = self.place(offset);
-                Mistake {
-                    line,
-                    column,
-                    what: one_line(&what),
-                }
+                Mistake { line, column, what: one_line(&what) }
             })
             .collect();
-        JobFileError::Mistakes {
-            file: one_line(file),
-            mistakes,
-            more: self.more,
-        }
+        JobFileError::Mistakes { file: one_line(file), mistakes, more: self.more }
     }
 
     fn push(&mut self, offset: usize, what: String) {
@@ -208,55 +206,47 @@ impl<'t> Mistakes<'t> {
         self.line_starts.partition_point(|start| *start <= offset)
     }
 
+    fn is_header(&self, line: usize) -> bool {
+        self.text[self.line_starts[line - 1]..].trim_start_matches([' ', '\t']).starts_with('[')
+    }
+
     fn place(&self, offset: usize) -> (usize, usize) {
         let line = self.line_of(offset);
         let start = self.line_starts[line - 1];
         let before = &self.text[start..offset];
         // A byte order mark is on no screen.
-        (
-            line,
-            before.trim_start_matches('\u{feff}').chars().count() + 1,
-        )
+        (line, before.trim_start_matches('\u{feff}').chars().count() + 1)
     }
 }
 
-/// The words for a TOML error, and whether text may have been lost with it.
-fn readable(text: &str, span: &Range<usize>, message: &str) -> (String, bool) {
+/// The words for a TOML error.
+fn readable(text: &str, span: &Range<usize>, message: &str) -> String {
     let raw = text.get(span.clone()).unwrap_or("");
-    let field = field_of_line(text, span.start)
-        .map(|field| format!("{field} "))
-        .unwrap_or_default();
-    let bare_word =
-        raw.starts_with(|c: char| c.is_ascii_alphanumeric()) && !raw.contains(['\n', '"', '\'']);
-    if message.starts_with("duplicate key") {
+    if message.starts_with(SET_TWICE) {
         let advice = match raw {
             "source" => "write [[source]], with two brackets, above each",
             _ => "keep one of them",
         };
-        return (format!("{} is set twice; {advice}", quoted(raw)), false);
+        return format!("{} is set twice; {advice}", quoted(raw));
     }
-    if message.starts_with("string values must be quoted") && raw.is_empty() {
-        return (format!("{field}has no value"), true);
+    // An opening far above is noticed at the end, on a line that has nothing to do with it.
+    let about_far = message.contains("unclosed") || message.contains("multi-line");
+    let field = field_of_line(text, span.start).filter(|_| !about_far);
+    let field = field.map(|field| format!("{field} ")).unwrap_or_default();
+    if message.starts_with(UNQUOTED) && raw.is_empty() {
+        return format!("{field}has no value");
     }
-    if bare_word && ["yes", "no", "on", "off", "true", "false"].contains(&raw.to_lowercase().as_str()) {
-        return (format!("{field}{raw} is not TOML; write true or false"), true);
+    let bare = raw.starts_with(|c: char| c.is_ascii_alphanumeric()) && !raw.contains(['\n', '"', '\'']);
+    if bare && BOOLEAN_LIKE.contains(&raw.to_lowercase().as_str()) {
+        return format!("{field}{raw} is not TOML; write true or false");
     }
-    let unquoted = [
-        "string values must be quoted",
-        "invalid float",
-        "invalid boolean",
-        "invalid integer",
-    ];
-    if bare_word && unquoted.iter().any(|start| message.starts_with(start)) {
-        return (
-            format!(
-                "{field}is written without quotes; text needs them: {}",
-                quoted(raw)
-            ),
-            true,
-        );
+    if bare && [UNQUOTED, "invalid float", "invalid boolean", "invalid integer"].iter().any(|start| message.starts_with(start)) {
+        return format!("{field}is written without quotes; text needs them: {}", quoted(raw));
     }
-    (format!("not TOML: {message}"), true)
+    match field.as_str() {
+        "" => format!("not TOML: {message}"),
+        field => format!("{field}is not TOML: {message}"),
+    }
 }
 
 /// The field set on the line of a place, as far as one can tell without reading TOML.
@@ -283,9 +273,7 @@ pub(super) fn quoted_list<'a>(texts: impl IntoIterator<Item = &'a str>) -> Strin
 fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
             line.extend(c.escape_default());
         } else {
             line.push(c);
@@ -303,10 +291,7 @@ pub(super) fn cut(text: &str) -> String {
 }
 
 /// The known word that was probably meant.
-pub(super) fn did_you_mean<'a>(
-    word: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     if length > WORD_MAX {
         return None;
@@ -315,12 +300,7 @@ pub(super) fn did_you_mean<'a>(
     let word = simple(word);
     known
         .into_iter()
-        .map(|candidate| {
-            (
-                strsim::damerau_levenshtein(&word, &simple(candidate)),
-                candidate,
-            )
-        })
+        .map(|candidate| (strsim::damerau_levenshtein(&word, &simple(candidate)), candidate))
         .filter(|(distance, candidate)| *distance <= length.min(candidate.len()) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -341,11 +321,7 @@ mod tests {
             ("", None),
             ("elephant", None),
         ] {
-            assert_eq!(
-                did_you_mean(word, ["topic", "product", "counts_when"]),
-                expected,
-                "{word}"
-            );
+            assert_eq!(did_you_mean(word, ["topic", "product", "counts_when"]), expected, "{word}");
         }
         assert_eq!(did_you_mean(&"x".repeat(1 << 20), ["topic"]), None);
     }
@@ -360,15 +336,10 @@ mod tests {
     fn places_count_characters_and_skip_a_byte_order_mark() {
         let text = "\u{feff}é=1\r\nüü = 2";
         let mut mistakes = Mistakes::new(text);
-        for offset in [text.find('é'), text.find('2'), Some(text.len() + 9)]
-            .into_iter()
-            .flatten()
-        {
+        for offset in [text.find('é'), text.find('2'), Some(text.len() + 9)].into_iter().flatten() {
             mistakes.note(offset, String::new());
         }
-        let JobFileError::Mistakes { mistakes, .. } = mistakes.into_error("f", Reported(())) else {
-            panic!("mistakes")
-        };
+        let JobFileError::Mistakes { mistakes, .. } = mistakes.into_error("f", Reported(())) else { panic!("mistakes") };
         let places: Vec<_> = mistakes.iter().map(|m| (m.line, m.column)).collect();
         assert_eq!(places, [(1, 1), (2, 6), (2, 7)]);
     }

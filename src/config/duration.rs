@@ -5,17 +5,11 @@
 //! blanks; each length has few ways to be written, and none that depends on a calendar.
 
 /// Milliseconds of each unit, largest first.
-const UNITS: [(char, u64); 4] = [
-    ('d', 86_400_000),
-    ('h', 3_600_000),
-    ('m', 60_000),
-    ('s', 1_000),
-];
+const UNITS: [(char, u64); 4] = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1_000)];
 
 /// Milliseconds of a written length, or what is wrong with it.
 pub(crate) fn read(text: &str) -> Result<u64, &'static str> {
-    const SHAPE: &str =
-        "is not a duration; write a number with s, m, h or d, such as \"30m\", \"7d\" or \"1h30m\"";
+    const SHAPE: &str = "is not a duration; write a number with s, m, h or d, such as \"30m\", \"7d\" or \"1h30m\"";
     let mut rest = text;
     let mut units = UNITS.iter();
     let mut total: u64 = 0;
@@ -26,28 +20,20 @@ pub(crate) fn read(text: &str) -> Result<u64, &'static str> {
             return Err(SHAPE);
         }
         let mut tail = tail.chars();
-        let unit = tail
-            .next()
-            .ok_or("has no unit; add s, m, h or d, such as \"30m\"")?;
+        let unit = tail.next().ok_or("has no unit; add s, m, h or d, such as \"30m\"")?;
         if !UNITS.iter().any(|(known, _)| *known == unit) {
             return Err(SHAPE);
         }
         // Each step looks only at the units after the one before.
         let Some((_, millis)) = units.find(|(known, _)| *known == unit) else {
-            return Err(
-                "names its units out of order; largest first and each once, such as \"1h30m\"",
-            );
+            return Err("names its units out of order; largest first and each once, such as \"1h30m\"");
         };
         // Only digits: what cannot be parsed is too large.
         let number: u64 = number.parse().unwrap_or(u64::MAX);
         total = total.saturating_add(number.saturating_mul(*millis));
         rest = tail.as_str();
     }
-    if text.is_empty() {
-        Err(SHAPE)
-    } else {
-        Ok(total)
-    }
+    if text.is_empty() { Err(SHAPE) } else { Ok(total) }
 }
 
 /// A length (milliseconds, whole seconds) in the largest unit that divides it.
@@ -66,31 +52,13 @@ mod tests {
 
     #[test]
     fn lengths() {
-        for (text, millis) in [
-            ("90s", 90_000),
-            ("30m", 1_800_000),
-            ("48h", 172_800_000),
-            ("7d", 604_800_000),
-            ("1h30m", 5_400_000),
-            ("0m", 0),
-        ] {
+        for (text, millis) in
+            [("90s", 90_000), ("30m", 1_800_000), ("48h", 172_800_000), ("7d", 604_800_000), ("1h30m", 5_400_000), ("0m", 0)]
+        {
             assert_eq!(read(text), Ok(millis), "{text}");
             assert_eq!(read(&written(millis)), Ok(millis), "{text}");
         }
-        for text in [
-            "",
-            "30",
-            "m",
-            "30 m",
-            "30M",
-            "-1m",
-            "1.5h",
-            "30m1h",
-            "1m1m",
-            "30min",
-            "1ms",
-            "٣m",
-        ] {
+        for text in ["", "30", "m", "30 m", "30M", "-1m", "1.5h", "30m1h", "1m1m", "30min", "1ms", "٣m"] {
             assert!(read(text).is_err(), "{text}");
         }
         for text in ["99999999999999999999d", "999999999999999999d", "9999999999999999d99999999999999999h"] {

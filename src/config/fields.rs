@@ -46,14 +46,8 @@ impl<'a> Section<'a> {
     }
 
     /// The field of a name; `why` says who needs it and what for.
-    pub(super) fn required(
-        &self,
-        name: &str,
-        why: &str,
-        mistakes: &mut Mistakes<'_>,
-    ) -> Result<Field<'a>, Reported> {
-        self.field(name)
-            .ok_or_else(|| self.missing(name, why, mistakes))
+    pub(super) fn required(&self, name: &str, why: &str, mistakes: &mut Mistakes<'_>) -> Result<Field<'a>, Reported> {
+        self.field(name).ok_or_else(|| self.missing(name, why, mistakes))
     }
 
     /// Notes a missing field, unless it is there but misspelt.
@@ -61,27 +55,17 @@ impl<'a> Section<'a> {
         if let Some(reported) = mistakes.misspelt(self.extent.start, name) {
             return reported;
         }
-        let what = format!(
-            "{}missing field {}; {why}",
-            self.subject,
-            quoted(&format!("{}{name}", self.path))
-        );
+        let what = format!("{}missing field {}; {why}", self.subject, quoted(&format!("{}{name}", self.path)));
         mistakes.note_missing(&self.extent, what)
     }
 
     /// All fields, whatever they are called.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&'a str, Field<'a>)> {
-        self.table
-            .iter()
-            .map(|(key, value)| (key.get_ref().as_ref(), self.with_value(key, value)))
+        self.table.iter().map(|(key, value)| (key.get_ref().as_ref(), self.with_value(key, value)))
     }
 
     /// Notes every field that is not known; `hint` knows more than a likeness of names. Comes before what is missing.
-    pub(super) fn unknown(
-        &self,
-        hint: impl Fn(&str) -> Option<&'static str>,
-        mistakes: &mut Mistakes<'_>,
-    ) {
+    pub(super) fn unknown(&self, hint: impl Fn(&str) -> Option<&'static str>, mistakes: &mut Mistakes<'_>) {
         for key in self.table.keys() {
             let name = key.get_ref().as_ref();
             if self.known.contains(&name) {
@@ -99,24 +83,13 @@ impl<'a> Section<'a> {
                 format!("known here: {}", quoted_list(known()))
             };
             let name = quoted(&format!("{}{name}", self.path));
-            mistakes.note(
-                key.span().start,
-                format!("{}unknown field {name}; {advice}", self.subject),
-            );
+            mistakes.note(key.span().start, format!("{}unknown field {name}; {advice}", self.subject));
         }
     }
 
-    fn with_value(
-        &self,
-        key: &'a Spanned<std::borrow::Cow<'a, str>>,
-        value: &'a Spanned<DeValue<'a>>,
-    ) -> Field<'a> {
+    fn with_value(&self, key: &'a Spanned<std::borrow::Cow<'a, str>>, value: &'a Spanned<DeValue<'a>>) -> Field<'a> {
         // A value TOML could not read has no place of its own.
-        let place = if value.span().is_empty() {
-            key.span()
-        } else {
-            value.span()
-        };
+        let place = if value.span().is_empty() { key.span() } else { value.span() };
         Field {
             name: format!("{}{}", self.path, name_in_path(key.get_ref())),
             offset: place.start,
@@ -130,10 +103,7 @@ impl<'a> Section<'a> {
 impl<'a> Field<'a> {
     /// Notes a mistake: `what` continues a sentence that begins with the field's name.
     pub(super) fn wrong(&self, what: impl AsRef<str>, mistakes: &mut Mistakes<'_>) -> Reported {
-        mistakes.note(
-            self.offset,
-            format!("{}{} {}", self.subject, self.name, what.as_ref()),
-        )
+        mistakes.note(self.offset, format!("{}{} {}", self.subject, self.name, what.as_ref()))
     }
 
     /// The value as it is.
@@ -151,10 +121,7 @@ impl<'a> Field<'a> {
     }
 
     /// A text, or a list of texts: at least one, none of them empty, none twice.
-    pub(super) fn texts(
-        &self,
-        mistakes: &mut Mistakes<'_>,
-    ) -> Result<Vec<(Field<'a>, &'a str)>, Reported> {
+    pub(super) fn texts(&self, mistakes: &mut Mistakes<'_>) -> Result<Vec<(Field<'a>, &'a str)>, Reported> {
         let items = match self.value {
             DeValue::String(_) => vec![self.clone()],
             DeValue::Array(_) => self.items(mistakes)?,
@@ -193,11 +160,7 @@ impl<'a> Field<'a> {
     }
 
     /// A whole number from a range.
-    pub(super) fn integer(
-        &self,
-        range: std::ops::RangeInclusive<u32>,
-        mistakes: &mut Mistakes<'_>,
-    ) -> Result<u32, Reported> {
+    pub(super) fn integer(&self, range: std::ops::RangeInclusive<u32>, mistakes: &mut Mistakes<'_>) -> Result<u32, Reported> {
         let DeValue::Integer(integer) = self.value else {
             return Err(self.wrong_type("a whole number", mistakes));
         };
@@ -212,17 +175,11 @@ impl<'a> Field<'a> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&self, mistakes: &mut Mistakes<'_>) -> Result<bool, Reported> {
-        self.value
-            .as_bool()
-            .ok_or_else(|| self.wrong_type("true or false", mistakes))
+        self.value.as_bool().ok_or_else(|| self.wrong_type("true or false", mistakes))
     }
 
     /// A text that is one of several words.
-    pub(super) fn choice<T: Copy>(
-        &self,
-        choices: &[(&str, T)],
-        mistakes: &mut Mistakes<'_>,
-    ) -> Result<T, Reported> {
+    pub(super) fn choice<T: Copy>(&self, choices: &[(&str, T)], mistakes: &mut Mistakes<'_>) -> Result<T, Reported> {
         let text = self.text(mistakes)?;
         if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text) {
             return Ok(*choice);
@@ -272,9 +229,5 @@ impl<'a> Field<'a> {
 /// A key as one would write it.
 fn name_in_path(key: &str) -> String {
     let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if !key.is_empty() && key.chars().all(bare) {
-        cut(key)
-    } else {
-        quoted(key)
-    }
+    if !key.is_empty() && key.chars().all(bare) { cut(key) } else { quoted(key) }
 }

@@ -27,17 +27,8 @@ use super::fields::{Field, Section};
 use super::{Job, SourceSpec, duration, source, time, topics};
 
 /// Every field of the job itself.
-pub(super) const FIELDS: [&str; 9] = [
-    "name",
-    "window",
-    "grace",
-    "retention",
-    "replay_horizon",
-    "scale",
-    "currency",
-    "timezone",
-    "source",
-];
+pub(super) const FIELDS: [&str; 9] =
+    ["name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source"];
 
 /// Room for 300 sites with sources of their own; also bounds what checking may cost.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -65,25 +56,16 @@ pub fn parse(text: &str, file: &str) -> Result<Job, JobFileError> {
         return Err(too_large(file));
     }
     std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new()
-            .name("job file".to_owned())
-            .stack_size(STACK_BYTES);
+        let reader = std::thread::Builder::new().name("job file".to_owned()).stack_size(STACK_BYTES);
         let reader = reader.spawn_scoped(scope, || resolve(text, file));
-        let reader = reader.map_err(|source| JobFileError::Unreadable {
-            file: file.to_owned(),
-            source,
-        })?;
-        reader
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let reader = reader.map_err(|source| JobFileError::Unreadable { file: file.to_owned(), source })?;
+        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
@@ -103,10 +85,7 @@ fn parse_bytes(bytes: &[u8], file: &str) -> Result<Job, JobFileError> {
 }
 
 fn too_large(file: &str) -> JobFileError {
-    JobFileError::TooLarge {
-        file: file.to_owned(),
-        limit: FILE_BYTES_MAX,
-    }
+    JobFileError::TooLarge { file: file.to_owned(), limit: FILE_BYTES_MAX }
 }
 
 fn resolve(text: &str, file: &str) -> Result<Job, JobFileError> {
@@ -120,25 +99,11 @@ fn resolve(text: &str, file: &str) -> Result<Job, JobFileError> {
         if line.trim_start().starts_with('[') {
             return String::new();
         }
-        let within = sources
-            .iter()
-            .find(|(_, source)| source.extent.contains(&offset));
-        within
-            .map(|(_, source)| source.subject.clone())
-            .unwrap_or_default()
+        let within = sources.iter().find(|(_, source)| source.extent.contains(&offset));
+        within.map(|(_, source)| source.subject.clone()).unwrap_or_default()
     });
-    let head = sources
-        .iter()
-        .map(|(_, source)| source.extent.start)
-        .min()
-        .unwrap_or(text.len());
-    let job = Section {
-        table,
-        extent: 0..head,
-        subject: String::new(),
-        path: String::new(),
-        known: &FIELDS,
-    };
+    let head = sources.iter().map(|(_, source)| source.extent.start).min().unwrap_or(text.len());
+    let job = Section { table, extent: 0..head, subject: String::new(), path: String::new(), known: &FIELDS };
     match resolve_job(&job, &sources, &mut mistakes) {
         Ok(job) => mistakes.into_result(file, job),
         Err(reported) => Err(mistakes.into_error(file, reported)),
@@ -161,13 +126,7 @@ fn source_sections<'a>(table: &'a DeTable<'a>, end: usize) -> Vec<(usize, Sectio
             let extent = Range { start, end };
             Some((
                 number,
-                Section {
-                    table,
-                    extent,
-                    subject: subject(number, table),
-                    path: String::new(),
-                    known: &source::FIELDS,
-                },
+                Section { table, extent, subject: subject(number, table), path: String::new(), known: &source::FIELDS },
             ))
         })
         .collect()
@@ -175,54 +134,29 @@ fn source_sections<'a>(table: &'a DeTable<'a>, end: usize) -> Vec<(usize, Sectio
 
 fn subject(number: usize, table: &DeTable<'_>) -> String {
     let first_of_topics = || table.get("topics")?.get_ref().get(0)?.get_ref().as_str();
-    let topic = table
-        .get("topic")
-        .and_then(|topic| topic.get_ref().as_str())
-        .or_else(first_of_topics);
+    let topic = table.get("topic").and_then(|topic| topic.get_ref().as_str()).or_else(first_of_topics);
     match topic {
         Some(topic) => format!("source {number} (topic {}): ", quoted(topic)),
         None => format!("source {number}: "),
     }
 }
 
-fn resolve_job(
-    section: &Section<'_>,
-    sources: &[(usize, Section<'_>)],
-    mistakes: &mut Mistakes<'_>,
-) -> Result<Job, Reported> {
+fn resolve_job(section: &Section<'_>, sources: &[(usize, Section<'_>)], mistakes: &mut Mistakes<'_>) -> Result<Job, Reported> {
     section.unknown(hint, mistakes);
     let name = section
         .required("name", "every job needs one, such as name = \"mall\"", mistakes)
         .and_then(|field| name(&field, mistakes));
     let horizons = horizons(section, mistakes);
-    let scale = section
-        .field("scale")
-        .map_or(Ok(2), |field| field.integer(0..=18, mistakes));
-    let currency = section
-        .field("currency")
-        .map(|field| Ok(field.text(mistakes)?.to_owned()))
-        .transpose();
-    let timezone = section
-        .field("timezone")
-        .map_or(Ok("UTC".to_owned()), |field| {
-            time::read_zone(&field, mistakes)
-        });
+    let scale = section.field("scale").map_or(Ok(2), |field| field.integer(0..=18, mistakes));
+    let currency = section.field("currency").map(|field| Ok(field.text(mistakes)?.to_owned())).transpose();
+    let timezone = section.field("timezone").map_or(Ok("UTC".to_owned()), |field| time::read_zone(&field, mistakes));
     let sources = resolve_sources(section, sources, mistakes);
-    Ok(Job {
-        name: name?,
-        horizons: horizons?,
-        scale: scale?,
-        currency: currency?,
-        timezone: timezone?,
-        sources: sources?,
-    })
+    Ok(Job { name: name?, horizons: horizons?, scale: scale?, currency: currency?, timezone: timezone?, sources: sources? })
 }
 
 /// A field of a source that stands above all of them.
 fn hint(name: &str) -> Option<&'static str> {
-    source::FIELDS
-        .contains(&name)
-        .then_some("it belongs to a source, below [[source]]")
+    source::FIELDS.contains(&name).then_some("it belongs to a source, below [[source]]")
 }
 
 fn name(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<String, Reported> {
@@ -241,52 +175,28 @@ fn name(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<String, Report
 }
 
 fn horizons(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Result<Horizons, Reported> {
-    let window = minutes(section, "window", 30 * MINUTE, MINUTE..=HOUR, mistakes).and_then(|(window, field)| {
-        match field {
-            Some(field) if !HOUR.is_multiple_of(window) => {
-                let what = "does not divide the hour; use 1m, 2m, 3m, 4m, 5m, 6m, 10m, 12m, 15m, 20m, 30m or 1h";
-                Err(field.wrong(format!("{} {what}", quoted(&duration::written(window))), mistakes))
-            }
-            _ => Ok(window),
+    let window = minutes(section, "window", 30 * MINUTE, MINUTE..=HOUR, mistakes).and_then(|(window, field)| match field {
+        Some(field) if !HOUR.is_multiple_of(window) => {
+            let what = "does not divide the hour; use 1m, 2m, 3m, 4m, 5m, 6m, 10m, 12m, 15m, 20m, 30m or 1h";
+            Err(field.wrong(format!("{} {what}", quoted(&duration::written(window))), mistakes))
         }
+        _ => Ok(window),
     });
     let grace = minutes(section, "grace", 2 * MINUTE, 0..=DAY, mistakes).map(|(grace, _)| grace);
     let retention = minutes(section, "retention", 2 * DAY, MINUTE..=TEN_YEARS, mistakes);
-    let replay_horizon = minutes(
-        section,
-        "replay_horizon",
-        7 * DAY,
-        MINUTE..=TEN_YEARS,
-        mistakes,
-    );
+    let replay_horizon = minutes(section, "replay_horizon", 7 * DAY, MINUTE..=TEN_YEARS, mistakes);
     let retention = retention.and_then(|(retention, field)| {
         let shortest = [("window", window), ("grace", grace)];
-        let too_short = shortest
-            .into_iter()
-            .filter_map(|(name, length)| Some((name, length.ok()?)));
-        match (
-            too_short
-                .max_by_key(|(_, length)| *length)
-                .filter(|(_, length)| *length > retention),
-            field,
-        ) {
+        let too_short = shortest.into_iter().filter_map(|(name, length)| Some((name, length.ok()?)));
+        match (too_short.max_by_key(|(_, length)| *length).filter(|(_, length)| *length > retention), field) {
             (Some((name, length)), Some(field)) => {
-                let [retention, length] =
-                    [retention, length].map(|length| quoted(&duration::written(length)));
-                Err(field.wrong(
-                    format!("{retention} is shorter than {name}; at least {length}"),
-                    mistakes,
-                ))
+                let [retention, length] = [retention, length].map(|length| quoted(&duration::written(length)));
+                Err(field.wrong(format!("{retention} is shorter than {name}; at least {length}"), mistakes))
             }
             _ => Ok(retention),
         }
     });
-    Ok(Horizons {
-        window: window?,
-        grace: grace?,
-        retention: retention?,
-        replay_horizon: replay_horizon?.0,
-    })
+    Ok(Horizons { window: window?, grace: grace?, retention: retention?, replay_horizon: replay_horizon?.0 })
 }
 
 /// A duration of whole minutes within a range, and its field unless it is the default.
@@ -302,25 +212,19 @@ fn minutes<'a>(
     };
     let DeValue::String(text) = field.value() else {
         let example = quoted(&duration::written(default));
-        return Err(field.wrong_type(
-            &format!("a duration in quotes, such as {example}"),
-            mistakes,
-        ));
+        return Err(field.wrong_type(&format!("a duration in quotes, such as {example}"), mistakes));
     };
-    let length = duration::read(text)
-        .map_err(str::to_owned)
-        .and_then(|length| {
-            let [least, most] =
-                [range.start(), range.end()].map(|length| quoted(&duration::written(*length)));
-            if !range.contains(&length) {
-                Err(format!("is out of range; from {least} to {most}"))
-            } else if !length.is_multiple_of(MINUTE) {
-                let next = quoted(&duration::written(length.next_multiple_of(MINUTE)));
+    let length = duration::read(text).map_err(str::to_owned).and_then(|length| {
+        let [least, most] = [range.start(), range.end()].map(|length| quoted(&duration::written(*length)));
+        if !range.contains(&length) {
+            Err(format!("is out of range; from {least} to {most}"))
+        } else if !length.is_multiple_of(MINUTE) {
+            let next = quoted(&duration::written(length.next_multiple_of(MINUTE)));
             Err(format!("is not whole minutes; such as {next}"))
-            } else {
-                Ok(length)
-            }
-        });
+        } else {
+            Ok(length)
+        }
+    });
     match length {
         Ok(length) => Ok((length, Some(field))),
         Err(what) => Err(field.wrong(format!("{} {what}", quoted(text)), mistakes)),
@@ -337,29 +241,19 @@ fn resolve_sources(
     match job.field("source") {
         None => {
             let misspelt = mistakes.misspelt(job.extent.start, "source");
-            return Err(misspelt.unwrap_or_else(|| {
-                mistakes.note_missing(&job.extent, format!("no source; {EXAMPLE}"))
-            }));
+            return Err(misspelt.unwrap_or_else(|| mistakes.note_missing(&job.extent, format!("no source; {EXAMPLE}"))));
         }
         Some(field) => match field.value() {
             DeValue::Array(items) if items.is_empty() => {
                 return Err(field.wrong(format!("is empty; {EXAMPLE}"), mistakes));
             }
             DeValue::Array(_) => {
-                for item in field
-                    .items(mistakes)?
-                    .iter()
-                    .filter(|item| !matches!(item.value(), DeValue::Table(_)))
-                {
-                    trouble =
-                        Err(item.wrong_type("tables, each below its own [[source]]", mistakes));
+                for item in field.items(mistakes)?.iter().filter(|item| !matches!(item.value(), DeValue::Table(_))) {
+                    trouble = Err(item.wrong_type("tables, each below its own [[source]]", mistakes));
                 }
             }
             DeValue::Table(_) => {
-                return Err(field.wrong(
-                    "is a single table; write [[source]], with two brackets",
-                    mistakes,
-                ));
+                return Err(field.wrong("is a single table; write [[source]], with two brackets", mistakes));
             }
             _ => return Err(field.wrong_type("tables, each below its own [[source]]", mistakes)),
         },

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
-use super::diagnostics::{Mistakes, Reported, quoted, quoted_list};
+use super::diagnostics::{Mistakes, Reported, quoted};
 use super::fields::{Field, Section};
 use super::topics::{self, Reader};
 use super::{Format, KeySpace, Role, SourceSpec, job_file, time};
@@ -37,12 +37,8 @@ const FORMATS_TO_COME: [&str; 6] = ["dms", "maxwell", "canal", "mongodb", "avro"
 /// Fields of the design that nothing reads yet.
 const FIELDS_TO_COME: [&str; 2] = ["clock", "idle"];
 
-const ROLES: [(&str, Role); 4] = [
-    ("payments", Role::Payments),
-    ("order_items", Role::OrderItems),
-    ("products", Role::Products),
-    ("clicks", Role::Clicks),
-];
+const ROLES: [(&str, Role); 4] =
+    [("payments", Role::Payments), ("order_items", Role::OrderItems), ("products", Role::Products), ("clicks", Role::Clicks)];
 
 /// What a role says to a field.
 #[derive(Clone, Copy)]
@@ -63,9 +59,7 @@ fn use_of(role: Role, field: &str) -> Use {
         ("key", _) => Needed("the field of the row's primary key, or a list of fields"),
         ("counts_when", Clicks) => Senseless("every click counts"),
         ("amount", Payments) => Needed("the field of the amount"),
-        ("amount" | "currency", OrderItems | Products | Clicks) => {
-            Senseless("only payments have it")
-        }
+        ("amount" | "currency", OrderItems | Products | Clicks) => Senseless("only payments have it"),
         ("product", OrderItems) => Needed("the field of the product id"),
         ("product", Payments) => Senseless("only order_items and clicks have it"),
         ("product", Products) => Senseless("a product is known by its key"),
@@ -73,14 +67,10 @@ fn use_of(role: Role, field: &str) -> Use {
         ("quantity", _) => Senseless("only order_items have it"),
         ("kind", Clicks) => Needed("the field of the click's kind"),
         ("kind", _) => Senseless("only clicks have it"),
-        ("distinct", OrderItems) => {
-            Senseless("distinct products of order_items are always counted")
-        }
+        ("distinct", OrderItems) => Senseless("distinct products of order_items are always counted"),
         ("distinct", Payments | Products) => Senseless("only clicks have it"),
         ("time", Products) => Senseless("products are counted as they are now, in no window"),
-        ("time", _) => Needed(
-            "the field of the event time and its unit, such as { field = \"paid_at\", unit = \"ms\" }",
-        ),
+        ("time", _) => Needed("the field of the event time and its unit, such as { field = \"paid_at\", unit = \"ms\" }"),
         _ => Allowed,
     }
 }
@@ -94,28 +84,13 @@ pub(super) fn read<'a>(
 ) -> (Result<SourceSpec, Reported>, Option<Reader<'a>>) {
     section.unknown(hint, mistakes);
     let topics = topics::read(section, mistakes);
-    let table = section
-        .field("table")
-        .map(|field| Ok(field.text(mistakes)?.to_owned()))
-        .transpose();
+    let table = section.field("table").map(|field| Ok(field.text(mistakes)?.to_owned())).transpose();
     let reader = match (&topics, &table) {
-        (Ok(topics), Ok(table)) => Some(Reader {
-            number,
-            topics: topics.clone(),
-            table: table.clone(),
-        }),
+        (Ok(topics), Ok(table)) => Some(Reader { number, topics: topics.clone(), table: table.clone() }),
         _ => None,
     };
-    let names = topics.map(|topics| {
-        topics
-            .iter()
-            .map(|(_, topic)| (*topic).to_owned())
-            .collect()
-    });
-    (
-        rest(section, names, table, job_has_currency, mistakes),
-        reader,
-    )
+    let names = topics.map(|topics| topics.iter().map(|(_, topic)| (*topic).to_owned()).collect());
+    (rest(section, names, table, job_has_currency, mistakes), reader)
 }
 
 fn rest(
@@ -126,56 +101,35 @@ fn rest(
     mistakes: &mut Mistakes<'_>,
 ) -> Result<SourceSpec, Reported> {
     let role = section
-        .required(
-            "role",
-            "every source needs one of \"payments\", \"order_items\", \"products\", \"clicks\"",
-            mistakes,
-        )
+        .required("role", "every source needs one of \"payments\", \"order_items\", \"products\", \"clicks\"", mistakes)
         .and_then(|field| field.choice(&ROLES, mistakes));
-    let part = Part {
-        section,
-        role: role.ok(),
-    };
+    let part = Part { section, role: role.ok() };
     let format = part.format(mistakes);
     let table = match (section.field("table"), format) {
-        (Some(field), Ok(format)) if format != Format::Debezium => Err(field.wrong(
-            "makes no sense here; only debezium records name their table",
-            mistakes,
-        )),
+        (Some(field), Ok(format)) if format != Format::Debezium => {
+            Err(field.wrong("makes no sense here; only debezium records name their table", mistakes))
+        }
         _ => table,
     };
     let key = part.field("key", mistakes).and_then(|field| match field {
-        Some(field) => Ok(field
-            .texts(mistakes)?
-            .into_iter()
-            .map(|(_, text)| text.to_owned())
-            .collect()),
+        Some(field) => Ok(field.texts(mistakes)?.into_iter().map(|(_, text)| text.to_owned()).collect()),
         None => Ok(Vec::new()),
     });
-    let key_space = part
-        .field("key_space", mistakes)
-        .and_then(|field| match field {
-            Some(field) => field.choice(
-                &[("topic", KeySpace::Topic), ("role", KeySpace::Role)],
-                mistakes,
-            ),
-            None => Ok(KeySpace::Topic),
-        });
+    let key_space = part.field("key_space", mistakes).and_then(|field| match field {
+        Some(field) => field.choice(&[("topic", KeySpace::Topic), ("role", KeySpace::Role)], mistakes),
+        None => Ok(KeySpace::Topic),
+    });
     let store = part.store(mistakes);
     let amount = part.text("amount", mistakes);
     let currency = part.currency(job_has_currency, mistakes);
     let product = part.text("product", mistakes);
     let quantity = part.text("quantity", mistakes);
     let kind = part.text("kind", mistakes);
-    let time = part
-        .field("time", mistakes)
-        .and_then(|field| field.map(|field| time::read(&field, mistakes)).transpose());
-    let counts_when = part
-        .field("counts_when", mistakes)
-        .and_then(|field| match field {
-            Some(field) => counts_when(&field, mistakes),
-            None => Ok(BTreeMap::new()),
-        });
+    let time = part.field("time", mistakes).and_then(|field| field.map(|field| time::read(&field, mistakes)).transpose());
+    let counts_when = part.field("counts_when", mistakes).and_then(|field| match field {
+        Some(field) => counts_when(&field, mistakes),
+        None => Ok(BTreeMap::new()),
+    });
     let distinct = part.distinct(mistakes);
     Ok(SourceSpec {
         topics: topics?,
@@ -204,104 +158,64 @@ struct Part<'s, 'a> {
 
 impl<'a> Part<'_, 'a> {
     /// A field, as far as the role needs or allows it.
-    fn field(
-        &self,
-        name: &str,
-        mistakes: &mut Mistakes<'_>,
-    ) -> Result<Option<Field<'a>>, Reported> {
+    fn field(&self, name: &str, mistakes: &mut Mistakes<'_>) -> Result<Option<Field<'a>>, Reported> {
         let Some(role) = self.role else {
             return Ok(self.section.field(name));
         };
         match (use_of(role, name), self.section.field(name)) {
-            (Use::Senseless(why), Some(field)) => Err(field.wrong(
-                format!("makes no sense for {}; {why}", role.name()),
-                mistakes,
-            )),
-            (Use::Needed(what), None) => {
-                Err(self
-                    .section
-                    .missing(name, &format!("{} need {what}", role.name()), mistakes))
+            (Use::Senseless(why), Some(field)) => {
+                Err(field.wrong(format!("makes no sense for {}; {why}", role.name()), mistakes))
             }
+            (Use::Needed(what), None) => Err(self.section.missing(name, &format!("{} need {what}", role.name()), mistakes)),
             (_, field) => Ok(field),
         }
     }
 
     fn text(&self, name: &str, mistakes: &mut Mistakes<'_>) -> Result<Option<String>, Reported> {
         let field = self.field(name, mistakes)?;
-        field
-            .map(|field| Ok(field.text(mistakes)?.to_owned()))
-            .transpose()
+        field.map(|field| Ok(field.text(mistakes)?.to_owned())).transpose()
     }
 
     fn format(&self, mistakes: &mut Mistakes<'_>) -> Result<Format, Reported> {
         let formats: &[(&str, Format)] = match self.role {
             Some(Role::Clicks) => &[("json", Format::Json)],
             Some(_) => &[("debezium", Format::Debezium), ("upsert", Format::Upsert)],
-            None => &[
-                ("debezium", Format::Debezium),
-                ("upsert", Format::Upsert),
-                ("json", Format::Json),
-            ],
+            None => &[("debezium", Format::Debezium), ("upsert", Format::Upsert), ("json", Format::Json)],
         };
         let words = formats.iter().map(|(word, _)| *word);
-        let field = self.section.required(
-            "format",
-            &format!("every source needs one of {}", quoted_list(words.clone())),
-            mistakes,
-        )?;
+        let who = match self.role {
+            Some(role) => format!("{} need", role.name()),
+            None => "every source needs".to_owned(),
+        };
+        let field = self.section.required("format", &format!("{who} {}", either(words.clone())), mistakes)?;
         let text = field.text(mistakes)?;
         if FORMATS_TO_COME.contains(&text) {
             let supported = words.collect::<Vec<_>>().join(", ");
-            return Err(field.wrong(
-                format!("{} is not built yet; supported: {supported}", quoted(text)),
-                mistakes,
-            ));
+            return Err(field.wrong(format!("{} is not built yet; supported: {supported}", quoted(text)), mistakes));
         }
         if let (Some(role), "debezium" | "upsert" | "json") = (self.role, text)
             && !formats.iter().any(|(word, _)| *word == text)
         {
-            let what = format!(
-                "{} is not for {}; use {}",
-                quoted(text),
-                role.name(),
-                words.map(quoted).collect::<Vec<_>>().join(" or ")
-            );
+            let what = format!("{} is not for {}; use {}", quoted(text), role.name(), either(words));
             return Err(field.wrong(what, mistakes));
         }
         field.choice(formats, mistakes)
     }
 
     fn store(&self, mistakes: &mut Mistakes<'_>) -> Result<String, Reported> {
-        let field = self
-            .section
-            .required("store", "every source needs the field of the store id", mistakes)?;
+        let field = self.section.required("store", "every source needs the field of the store id", mistakes)?;
         if let DeValue::Table(_) = field.value() {
-            return Err(field.wrong(
-                "by way of another table is not built yet; name a field of the record",
-                mistakes,
-            ));
+            return Err(field.wrong("by way of another table is not built yet; name a field of the record", mistakes));
         }
         let text = field.text(mistakes)?;
-        if text
-            .split_once('{')
-            .is_some_and(|(_, rest)| rest.contains('}'))
-        {
-            return Err(field.wrong(
-                format!(
-                    "{} is a template, which is not built yet; name a field of the record",
-                    quoted(text)
-                ),
-                mistakes,
-            ));
+        if text.split_once('{').is_some_and(|(_, rest)| rest.contains('}')) {
+            return Err(field
+                .wrong(format!("{} is a template, which is not built yet; name a field of the record", quoted(text)), mistakes));
         }
         Ok(text.to_owned())
     }
 
-    fn currency(
-        &self,
-        job_has_currency: bool,
-        mistakes: &mut Mistakes<'_>,
-    ) -> Result<Option<String>, Reported> {
+    fn currency(&self, job_has_currency: bool, mistakes: &mut Mistakes<'_>) -> Result<Option<String>, Reported> {
         let currency = self.text("currency", mistakes)?;
         if self.role == Some(Role::Payments) && currency.is_none() && !job_has_currency {
             let why = "payments need the field of the currency here, or one currency for the whole job above the sources";
@@ -319,14 +233,14 @@ impl<'a> Part<'_, 'a> {
         };
         let distinct = field.boolean(mistakes)?;
         if distinct && clicks && !has_product {
-            return Err(self.section.missing(
-                "product",
-                "distinct = true needs the field of the product id",
-                mistakes,
-            ));
+            return Err(self.section.missing("product", "distinct = true needs the field of the product id", mistakes));
         }
         Ok(distinct)
     }
+}
+
+fn either<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    words.map(quoted).collect::<Vec<_>>().join(" or ")
 }
 
 /// More than a likeness: fields of the job, and fields that are still to come.
@@ -338,10 +252,7 @@ fn hint(name: &str) -> Option<&'static str> {
     of_job.then_some("it belongs to the job, above the first [[source]]")
 }
 
-fn counts_when(
-    field: &Field<'_>,
-    mistakes: &mut Mistakes<'_>,
-) -> Result<BTreeMap<String, Vec<String>>, Reported> {
+fn counts_when(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<BTreeMap<String, Vec<String>>, Reported> {
     let section = field.table(&[], "{ status = [\"PAID\"] }", mistakes)?;
     let mut conditions = BTreeMap::new();
     let mut trouble = Ok(());

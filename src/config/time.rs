@@ -25,73 +25,41 @@ pub(super) fn read(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<Tim
         .required("field", "name the field that holds the time", mistakes)
         .and_then(|field| Ok(field.text(mistakes)?.to_owned()));
     let unit = section
-        .required(
-            "unit",
-            "one of \"s\", \"ms\", \"us\", \"ns\", \"days\", \"rfc3339\", or a table with a format",
-            mistakes,
-        )
+        .required("unit", "one of \"s\", \"ms\", \"us\", \"ns\", \"days\", \"rfc3339\", or a table with a format", mistakes)
         .and_then(|field| unit(&field, mistakes));
-    Ok(TimeSpec {
-        field: column?,
-        unit: unit?,
-    })
+    Ok(TimeSpec { field: column?, unit: unit? })
 }
 
 fn unit(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeUnit, Reported> {
     match field.value() {
         DeValue::Table(_) => format(field, mistakes),
-        DeValue::String(text) if text.contains('%') => Err(field.wrong(
-            format!(
-                "{} is a format; write unit = {FORMAT_EXAMPLE}",
-                quoted(text)
-            ),
-            mistakes,
-        )),
+        DeValue::String(text) if text.contains('%') => {
+            Err(field.wrong(format!("{} is a format; write unit = {FORMAT_EXAMPLE}", quoted(text)), mistakes))
+        }
         DeValue::String(_) => {
-            let units = [
-                TimeUnit::Seconds,
-                TimeUnit::Millis,
-                TimeUnit::Micros,
-                TimeUnit::Nanos,
-                TimeUnit::Days,
-                TimeUnit::Rfc3339,
-            ];
+            let units =
+                [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos, TimeUnit::Days, TimeUnit::Rfc3339];
             let choices: Vec<(&str, &TimeUnit)> = UNITS.into_iter().zip(&units).collect();
             field.choice(&choices, mistakes).cloned()
         }
-        _ => Err(field.wrong_type(
-            &format!("text, such as \"ms\", or a table, such as {FORMAT_EXAMPLE}"),
-            mistakes,
-        )),
+        _ => Err(field.wrong_type(&format!("text, such as \"ms\", or a table, such as {FORMAT_EXAMPLE}"), mistakes)),
     }
 }
 
 fn format(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeUnit, Reported> {
     let section = field.table(&["format", "zone"], FORMAT_EXAMPLE, mistakes)?;
     section.unknown(|_| None, mistakes);
-    let zone = section
-        .field("zone")
-        .map(|field| read_zone(&field, mistakes))
-        .transpose();
-    let format = section
-        .required("format", "such as \"%Y-%m-%d %H:%M:%S\"", mistakes)
-        .and_then(|field| {
-            let format = field.text(mistakes)?;
-            check_format(format)
-                .map_err(|what| field.wrong(format!("{} {what}", quoted(format)), mistakes))?;
-            Ok(format.to_owned())
-        });
-    Ok(TimeUnit::Format {
-        format: format?,
-        zone: zone?,
-    })
+    let zone = section.field("zone").map(|field| read_zone(&field, mistakes)).transpose();
+    let format = section.required("format", "such as \"%Y-%m-%d %H:%M:%S\"", mistakes).and_then(|field| {
+        let format = field.text(mistakes)?;
+        check_format(format).map_err(|what| field.wrong(format!("{} {what}", quoted(format)), mistakes))?;
+        Ok(format.to_owned())
+    });
+    Ok(TimeUnit::Format { format: format?, zone: zone? })
 }
 
 /// Reads the name of a zone; the result is as the zone database spells it.
-pub(super) fn read_zone(
-    field: &Field<'_>,
-    mistakes: &mut Mistakes<'_>,
-) -> Result<String, Reported> {
+pub(super) fn read_zone(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<String, Reported> {
     let name = field.text(mistakes)?;
     if let Some(zone) = zone::find(name) {
         return Ok(zone.iana_name().unwrap_or(name).to_owned());
@@ -104,34 +72,22 @@ pub(super) fn read_zone(
         Some(meant) => format!("did you mean {}?", quoted(meant)),
         None => "use an IANA name, such as \"UTC\" or \"Asia/Seoul\"".to_owned(),
     };
-    Err(field.wrong(
-        format!("{} is no time zone; {advice}", quoted(name)),
-        mistakes,
-    ))
+    Err(field.wrong(format!("{} is no time zone; {advice}", quoted(name)), mistakes))
 }
 
 /// Writes an instant in the format and reads it back: the same day must come out, and the same hour if it has one.
 fn check_format(format: &str) -> Result<(), String> {
     // An afternoon, and a day of the month that is no month.
     let sample: DateTime = date(2026, 11, 22).at(17, 45, 39, 123_456_789);
-    let in_utc = sample
-        .to_zoned(TimeZone::UTC)
-        .map_err(|error| error.to_string())?;
-    let text =
-        strtime::format(format, &in_utc).map_err(|error| format!("is no time format: {error}"))?;
-    let read =
-        strtime::parse(format, &text).map_err(|error| format!("cannot be read back: {error}"))?;
+    let in_utc = sample.to_zoned(TimeZone::UTC).map_err(|error| error.to_string())?;
+    let text = strtime::format(format, &in_utc).map_err(|error| format!("is no time format: {error}"))?;
+    let read = strtime::parse(format, &text).map_err(|error| format!("cannot be read back: {error}"))?;
     let back = match read.timestamp() {
         Some(timestamp) => timestamp.to_zoned(TimeZone::UTC).datetime(),
-        None => read
-            .to_datetime()
-            .map_err(|error| format!("names no instant: {error}"))?,
+        None => read.to_datetime().map_err(|error| format!("names no instant: {error}"))?,
     };
     if back.date() != sample.date() {
-        return Err(
-            "does not give back the day it was written from; write all of it, such as \"%Y-%m-%d\""
-                .to_owned(),
-        );
+        return Err("does not give back the day it was written from; write all of it, such as \"%Y-%m-%d\"".to_owned());
     }
     if back.hour() != sample.hour() && back.time() != jiff::civil::Time::midnight() {
         return Err("does not tell morning from afternoon; use %H, or %p with %I".to_owned());

@@ -19,16 +19,10 @@ const TOPICS_MAX: usize = 10_000;
 pub(super) type Topics<'a> = Vec<(Field<'a>, &'a str)>;
 
 /// Reads `topic` or `topics`.
-pub(super) fn read<'a>(
-    section: &Section<'a>,
-    mistakes: &mut Mistakes<'_>,
-) -> Result<Topics<'a>, Reported> {
+pub(super) fn read<'a>(section: &Section<'a>, mistakes: &mut Mistakes<'_>) -> Result<Topics<'a>, Reported> {
     let topics = match (section.field("topic"), section.field("topics")) {
         (Some(_), Some(topics)) => {
-            return Err(topics.wrong(
-                "cannot be set together with topic; keep one of them",
-                mistakes,
-            ));
+            return Err(topics.wrong("cannot be set together with topic; keep one of them", mistakes));
         }
         (Some(topic), None) => vec![(topic.clone(), topic.text(mistakes)?)],
         (None, Some(topics)) => {
@@ -36,11 +30,7 @@ pub(super) fn read<'a>(
             topics.texts(mistakes)?
         }
         (None, None) => {
-            return Err(section.missing(
-                "topic",
-                "name the topic to read, or list several as topics",
-                mistakes,
-            ));
+            return Err(section.missing("topic", "name the topic to read, or list several as topics", mistakes));
         }
     };
     let mut trouble = Ok(());
@@ -55,9 +45,7 @@ pub(super) fn read<'a>(
 fn check_name(topic: &str) -> Result<(), &'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-*".contains(c);
     if !topic.chars().all(allowed) {
-        return Err(
-            "is no topic name; letters, digits, \".\", \"_\" and \"-\", and \"*\" for any run of them",
-        );
+        return Err("is no topic name; letters, digits, \".\", \"_\" and \"-\", and \"*\" for any run of them");
     }
     if topic.len() > TOPIC_CHARACTERS_MAX {
         return Err("is no topic name; at most 249 characters");
@@ -80,14 +68,7 @@ pub(super) struct Reader<'a> {
 
 /// Notes every topic that a source reads although an earlier one does.
 pub(super) fn check_read_once(readers: &[Reader<'_>], mistakes: &mut Mistakes<'_>) {
-    let all = || {
-        readers.iter().flat_map(|reader| {
-            reader
-                .topics
-                .iter()
-                .map(move |(field, topic)| (reader, field, *topic))
-        })
-    };
+    let all = || readers.iter().flat_map(|reader| reader.topics.iter().map(move |(field, topic)| (reader, field, *topic)));
     if let Some((_, field, _)) = all().nth(TOPICS_MAX) {
         field.wrong(format!("is one of more than {TOPICS_MAX} topics; use a pattern, such as \"site-*.payments\""), mistakes);
         return;
@@ -96,35 +77,17 @@ pub(super) fn check_read_once(readers: &[Reader<'_>], mistakes: &mut Mistakes<'_
     let mut by_name: BTreeMap<&str, Vec<&Reader<'_>>> = BTreeMap::new();
     let mut patterns: Vec<(&Reader<'_>, &str)> = Vec::new();
     for (reader, field, topic) in all() {
-        let same_name = by_name
-            .get(topic)
-            .into_iter()
-            .flatten()
-            .map(|earlier| (*earlier, topic));
-        let covered = patterns
-            .iter()
-            .filter(|(_, pattern)| covers(pattern, topic) || covers(topic, pattern))
-            .copied();
-        let covers_earlier = topic
-            .contains('*')
-            .then_some(())
-            .into_iter()
-            .flat_map(|()| {
-                by_name
-                    .iter()
-                    .filter(|(name, _)| covers(topic, name))
-                    .flat_map(|(name, of)| of.iter().map(|earlier| (*earlier, *name)))
-            });
-        let clash = same_name
-            .chain(covered)
-            .chain(covers_earlier)
-            .filter(|(earlier, _)| clashes(earlier, reader));
+        let same_name = by_name.get(topic).into_iter().flatten().map(|earlier| (*earlier, topic));
+        let covered = patterns.iter().filter(|(_, pattern)| covers(pattern, topic) || covers(topic, pattern)).copied();
+        let covers_earlier = topic.contains('*').then_some(()).into_iter().flat_map(|()| {
+            by_name
+                .iter()
+                .filter(|(name, _)| covers(topic, name))
+                .flat_map(|(name, of)| of.iter().map(|earlier| (*earlier, *name)))
+        });
+        let clash = same_name.chain(covered).chain(covers_earlier).filter(|(earlier, _)| clashes(earlier, reader));
         if let Some((earlier, other)) = clash.min_by_key(|(earlier, _)| earlier.number) {
-            let also = if other == topic {
-                String::new()
-            } else {
-                format!(" as {}", quoted(other))
-            };
+            let also = if other == topic { String::new() } else { format!(" as {}", quoted(other)) };
             let what = format!(
                 "{} is read by source {} already{also}; a topic is read once, unless each source names another table",
                 quoted(topic),

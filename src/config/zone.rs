@@ -7,18 +7,12 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 /// The zone of a name; `None` if there is none.
 pub fn find(name: &str) -> Option<TimeZone> {
-    TimeZoneDatabase::bundled()
-        .get(name)
-        .ok()
-        .filter(|zone| !zone.is_unknown())
+    TimeZoneDatabase::bundled().get(name).ok().filter(|zone| !zone.is_unknown())
 }
 
 /// All names, for suggestions.
 pub(super) fn names() -> Vec<String> {
-    TimeZoneDatabase::bundled()
-        .available()
-        .map(|name| name.as_str().to_owned())
-        .collect()
+    TimeZoneDatabase::bundled().available().map(|name| name.as_str().to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -27,18 +21,8 @@ mod tests {
 
     #[test]
     fn zones() {
-        for (name, canonical) in [
-            ("Asia/Seoul", "Asia/Seoul"),
-            ("UTC", "UTC"),
-            ("asia/seoul", "Asia/Seoul"),
-        ] {
-            assert_eq!(
-                find(name)
-                    .and_then(|zone| zone.iana_name().map(str::to_owned))
-                    .as_deref(),
-                Some(canonical),
-                "{name}"
-            );
+        for (name, canonical) in [("Asia/Seoul", "Asia/Seoul"), ("UTC", "UTC"), ("asia/seoul", "Asia/Seoul")] {
+            assert_eq!(find(name).and_then(|zone| zone.iana_name().map(str::to_owned)).as_deref(), Some(canonical), "{name}");
         }
         for name in ["", "Asia/Soul", "Etc/Unknown", "../etc/passwd", "KST"] {
             assert!(find(name).is_none(), "{name}");

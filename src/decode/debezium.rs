@@ -3,6 +3,8 @@
 //! Shapes and orders: Debezium documentation, "Data change events" of the MySQL and PostgreSQL connectors. The row's key is the
 //! message key's; `before` is looked at only where a delete came without a message key.
 
+use std::borrow::Cow;
+
 use storeflow_dataflows::change::{Position, Version};
 
 use super::json::{self, Fields, Value};
@@ -24,7 +26,7 @@ const AFTER: usize = 3;
 const SOURCE: usize = 4;
 
 impl Debezium {
-    pub(super) fn new(job: &Job, spec: &SourceSpec, key_space: u16) -> Self {
+    pub(super) fn new(job: &Job, spec: &SourceSpec, key_space: u32) -> Self {
         let projection = Projection::new(job, spec);
         Debezium {
             envelope: Fields::new(["payload", "op", "before", "after", "source"]),
@@ -58,19 +60,21 @@ impl Debezium {
             _ => None,
         };
         let skipped = |why| Ok(Record { decoded: Decoded::Skipped(why), own_time });
-        let delete = match envelope[OP] {
-            Value::Absent => return skipped(Skipped::Control),
-            Value::Plain(b"c" | b"r" | b"u") => false,
-            Value::Plain(b"d") => true,
-            Value::Plain(b"t" | b"m") => return skipped(Skipped::Control),
-            _ => return Err(Reject::new(Reason::BadOp, "field \"op\" is none of c, r, u, d, t, m")),
-        };
-        if table.is_some_and(|table| values::comparable(source_table).as_deref() != Some(table)) {
+        if matches!(envelope[OP], Value::Absent | Value::Null) {
+            return skipped(Skipped::Control);
+        }
+        if table.is_some_and(|table| *text_of(source_table) != *table) {
             return skipped(Skipped::OtherTable);
         }
-        let version = match connector {
-            Value::Plain(b"mysql" | b"mariadb") => mysql_version(name, file, pos, row, server_id),
-            Value::Plain(b"postgresql") => postgres_version(name, db, lsn),
+        let delete = match &*text_of(envelope[OP]) {
+            b"c" | b"r" | b"u" => false,
+            b"d" => true,
+            b"t" | b"m" => return skipped(Skipped::Control),
+            _ => return Err(Reject::new(Reason::BadOp, "field \"op\" is none of c, r, u, d, t, m")),
+        };
+        let version = match &*text_of(connector) {
+            b"mysql" | b"mariadb" => mysql_version(name, file, pos, row, server_id),
+            b"postgresql" => postgres_version(name, db, lsn),
             _ => None,
         };
         let image = if delete { envelope[BEFORE] } else { envelope[AFTER] };
@@ -113,23 +117,29 @@ fn incarnation(parts: [&[u8]; 3]) -> u64 {
     hasher.digest()
 }
 
-fn text(value: Value<'_>) -> std::borrow::Cow<'_, [u8]> {
-    values::comparable(value).unwrap_or_default()
+/// The text of a string; empty for anything else.
+fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
+    match value {
+        Value::Plain(text) => Cow::Borrowed(text),
+        Value::Escaped(text) => Cow::Owned(json::unescape(text)),
+        _ => Cow::Borrowed(&[]),
+    }
 }
 
 fn mysql_version(name: Value<'_>, file: Value<'_>, pos: Value<'_>, row: Value<'_>, server_id: Value<'_>) -> Option<Version> {
-    let file = text(file);
+    let file = text_of(file);
     let dot = file.iter().rposition(|&byte| byte == b'.')?;
-    let number = values::integer(&file[dot + 1..]).and_then(|number| u32::try_from(number).ok())?;
+    let number = Some(&file[dot + 1..]).filter(|digits| digits.iter().all(u8::is_ascii_digit));
+    let number = number.and_then(values::integer).and_then(|number| u32::try_from(number).ok())?;
     let pos = unsigned(pos).filter(|&pos| pos > 0)?;
     let row = unsigned(row).and_then(|row| u32::try_from(row).ok()).unwrap_or(0);
     let server = unsigned(server_id).and_then(|server| u32::try_from(server).ok()).unwrap_or(0);
-    let incarnation = incarnation([b"mysql", &text(name), &file[..dot]]);
+    let incarnation = incarnation([b"mysql", &text_of(name), &file[..dot]]);
     Some(Version { incarnation, server, position: Position(number, pos, row) })
 }
 
 fn postgres_version(name: Value<'_>, db: Value<'_>, lsn: Value<'_>) -> Option<Version> {
     let lsn = unsigned(lsn).filter(|&lsn| lsn > 0)?;
-    let incarnation = incarnation([b"postgresql", &text(name), &text(db)]);
+    let incarnation = incarnation([b"postgresql", &text_of(name), &text_of(db)]);
     Some(Version { incarnation, server: 0, position: Position(0, lsn, 0) })
 }

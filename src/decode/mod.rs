@@ -172,7 +172,7 @@ enum Envelope {
 
 impl Decoder {
     /// A decoder for one source of a job. `key_space` names where its keys are unique, the same for equal spaces.
-    pub fn new(job: &Job, spec: &SourceSpec, key_space: u16) -> Self {
+    pub fn new(job: &Job, spec: &SourceSpec, key_space: u32) -> Self {
         let envelope = match spec.format {
             Format::Json => Envelope::Click(click::Clicks::new(job, spec)),
             Format::Debezium => Envelope::Debezium(debezium::Debezium::new(job, spec, key_space)),

@@ -98,7 +98,11 @@ impl Projection {
     }
 }
 
-fn currency<'a>(field: Option<&(usize, String)>, values: &[Value<'a>], default: Option<&'a str>) -> Result<Cow<'a, [u8]>, Reject> {
+fn currency<'a>(
+    field: Option<&(usize, String)>,
+    values: &[Value<'a>],
+    default: Option<&'a str>,
+) -> Result<Cow<'a, [u8]>, Reject> {
     let bad = |what: String| Err(Reject::new(Reason::BadCurrency, what));
     let Some((at, field)) = field else {
         return match default {
@@ -115,17 +119,17 @@ fn currency<'a>(field: Option<&(usize, String)>, values: &[Value<'a>], default: 
 
 /// Reads row keys, from a message key or from a row.
 pub(super) struct Keys {
-    space: u16,
+    space: u32,
     names: Vec<String>,
     fields: Fields,
-    payload: Fields,
+    wrapper: Fields,
     bytes: Vec<u8>,
 }
 
 impl Keys {
-    pub(super) fn new(projection: &Projection, space: u16) -> Self {
+    pub(super) fn new(projection: &Projection, space: u32) -> Self {
         let names = projection.key_names.clone();
-        Keys { space, fields: Fields::new(&names), payload: Fields::new(["schema", "payload"]), names, bytes: Vec::new() }
+        Keys { space, fields: Fields::new(&names), wrapper: Fields::new(["payload"]), names, bytes: Vec::new() }
     }
 
     /// The key from the values of its fields.
@@ -133,8 +137,7 @@ impl Keys {
         self.bytes.clear();
         push_varint(&mut self.bytes, u64::from(self.space));
         for (at, (value, name)) in values.iter().zip(&self.names).enumerate() {
-            let text = values::id(*value, name)
-                .map_err(|reject| Reject { reason: reason.unwrap_or(reject.reason), ..reject })?;
+            let text = values::id(*value, name).map_err(|reject| Reject { reason: reason.unwrap_or(reject.reason), ..reject })?;
             if at + 1 < self.names.len() {
                 push_varint(&mut self.bytes, text.len() as u64);
             }
@@ -165,11 +168,11 @@ impl Keys {
     /// The value itself and, of an object, the key fields (of its payload if it is a schema wrapper).
     fn read<'a>(&self, text: &'a [u8]) -> Result<(Value<'a>, Vec<Value<'a>>), json::JsonError> {
         let mut values = vec![Value::Absent; self.names.len()];
-        let mut wrapper = [Value::Absent; 2];
-        let value = json::read(text, &self.payload, &mut wrapper)?;
+        let mut wrapper = [Value::Absent; 1];
+        let value = json::read(text, &self.wrapper, &mut wrapper)?;
         if let Value::Object(object) = value {
             let inner = match wrapper {
-                [schema, Value::Object(payload)] if schema != Value::Absent => payload,
+                [Value::Object(payload)] => payload,
                 _ => object,
             };
             json::read_object(inner, &self.fields, &mut values)?;

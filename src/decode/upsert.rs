@@ -13,7 +13,7 @@ pub(super) struct Upsert {
 }
 
 impl Upsert {
-    pub(super) fn new(job: &Job, spec: &SourceSpec, key_space: u16) -> Self {
+    pub(super) fn new(job: &Job, spec: &SourceSpec, key_space: u32) -> Self {
         let projection = Projection::new(job, spec);
         Upsert { keys: Keys::new(&projection, key_space), projection }
     }

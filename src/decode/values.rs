@@ -155,9 +155,8 @@ pub fn quantity(value: Value<'_>, field: &str) -> Result<i128, Reject> {
     if value == Value::Absent {
         return Err(missing(field));
     }
-    decimal_of(value, 0, QUANTITY_MAX).map_err(|_| {
-        Reject::new(Reason::BadQuantity, format!("field \"{field}\" is not a whole number within ±{QUANTITY_MAX}"))
-    })
+    decimal_of(value, 0, QUANTITY_MAX)
+        .map_err(|_| Reject::new(Reason::BadQuantity, format!("field \"{field}\" is not a whole number within ±{QUANTITY_MAX}")))
 }
 
 /// An instant in milliseconds since 1970, rounded down.
@@ -186,8 +185,7 @@ pub fn time(value: Value<'_>, unit: &TimeUnit, field: &str) -> Result<u64, Rejec
         TimeUnit::Nanos => integer(text).ok_or_else(bad)?.div_euclid(1_000_000),
         TimeUnit::Days => integer(text).ok_or_else(bad)?.saturating_mul(86_400_000),
     };
-    in_range(millis)
-        .ok_or_else(|| Reject::new(Reason::TimeRange, format!("field \"{field}\" is not within 1970 to 2200")))
+    in_range(millis).ok_or_else(|| Reject::new(Reason::TimeRange, format!("field \"{field}\" is not within 1970 to 2200")))
 }
 
 /// The instant if it lies within 1970 to 2200.
@@ -273,14 +271,15 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
 
 fn formatted(text: &[u8], format: &str, zone: Option<&str>) -> Option<i128> {
     let text = std::str::from_utf8(text).ok()?;
-    let mut parsed = jiff::fmt::strtime::parse(format, text).ok()?;
-    if parsed.offset().is_none() && parsed.iana_time_zone().is_none() {
-        let zone = jiff::tz::TimeZone::get(zone.unwrap_or("UTC")).ok()?;
-        let zoned = parsed.to_datetime().ok()?.to_zoned(zone).ok()?;
-        return Some(zoned.timestamp().as_nanosecond().div_euclid(1_000_000));
-    }
-    parsed.set_iana_time_zone(None);
-    Some(parsed.to_timestamp().ok()?.as_nanosecond().div_euclid(1_000_000))
+    let parsed = jiff::fmt::strtime::parse(format, text).ok()?;
+    let placed = parsed.offset().is_some() || parsed.iana_time_zone().is_some() || parsed.timestamp().is_some();
+    let zoned = if placed {
+        parsed.to_zoned().ok()?
+    } else {
+        let zone = crate::config::zone::find(zone.unwrap_or("UTC"))?;
+        parsed.to_datetime().ok()?.to_zoned(zone).ok()?
+    };
+    Some(zoned.timestamp().as_nanosecond().div_euclid(1_000_000))
 }
 
 #[cfg(test)]

@@ -13,13 +13,7 @@ use super::traffic::Traffic;
 use super::writer::Partitions;
 use super::{Counts, Envelope, GenerateError, Options, Topic, TopicSummary};
 
-const FLAWS: [Flaw; 5] = [
-    Flaw::CutOff,
-    Flaw::NotUtf8,
-    Flaw::NoStore,
-    Flaw::EmptyStore,
-    Flaw::WrongTime,
-];
+const FLAWS: [Flaw; 5] = [Flaw::CutOff, Flaw::NotUtf8, Flaw::NoStore, Flaw::EmptyStore, Flaw::WrongTime];
 /// The first clicks are never late: a partition's clock starts among its first records.
 const NEVER_LATE: u64 = 1_000;
 
@@ -30,11 +24,7 @@ pub(super) fn write(
     traffic: &Traffic,
     partitions: Partitions,
 ) -> Result<TopicSummary, GenerateError> {
-    let mut log = Log::new(
-        Topic::Clicks,
-        options.envelope == Envelope::Kcat,
-        partitions,
-    );
+    let mut log = Log::new(Topic::Clicks, options.envelope == Envelope::Kcat, partitions);
     let mut counts = Counts::default();
     let mut dice = Dice::new(options.seed, Stream::Click);
     // As many open sessions as make one click in about 100 s of each.
@@ -67,12 +57,7 @@ pub(super) fn write(
         }
     }
     let (records, bytes) = log.finish()?;
-    Ok(TopicSummary {
-        topic: Topic::Clicks,
-        records,
-        bytes,
-        counts,
-    })
+    Ok(TopicSummary { topic: Topic::Clicks, records, bytes, counts })
 }
 
 /// A visit to a store.
@@ -140,13 +125,7 @@ const DEVICES: [(u32, (&str, &str)); 5] = [
             "\"w\":1512,\"h\":982",
         ),
     ),
-    (
-        4,
-        (
-            "MallApp/5.12.0 (Android 14; \\\"Galaxy Tab\\\")",
-            "\"w\":800,\"h\":1280",
-        ),
-    ),
+    (4, ("MallApp/5.12.0 (Android 14; \\\"Galaxy Tab\\\")", "\"w\":800,\"h\":1280")),
 ];
 const PLACES: [(u32, &str); 6] = [
     (44, "{\"country\":\"KR\",\"city\":\"서울\"}"),
@@ -163,13 +142,7 @@ const REFERRERS: [&str; 5] = [
     "",
     "android-app://com.kakao.talk/",
 ];
-const SEARCHES: [&str; 5] = [
-    "운동화",
-    "\\uac00\\ubc29",
-    "t-shirt",
-    "gift box",
-    "커피 \\\"원두\\\"",
-];
+const SEARCHES: [&str; 5] = ["운동화", "\\uac00\\ubc29", "t-shirt", "gift box", "커피 \\\"원두\\\""];
 
 impl Session {
     /// Starts anew: another visitor.
@@ -214,10 +187,7 @@ impl Session {
         push(context, "},\"app\":{\"version\":\"5.12.");
         push_u64(context, dice.below(8));
         // A field of the job's name that is not at the top: it must not be taken for the store.
-        push(
-            context,
-            "\"},\"ab\":[\"cart_b\"],\"page\":{\"store_id\":\"main\",\"seq\":",
-        );
+        push(context, "\"},\"ab\":[\"cart_b\"],\"page\":{\"store_id\":\"main\",\"seq\":");
     }
 
     /// The visitor's next click.
@@ -227,14 +197,9 @@ impl Session {
         self.clicks += 1;
         let kind = match self.product {
             None => dice.weighted(&[(50, PageView), (38, ProductView), (12, Search)]),
-            Some(_) => dice.weighted(&[
-                (28, PageView),
-                (42, ProductView),
-                (9, Search),
-                (12, AddToCart),
-                (5, Checkout),
-                (4, Purchase),
-            ]),
+            Some(_) => {
+                dice.weighted(&[(28, PageView), (42, ProductView), (9, Search), (12, AddToCart), (5, Checkout), (4, Purchase)])
+            }
         };
         if kind == ProductView {
             self.product = Some(mall.product(dice, self.store));
@@ -243,11 +208,7 @@ impl Session {
             ProductView | AddToCart | Purchase => self.product,
             PageView | Search | Checkout => None,
         };
-        Click {
-            id: (dice.bits(), dice.bits()),
-            kind,
-            product,
-        }
+        Click { id: (dice.bits(), dice.bits()), kind, product }
     }
 
     fn render(&self, out: &mut Vec<u8>, click: &Click, event_ms: i64, flaw: Option<Flaw>) {
@@ -275,14 +236,7 @@ impl Session {
             _ => push(out, "?utm_source=push"),
         }
         push(out, "\",\"referrer\":\"");
-        push(
-            out,
-            if self.clicks == 1 {
-                self.referrer
-            } else {
-                "https://mall.example/"
-            },
-        );
+        push(out, if self.clicks == 1 { self.referrer } else { "https://mall.example/" });
         out.push(b'"');
         out.extend_from_slice(&self.device);
         match flaw {

@@ -52,12 +52,7 @@ pub(super) struct Log {
 impl Log {
     /// An empty topic.
     pub(super) fn new(topic: Topic, kcat: bool, partitions: Partitions) -> Self {
-        Log {
-            topic,
-            kcat,
-            partitions,
-            line: Vec::new(),
-        }
+        Log { topic, kcat, partitions, line: Vec::new() }
     }
 
     /// The partition of a key: by its hash, so that all records of a key are in one.

@@ -67,8 +67,6 @@ pub(super) fn file(options: &Options) -> String {
         Topic::Products => PRODUCTS,
         Topic::Clicks => CLICKS,
     };
-    let made = Topic::ALL
-        .into_iter()
-        .filter(|topic| options.topics.contains(topic));
+    let made = Topic::ALL.into_iter().filter(|topic| options.topics.contains(topic));
     [HEAD].into_iter().chain(made.map(source)).collect()
 }

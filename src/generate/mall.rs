@@ -60,9 +60,7 @@ impl Mall {
         for rank in (1..by_rank.len()).rev() {
             by_rank.swap(rank, dice.below(rank as u64 + 1) as usize);
         }
-        let store_of: Vec<u32> = (0..options.products)
-            .map(|_| by_rank[popularity.draw(&mut dice)])
-            .collect();
+        let store_of: Vec<u32> = (0..options.products).map(|_| by_rank[popularity.draw(&mut dice)]).collect();
         // A counting sort by store.
         let mut groups = vec![0; stores as usize + 1];
         for &store in &store_of {
@@ -77,14 +75,7 @@ impl Mall {
             grouped[next[store as usize] as usize] = product as u32;
             next[store as usize] += 1;
         }
-        Mall {
-            seed: options.seed,
-            popularity,
-            by_rank,
-            store_of,
-            grouped,
-            groups,
-        }
+        Mall { seed: options.seed, popularity, by_rank, store_of, grouped, groups }
     }
 
     /// Draws a store by popularity.
@@ -95,11 +86,7 @@ impl Mall {
     /// Draws a store other than `store`, if there is one.
     pub(super) fn other_store(&self, dice: &mut Dice, store: u32) -> u32 {
         let drawn = self.store(dice);
-        if drawn == store {
-            (store + 1) % self.by_rank.len() as u32
-        } else {
-            drawn
-        }
+        if drawn == store { (store + 1) % self.by_rank.len() as u32 } else { drawn }
     }
 
     /// Draws a product of a store, or any product if the store has none.
@@ -134,20 +121,9 @@ impl Mall {
             let won = price_in_won(product);
             // A dollar is 1,300 won here.
             let unit_price = if dollars { won / 13 } else { won * 100 };
-            *item = Item {
-                product,
-                quantity,
-                unit_price,
-            };
+            *item = Item { product, quantity, unit_price };
         }
-        Order {
-            id: FIRST_ORDER + number,
-            store,
-            user,
-            dollars,
-            items,
-            count,
-        }
+        Order { id: FIRST_ORDER + number, store, user, dollars, items, count }
     }
 }
 
@@ -159,10 +135,7 @@ impl Order {
 
     /// What it costs, in hundredths of its currency.
     pub(super) fn amount(&self) -> i64 {
-        self.items()
-            .iter()
-            .map(|item| item.unit_price * i64::from(item.quantity))
-            .sum()
+        self.items().iter().map(|item| item.unit_price * i64::from(item.quantity)).sum()
     }
 
     /// Its currency.

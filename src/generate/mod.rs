@@ -108,12 +108,7 @@ pub enum Topic {
 
 impl Topic {
     /// All, in the order of the job file.
-    pub const ALL: [Topic; 4] = [
-        Topic::Payments,
-        Topic::OrderItems,
-        Topic::Products,
-        Topic::Clicks,
-    ];
+    pub const ALL: [Topic; 4] = [Topic::Payments, Topic::OrderItems, Topic::Products, Topic::Clicks];
 
     /// The topic's name, which is its folder's.
     pub fn name(self) -> &'static str {
@@ -238,10 +233,7 @@ pub fn generate(options: &Options) -> Result<Summary, GenerateError> {
     let mall = mall::Mall::new(options);
     let mut dataset = writer::Dataset::begin(&options.out, options.force)?;
     let mut summary = Summary { topics: Vec::new() };
-    for topic in Topic::ALL
-        .into_iter()
-        .filter(|topic| options.topics.contains(topic))
-    {
+    for topic in Topic::ALL.into_iter().filter(|topic| options.topics.contains(topic)) {
         let partitions = dataset.topic(topic, options.partitions, options.compression)?;
         let write = match topic {
             Topic::Payments => payments::write,
@@ -260,73 +252,19 @@ pub fn generate(options: &Options) -> Result<Summary, GenerateError> {
 fn check(options: &Options) -> Result<(), GenerateError> {
     let limit = |option, value: u64, least: u64, most: u64, allowed| {
         let fits = (least..=most).contains(&value);
-        if fits {
-            Ok(())
-        } else {
-            Err(GenerateError::Option {
-                option,
-                value: value.to_string(),
-                allowed,
-            })
-        }
+        if fits { Ok(()) } else { Err(GenerateError::Option { option, value: value.to_string(), allowed }) }
     };
-    limit(
-        "--stores",
-        options.stores.into(),
-        1,
-        10_000_000,
-        "1 to 10000000",
-    )?;
-    limit(
-        "--products",
-        options.products.into(),
-        1,
-        100_000_000,
-        "1 to 100000000",
-    )?;
-    limit(
-        "--payments",
-        options.payments,
-        0,
-        10_000_000_000,
-        "at most 10000000000",
-    )?;
-    limit(
-        "--clicks",
-        options.clicks,
-        0,
-        100_000_000_000,
-        "at most 100000000000",
-    )?;
-    limit(
-        "--hours",
-        options.hours.into(),
-        1,
-        8_784,
-        "1 to 8784 (a year)",
-    )?;
-    limit(
-        "--partitions",
-        options.partitions.into(),
-        1,
-        512,
-        "1 to 512",
-    )?;
-    limit(
-        "--topics",
-        options.topics.len() as u64,
-        1,
-        99,
-        "at least one topic",
-    )?;
+    limit("--stores", options.stores.into(), 1, 10_000_000, "1 to 10000000")?;
+    limit("--products", options.products.into(), 1, 100_000_000, "1 to 100000000")?;
+    limit("--payments", options.payments, 0, 10_000_000_000, "at most 10000000000")?;
+    limit("--clicks", options.clicks, 0, 100_000_000_000, "at most 100000000000")?;
+    limit("--hours", options.hours.into(), 1, 8_784, "1 to 8784 (a year)")?;
+    limit("--partitions", options.partitions.into(), 1, 512, "1 to 512")?;
+    limit("--topics", options.topics.len() as u64, 1, 99, "at least one topic")?;
     // Late events reach days back, and event times must stay between 1970 and 2200.
     if !(30 * traffic::DAY_MS..7_000_000_000_000).contains(&options.start_ms) {
         let value = format!("{} ms since 1970", options.start_ms);
-        return Err(GenerateError::Option {
-            option: "--start",
-            value,
-            allowed: "from 1970-02 to 2191",
-        });
+        return Err(GenerateError::Option { option: "--start", value, allowed: "from 1970-02 to 2191" });
     }
     Ok(())
 }

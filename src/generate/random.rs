@@ -35,10 +35,7 @@ impl Dice {
     /// The dice of one row of a stream: its decisions do not depend on those of other rows.
     pub(super) fn of(seed: u64, stream: Stream, row: u64) -> Self {
         let stream = stream as u64;
-        Dice(Pcg32::new(
-            mix(mix(seed ^ (stream << 56)).wrapping_add(row)),
-            stream,
-        ))
+        Dice(Pcg32::new(mix(mix(seed ^ (stream << 56)).wrapping_add(row)), stream))
     }
 
     /// 64 random bits.
@@ -131,11 +128,7 @@ impl Share {
 
     /// So many millionths; more than a million is all.
     pub const fn millionths(millionths: u32) -> Share {
-        if millionths > 1_000_000 {
-            Share::ONE
-        } else {
-            Share(millionths)
-        }
+        if millionths > 1_000_000 { Share::ONE } else { Share(millionths) }
     }
 
     /// This share, divided by `parts`, rounded up so that a share of something stays one.
@@ -153,9 +146,7 @@ impl fmt::Display for Share {
 
 /// The text of a share was not one.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "\"{0}\" is not a share: a decimal number from 0 to 1 with up to six digits after the point, like 0.05"
-)]
+#[error("\"{0}\" is not a share: a decimal number from 0 to 1 with up to six digits after the point, like 0.05")]
 pub struct ShareError(String);
 
 impl FromStr for Share {
@@ -165,19 +156,10 @@ impl FromStr for Share {
         let wrong = || ShareError(text.to_owned());
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if text == "."
-            || text.is_empty()
-            || fraction.len() > 6
-            || !digits(whole)
-            || !digits(fraction)
-        {
+        if text == "." || text.is_empty() || fraction.len() > 6 || !digits(whole) || !digits(fraction) {
             return Err(wrong());
         }
-        let whole: u64 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| wrong())?
-        };
+        let whole: u64 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| wrong())? };
         let fraction: u64 = format!("{fraction:0<6}").parse().map_err(|_| wrong())?;
         match whole.saturating_mul(1_000_000).saturating_add(fraction) {
             millionths @ 0..=1_000_000 => Ok(Share(millionths as u32)),
@@ -192,27 +174,12 @@ mod tests {
 
     #[test]
     fn shares_read_and_print() {
-        for (text, millionths) in [
-            ("0", 0),
-            ("1", 1_000_000),
-            ("0.05", 50_000),
-            (".5", 500_000),
-            ("1.0", 1_000_000),
-            ("0.000001", 1),
-        ] {
+        for (text, millionths) in
+            [("0", 0), ("1", 1_000_000), ("0.05", 50_000), (".5", 500_000), ("1.0", 1_000_000), ("0.000001", 1)]
+        {
             assert_eq!(text.parse::<Share>().unwrap(), Share(millionths), "{text}");
         }
-        for text in [
-            "",
-            ".",
-            "-1",
-            "1.1",
-            "2",
-            "5%",
-            "0.0000001",
-            "1e-2",
-            "99999999999999999999",
-        ] {
+        for text in ["", ".", "-1", "1.1", "2", "5%", "0.0000001", "1e-2", "99999999999999999999"] {
             assert!(text.parse::<Share>().is_err(), "{text}");
         }
         assert_eq!(Share(50_000).to_string(), "0.05");
@@ -223,22 +190,11 @@ mod tests {
     #[test]
     fn dice_are_fair_enough_and_repeatable() {
         let mut dice = Dice::new(7, Stream::Mall);
-        let hits = (0..100_000)
-            .filter(|_| dice.hits(Share::millionths(100_000)))
-            .count();
+        let hits = (0..100_000).filter(|_| dice.hits(Share::millionths(100_000))).count();
         assert!((9_500..10_500).contains(&hits), "{hits}");
-        assert_eq!(
-            Dice::of(7, Stream::Click, 3).bits(),
-            Dice::of(7, Stream::Click, 3).bits()
-        );
-        assert_ne!(
-            Dice::of(7, Stream::Click, 3).bits(),
-            Dice::of(7, Stream::Click, 4).bits()
-        );
-        assert_ne!(
-            Dice::of(7, Stream::Click, 3).bits(),
-            Dice::of(7, Stream::Payment, 3).bits()
-        );
+        assert_eq!(Dice::of(7, Stream::Click, 3).bits(), Dice::of(7, Stream::Click, 3).bits());
+        assert_ne!(Dice::of(7, Stream::Click, 3).bits(), Dice::of(7, Stream::Click, 4).bits());
+        assert_ne!(Dice::of(7, Stream::Click, 3).bits(), Dice::of(7, Stream::Payment, 3).bits());
     }
 
     #[test]

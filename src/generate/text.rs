@@ -122,22 +122,14 @@ mod tests {
     fn integers() {
         for number in [0, 9, 10, 99, 100, 101, 12_345, 1_000_000, u64::MAX] {
             assert_eq!(text(|out| push_u64(out, number)), number.to_string());
-            assert_eq!(
-                text(|out| push_padded(out, number, 6)),
-                format!("{number:06}")
-            );
+            assert_eq!(text(|out| push_padded(out, number, 6)), format!("{number:06}"));
         }
         assert_eq!(text(|out| push_i64(out, i64::MIN)), i64::MIN.to_string());
     }
 
     #[test]
     fn money() {
-        for (hundredths, expected) in [
-            (0, "0.00"),
-            (5, "0.05"),
-            (1_234_500, "12345.00"),
-            (-705, "-7.05"),
-        ] {
+        for (hundredths, expected) in [(0, "0.00"), (5, "0.05"), (1_234_500, "12345.00"), (-705, "-7.05")] {
             assert_eq!(text(|out| push_hundredths(out, hundredths)), expected);
         }
     }

@@ -6,10 +6,7 @@
 use super::random::Dice;
 
 /// Weight of each hour of the day in Seoul: quiet at 4, busy at noon and from 20 to 23.
-const HOURS: [u64; 24] = [
-    60, 38, 22, 14, 10, 12, 20, 36, 55, 72, 88, 98, 104, 92, 84, 82, 84, 88, 96, 108, 122, 130,
-    118, 88,
-];
+const HOURS: [u64; 24] = [60, 38, 22, 14, 10, 12, 20, 36, 55, 72, 88, 98, 104, 92, 84, 82, 84, 88, 96, 108, 122, 130, 118, 88];
 const SEOUL_MS: i64 = 9 * HOUR_MS;
 pub(super) const SECOND_MS: i64 = 1_000;
 pub(super) const MINUTE_MS: i64 = 60 * SECOND_MS;
@@ -32,10 +29,7 @@ impl Traffic {
             sum += weight(start_ms + minute * MINUTE_MS);
             sum
         });
-        Traffic {
-            start_ms,
-            cumulative: cumulative.collect(),
-        }
+        Traffic { start_ms, cumulative: cumulative.collect() }
     }
 
     /// The instant after the last.
@@ -45,23 +39,14 @@ impl Traffic {
 
     /// `count` instants in order.
     pub(super) fn instants(&self, count: u64, dice: Dice) -> Instants<'_> {
-        Instants {
-            traffic: self,
-            count,
-            next: 0,
-            minute: 0,
-            dice,
-        }
+        Instants { traffic: self, count, next: 0, minute: 0, dice }
     }
 }
 
 /// Weight of the minute of `at_ms`, on the line between its hour's and the next hour's.
 fn weight(at_ms: i64) -> u64 {
     let of_day = (at_ms + SEOUL_MS).rem_euclid(DAY_MS);
-    let (hour, minute) = (
-        (of_day / HOUR_MS) as usize,
-        (of_day % HOUR_MS / MINUTE_MS) as u64,
-    );
+    let (hour, minute) = ((of_day / HOUR_MS) as usize, (of_day % HOUR_MS / MINUTE_MS) as u64);
     // Enough units per minute that every millisecond can be hit.
     100 * (HOURS[hour] * (60 - minute) + HOURS[(hour + 1) % 24] * minute)
 }
@@ -90,10 +75,7 @@ impl Iterator for Instants<'_> {
         while cumulative[self.minute] <= target {
             self.minute += 1;
         }
-        let before = self
-            .minute
-            .checked_sub(1)
-            .map_or(0, |minute| cumulative[minute]);
+        let before = self.minute.checked_sub(1).map_or(0, |minute| cumulative[minute]);
         let within_ms = (target - before) * MINUTE_MS as u64 / (cumulative[self.minute] - before);
         self.next += 1;
         Some(self.traffic.start_ms + self.minute as i64 * MINUTE_MS + within_ms as i64)
@@ -108,9 +90,7 @@ mod tests {
     #[test]
     fn instants_are_ordered_and_within() {
         let traffic = Traffic::new(1_763_596_800_000, 24);
-        let instants: Vec<i64> = traffic
-            .instants(10_000, Dice::new(3, Stream::Traffic))
-            .collect();
+        let instants: Vec<i64> = traffic.instants(10_000, Dice::new(3, Stream::Traffic)).collect();
         assert_eq!(instants.len(), 10_000);
         assert!(instants.is_sorted());
         assert!(instants[0] >= 1_763_596_800_000 && instants[9_999] < traffic.end_ms());
@@ -122,9 +102,7 @@ mod tests {
         let at = |hour_in_seoul: i64| {
             let from = (hour_in_seoul * HOUR_MS - SEOUL_MS).rem_euclid(DAY_MS);
             let instants = traffic.instants(10_000, Dice::new(3, Stream::Traffic));
-            instants
-                .filter(|at| (from..from + HOUR_MS).contains(at))
-                .count()
+            instants.filter(|at| (from..from + HOUR_MS).contains(at)).count()
         };
         assert!(at(21) > 5 * at(4));
     }

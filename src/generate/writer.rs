@@ -34,53 +34,28 @@ impl Dataset {
     pub(super) fn begin(dir: &Path, force: bool) -> Result<Self, GenerateError> {
         fs::create_dir_all(dir).map_err(io_error("create the folder", dir))?;
         let entries = fs::read_dir(dir).map_err(io_error("list the folder", dir))?;
-        let names = entries
-            .map(|entry| Ok(entry?.file_name()))
-            .collect::<io::Result<Vec<_>>>();
+        let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
         let mut names = names.map_err(io_error("list the folder", dir))?;
         names.retain(|name| name != PARTIAL);
         if !names.is_empty() && !force {
-            return Err(GenerateError::NotEmpty {
-                dir: dir.to_owned(),
-            });
+            return Err(GenerateError::NotEmpty { dir: dir.to_owned() });
         }
         let ours = Topic::ALL.map(Topic::name).into_iter().chain([JOB_FILE]);
-        let replaced = ours
-            .filter(|ours| names.iter().any(|name| name == ours))
-            .map(|name| dir.join(name));
+        let replaced = ours.filter(|ours| names.iter().any(|name| name == ours)).map(|name| dir.join(name));
         let replaced = replaced.collect();
         let partial = dir.join(PARTIAL);
-        remove(&partial).map_err(io_error(
-            "remove the leftovers of an interrupted run in",
-            &partial,
-        ))?;
+        remove(&partial).map_err(io_error("remove the leftovers of an interrupted run in", &partial))?;
         fs::create_dir(&partial).map_err(io_error("create the folder", &partial))?;
-        Ok(Dataset {
-            dir: dir.to_owned(),
-            partial,
-            replaced,
-            topics: Vec::new(),
-            finished: false,
-        })
+        Ok(Dataset { dir: dir.to_owned(), partial, replaced, topics: Vec::new(), finished: false })
     }
 
     /// Opens the partition files of a topic.
-    pub(super) fn topic(
-        &mut self,
-        topic: Topic,
-        partitions: u32,
-        compression: Compression,
-    ) -> Result<Partitions, GenerateError> {
+    pub(super) fn topic(&mut self, topic: Topic, partitions: u32, compression: Compression) -> Result<Partitions, GenerateError> {
         let dir = self.partial.join(topic.name());
         fs::create_dir(&dir).map_err(io_error("create the folder", &dir))?;
         self.topics.push(topic);
-        let files = (0..partitions)
-            .map(|partition| PartitionFile::create(&dir, partition, partitions, compression));
-        Ok(Partitions {
-            files: files.collect::<Result<_, _>>()?,
-            bytes: 0,
-            records: 0,
-        })
+        let files = (0..partitions).map(|partition| PartitionFile::create(&dir, partition, partitions, compression));
+        Ok(Partitions { files: files.collect::<Result<_, _>>()?, bytes: 0, records: 0 })
     }
 
     /// Gives everything its final name; the job file comes last.
@@ -90,15 +65,10 @@ impl Dataset {
         for path in &self.replaced {
             remove(path).map_err(io_error("remove the former", path))?;
         }
-        let names = self
-            .topics
-            .iter()
-            .map(|topic| topic.name())
-            .chain([JOB_FILE]);
+        let names = self.topics.iter().map(|topic| topic.name()).chain([JOB_FILE]);
         for name in names {
             let path = self.dir.join(name);
-            fs::rename(self.partial.join(name), &path)
-                .map_err(io_error("rename the finished", &path))?;
+            fs::rename(self.partial.join(name), &path).map_err(io_error("rename the finished", &path))?;
         }
         self.finished = true;
         remove(&self.partial).map_err(io_error("remove", &self.partial))
@@ -192,12 +162,7 @@ enum Encoder {
 }
 
 impl PartitionFile {
-    fn create(
-        dir: &Path,
-        partition: u32,
-        partitions: u32,
-        compression: Compression,
-    ) -> Result<Self, GenerateError> {
+    fn create(dir: &Path, partition: u32, partitions: u32, compression: Compression) -> Result<Self, GenerateError> {
         let compression = match compression {
             // Plain first, so that there is something to look at.
             Compression::Mixed if partition == 0 => Compression::None,
@@ -214,19 +179,10 @@ impl PartitionFile {
         let file = File::create_new(&path).map_err(io_error("create", &path))?;
         let buffer = BufWriter::with_capacity(BUFFER_BYTES, file);
         let encoder = match compression {
-            Compression::Zstd => {
-                Encoder::Zstd(zstd::Encoder::new(buffer, 9).map_err(io_error("compress", &path))?)
-            }
-            Compression::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(
-                buffer,
-                flate2::Compression::best(),
-            )),
+            Compression::Zstd => Encoder::Zstd(zstd::Encoder::new(buffer, 9).map_err(io_error("compress", &path))?),
+            Compression::Gzip => Encoder::Gzip(flate2::write::GzEncoder::new(buffer, flate2::Compression::best())),
             Compression::None | Compression::Mixed => Encoder::Plain(buffer),
         };
-        Ok(PartitionFile {
-            path,
-            encoder,
-            lines: 0,
-        })
+        Ok(PartitionFile { path, encoder, lines: 0 })
     }
 }

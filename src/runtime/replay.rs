@@ -110,13 +110,7 @@ pub struct Kept {
 ///
 /// # Errors
 /// Whatever the user can mend; nothing half-written is taken for whole then.
-pub fn run(
-    job: &Job,
-    dataset: &Path,
-    data_dir: &Path,
-    tuning: &Tuning,
-    watch: impl FnMut(Watch<'_>),
-) -> Result<Kept, RunError> {
+pub fn run(job: &Job, dataset: &Path, data_dir: &Path, tuning: &Tuning, watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
     let files = partitions(job, dataset)?;
     let generation = Generation::create(data_dir, job, tuning.workers)?;
     let names = files.iter().map(|file| (file.topic.clone(), file.partition)).collect();

@@ -15,14 +15,14 @@ use storeflow_dataflows::latest::Counts;
 use storeflow_dataflows::table::Table;
 use storeflow_dataflows::tally::{Published, end_as_of};
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::InputCapability;
-use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::dataflow::operators::vec::Broadcast;
-use timely::container::CapacityContainerBuilder;
 use timely::worker::Worker;
 
 use super::latency::Latencies;
@@ -131,8 +131,8 @@ pub(super) fn work(
                     stage.open.entry(time_of(&capability)).or_default().dead_letters.append(batch);
                 });
                 ends.for_each(|_, batch| {
-                    for clock in batch.drain(..) {
-                        stage.highest_clock = stage.highest_clock.max(clock);
+                    for end in batch.drain(..) {
+                        stage.end = stage.end.max(end);
                     }
                 });
                 announcements.for_each(|_, batch| {
@@ -226,12 +226,13 @@ fn time_of(capability: &InputCapability<u64>) -> u64 {
 struct Stage {
     open: BTreeMap<u64, Staged>,
     frontier: Option<u64>,
-    highest_clock: u64,
+    /// The first instant after all records of the workers that have ended.
+    end: u64,
 }
 
 impl Default for Stage {
     fn default() -> Self {
-        Stage { open: BTreeMap::new(), frontier: Some(0), highest_clock: 0 }
+        Stage { open: BTreeMap::new(), frontier: Some(0), end: 0 }
     }
 }
 
@@ -252,7 +253,7 @@ impl Handover {
     fn due(&mut self, stage: &mut Stage) -> Option<Staged> {
         let as_of = match stage.frontier {
             Some(frontier) => self.ladder.floor(frontier, self.step),
-            None => end_as_of(stage.highest_clock),
+            None => end_as_of(stage.end),
         };
         if as_of <= self.outcome.as_of {
             return None;

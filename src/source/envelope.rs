@@ -34,7 +34,7 @@ impl Default for Envelopes {
 #[inline]
 fn starts_like_one(line: &[u8]) -> bool {
     if line.starts_with(b"{\"") {
-        return line[2..].starts_with(b"topic\"") || line[2..].starts_with(b"\\u");
+        return line[2..].starts_with(b"topic\"");
     }
     let skip = |text: &[u8]| text.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\r')).unwrap_or(text.len());
     let rest = &line[skip(line)..];
@@ -65,7 +65,9 @@ impl Envelopes {
             Value::Number(text) => values::integer(text),
             _ => None,
         };
-        let bad = |field: &str| Reject::new(Reason::Envelope, format!("field \"{field}\" of the kcat envelope is not an integer in range"));
+        let bad = |field: &str| {
+            Reject::new(Reason::Envelope, format!("field \"{field}\" of the kcat envelope is not an integer in range"))
+        };
         let position = integer(offset).and_then(|offset| u64::try_from(offset).ok()).ok_or_else(|| bad("offset"))?;
         let timestamp = match ts {
             Value::Absent => None,
@@ -101,7 +103,9 @@ mod tests {
         assert!(open(r#"{"id":1}"#).is_none());
         assert!(open(r#"{"topic":"t","partition":0,"offset":1}"#).is_none(), "no payload");
         assert!(open(r#"{"topic":"t","partition":0,"offset":1,"payload":nonsense}"#).is_none());
-        let record = open(r#" { "topic":"t","partition":0,"offset":7,"tstype":"create","ts":1795000000000,"key":"{\"id\":1}","payload":{"a":[1]}}"#);
+        let record = open(
+            r#" { "topic":"t","partition":0,"offset":7,"tstype":"create","ts":1795000000000,"key":"{\"id\":1}","payload":{"a":[1]}}"#,
+        );
         let record = record.expect("an envelope");
         assert_eq!((record.position, record.timestamp), (7, Some(1_795_000_000_000)));
         assert_eq!(record.key.as_deref(), Some(&br#"{"id":1}"#[..]));

@@ -67,7 +67,7 @@ pub struct Records<'scope> {
     pub late_clicks: VecCollection<'scope, u64, LateAdjustment, isize>,
     /// What could not be decoded.
     pub dead_letters: StreamVec<'scope, u64, DeadLetter>,
-    /// This worker's highest clock, at its end.
+    /// The first instant after all of this worker's records, at its end; 0 if it had none.
     pub ends: StreamVec<'scope, u64, u64>,
     /// Updates of each tick that is over.
     pub volumes: StreamVec<'scope, u64, u64>,
@@ -124,7 +124,7 @@ pub fn records<'scope>(
         let mut capabilities = Some(capabilities);
         let mut open: BTreeMap<u64, OpenTick> = BTreeMap::new();
         let mut spare: Vec<OpenTick> = Vec::new();
-        let mut highest_clock = 0;
+        let mut end = 0;
         let wall = Instant::now();
         move |_| {
             let Some(held) = &mut capabilities else { return };
@@ -155,7 +155,7 @@ pub fn records<'scope>(
                     Ok(More::Waits) => break,
                     Ok(More::No) => {
                         let ended = partitions.swap_remove(lowest);
-                        highest_clock = highest_clock.max(ended.clock().now());
+                        end = end.max(ended.end());
                         stats.clock_jumps.add(ended.clock().jumps());
                     }
                     Err(error) => {
@@ -194,7 +194,7 @@ pub fn records<'scope>(
                 spare.push(tick);
             }
             if partitions.is_empty() {
-                ends_out.activate().session(&held[6]).give(highest_clock);
+                ends_out.activate().session(&held[6]).give(end);
                 capabilities = None;
                 return;
             }

@@ -33,16 +33,22 @@ pub struct Partition {
     decoders: Vec<Decoder>,
     clock: LogClock,
     records_per_hour: u64,
+    read_any: bool,
 }
 
-/// The names under which keys are unique: a topic, or a role for its shards. The same number for the same name.
-fn key_space(job: &Job, source: usize, topic: &str, topics: &[String]) -> u16 {
+/// The names under which keys are unique: a topic (and the one table a source takes of it), or a role for its shards. The
+/// same number for the same name.
+fn key_space(job: &Job, source: usize, topic: &str, topics: &[String]) -> u32 {
     let spec = &job.sources[source];
     let place = match spec.key_space {
-        KeySpace::Topic => topics.iter().position(|known| known == topic).unwrap_or_default() + 8,
+        KeySpace::Topic => {
+            let topic = topics.iter().position(|known| known == topic).unwrap_or_default();
+            let table = if spec.table.is_some() { source + 1 } else { 0 };
+            8 + topic * (job.sources.len() + 1) + table
+        }
         KeySpace::Role => spec.role as usize,
     };
-    u16::try_from(place).expect("a job reads fewer than 65,000 topics")
+    u32::try_from(place).expect("topics times sources fit 32 bits")
 }
 
 impl Partition {
@@ -64,6 +70,7 @@ impl Partition {
                 decoders: decoders.collect(),
                 clock,
                 records_per_hour,
+                read_any: false,
             })
         };
         let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
@@ -78,6 +85,11 @@ impl Partition {
         let dense = timestamps.len() * 9 / 10;
         let span = timestamps.get(dense).zip(least).map_or(0, |(most, least)| most - least);
         open(LogClock::starting_at(least), (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0)).map_err(unreadable)
+    }
+
+    /// The first instant after all records read so far; 0 if there were none.
+    pub fn end(&self) -> u64 {
+        if self.read_any { self.clock.now() + 1 } else { 0 }
     }
 
     /// How many records an hour of log time holds, judged by the first hundred; 0 if they do not say.
@@ -109,6 +121,7 @@ impl Partition {
         let next = raw.map_err(|source| DatasetError::Unreadable { path: self.file.path.clone(), source })?;
         Ok(next.map(|(timestamp, mut placed)| {
             placed.order.stamp = self.clock.stamp(timestamp);
+            self.read_any = true;
             if let Err(letter) = &mut placed.outcome {
                 letter.stamp = placed.order.stamp;
             }
@@ -121,7 +134,8 @@ impl Partition {
     fn next_raw(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
         let Some(line) = self.lines.next()? else { return Ok(None) };
         let mut order = Order { stamp: 0, partition: self.index, position: line.number };
-        let opened = if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { self.envelopes.open(line.bytes) } else { Ok(None) };
+        let opened =
+            if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { self.envelopes.open(line.bytes) } else { Ok(None) };
         let (timestamp, message) = match &opened {
             Ok(Some(record)) => {
                 order.position = record.position;

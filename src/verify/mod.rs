@@ -22,6 +22,7 @@ mod effects;
 mod json;
 mod latest;
 mod number;
+pub mod published;
 mod row;
 #[cfg(test)]
 mod stories;

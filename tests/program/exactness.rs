@@ -62,8 +62,11 @@ fn case() -> impl Strategy<Value = Case> {
     (windows, 0u64..4, 1u64..5, 1u64..90, any::<bool>()).prop_flat_map(|(window, grace, retention, horizon, distinct)| {
         let retention = (retention * window).max(grace);
         let job = job(window, grace, retention, horizon, distinct);
-        (Just(job), history(160), proptest::collection::vec(tuning(window), 2..=2))
-            .prop_map(|(job, steps, tunings)| Case { job, steps, tunings })
+        (Just(job), history(160), proptest::collection::vec(tuning(window), 2..=2)).prop_map(|(job, steps, tunings)| Case {
+            job,
+            steps,
+            tunings,
+        })
     })
 }
 

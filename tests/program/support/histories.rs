@@ -67,10 +67,37 @@ distinct = {distinct}
 /// One line of one partition, without the clock of the log.
 #[derive(Clone, Debug)]
 pub(crate) enum Line {
-    Payment { key: u8, op: Op, store: u8, amount: i32, currency: u8, age: i32, status: u8, position: Pos },
-    Item { key: u8, delete: bool, store: u8, product: u8, quantity: i8, age: i32 },
-    Product { key: u8, op: Op, store: u8, on: bool, position: Pos },
-    Click { store: u8, kind: u8, product: u8, age: i32 },
+    Payment {
+        key: u8,
+        op: Op,
+        store: u8,
+        amount: i32,
+        currency: u8,
+        age: i32,
+        status: u8,
+        position: Pos,
+    },
+    Item {
+        key: u8,
+        delete: bool,
+        store: u8,
+        product: u8,
+        quantity: i8,
+        age: i32,
+    },
+    Product {
+        key: u8,
+        op: Op,
+        store: u8,
+        on: bool,
+        position: Pos,
+    },
+    Click {
+        store: u8,
+        kind: u8,
+        product: u8,
+        age: i32,
+    },
     Garbage(Vec<u8>),
     /// A record again, as it was, this many lines back.
     Again(u8),
@@ -161,8 +188,12 @@ fn line() -> impl Strategy<Value = Line> {
 pub(crate) fn history(most: usize) -> impl Strategy<Value = Vec<Step>> {
     let seconds = prop_oneof![6 => 0i32..120, 2 => -300i32..0, 2 => 0i32..1_500, 1 => Just(3_600)];
     let timestamp = prop_oneof![30 => Just(Stamp::Log), 2 => Just(Stamp::Missing), 1 => Just(Stamp::Far)];
-    let step = (line(), 0u8..3, seconds, timestamp)
-        .prop_map(|(line, partition, seconds, timestamp)| Step { line, partition, seconds, timestamp });
+    let step = (line(), 0u8..3, seconds, timestamp).prop_map(|(line, partition, seconds, timestamp)| Step {
+        line,
+        partition,
+        seconds,
+        timestamp,
+    });
     proptest::collection::vec(step, 1..most)
 }
 

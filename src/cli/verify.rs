@@ -1,0 +1,131 @@
+//! `storeflow verify`: recompute everything and compare.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use storeflow_dataflows::table::Table;
+
+use super::Failure;
+use crate::config::{Job, job_file};
+use crate::publish::layout::Current;
+use crate::publish::time::instant;
+use crate::verify::{Difference, Recomputation, compare, compare_late, published};
+
+/// Recompute every cell of a finished run from its records, independently and slowly, and compare
+///
+/// Prints the first 20 differences and exits with 1 if there are any, with 0 if every cell, revision and late adjustment is
+/// exact.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// The job file of the run
+    #[arg(long, env = "STOREFLOW_JOB", value_name = "FILE")]
+    job: PathBuf,
+
+    /// The dataset that was replayed
+    #[arg(long, env = "STOREFLOW_REPLAY", value_name = "DIR")]
+    replay: PathBuf,
+
+    /// Where the run left its results
+    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR", default_value = "storeflow-data")]
+    data_dir: PathBuf,
+
+    /// Also compare every row of history, of every epoch and of windows that have expired
+    #[arg(long)]
+    history: bool,
+}
+
+/// Differences printed at most.
+const PRINTED: usize = 20;
+
+/// Runs the command.
+///
+/// # Errors
+/// [`Failure::Check`] if anything differs; otherwise if the job, the dataset or the data directory has something to mend.
+pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
+    let job = job_file::load(&args.job)?;
+    verify(&job, &args.replay, &args.data_dir, args.history)
+}
+
+/// Compares and reports; see [`run`].
+pub(super) fn verify(job: &Job, dataset: &Path, data_dir: &Path, history: bool) -> Result<(), Failure> {
+    let began = Instant::now();
+    let current = Current::open(data_dir)?;
+    let about = &current.about;
+    if about.job != job.name || about.horizons != job.horizons || about.scale != job.scale {
+        return Err(anyhow::anyhow!(
+            "\"{}\" holds a run of job \"{}\" with other settings than the job file's \"{}\"; give the job file it was run with",
+            data_dir.display(),
+            about.job,
+            job.name
+        )
+        .into());
+    }
+    let as_of = current.as_of;
+    let twin = Recomputation::read(job, dataset)?;
+    let mut out = std::io::stdout().lock();
+    let mut report = Report { rows: 0, differences: Vec::new() };
+    if twin.end_as_of() != as_of {
+        writeln!(
+            out,
+            "the run ended at {}, the dataset ends at {}: it is another dataset, or has changed",
+            instant(as_of as i64),
+            instant(twin.end_as_of() as i64)
+        )?;
+        return Err(Failure::Check);
+    }
+    let cells = twin.cells_at(as_of);
+    for table in Table::ALL {
+        let found: BTreeMap<_, _> = current.view_rows(table)?.into_iter().map(published::cell).collect();
+        report.add(found.len(), compare(&published::visible_cells(&cells, table), &found));
+    }
+    drop(cells);
+    if history {
+        let expected = twin.history_through(as_of);
+        for table in Table::ALL {
+            let found: BTreeMap<_, _> = current.history_changes(table)?.into_iter().map(published::history).collect();
+            report.add(found.len(), compare(&published::visible_history(&expected, table), &found));
+        }
+    }
+    let late: Vec<_> = current.late_rows()?.into_iter().map(published::late).collect();
+    report.add(late.len(), compare_late(&twin.late_at(as_of), &late));
+    let counts = twin.counts_at(as_of);
+    let (dead, found) = (counts.dead_letters.len() as u64, current.dead_letter_count()?);
+    let took = began.elapsed().as_millis();
+    for difference in report.differences.iter().take(PRINTED) {
+        writeln!(out, "{difference}")?;
+    }
+    if dead != found {
+        writeln!(out, "dead letters: expected {dead}, found {found}")?;
+    }
+    let wrong = report.differences.len();
+    if wrong > 0 || dead != found {
+        writeln!(out, "NOT exact: {wrong} differences in {} rows", report.rows)?;
+        return Err(Failure::Check);
+    }
+    writeln!(
+        out,
+        "exact: {} rows equal an independent recomputation of {} records as of {} ({} dead letters, {}.{:03} s)",
+        report.rows,
+        counts.records,
+        instant(as_of as i64),
+        dead,
+        took / 1_000,
+        took % 1_000
+    )?;
+    Ok(())
+}
+
+struct Report {
+    rows: usize,
+    differences: Vec<Difference>,
+}
+
+impl Report {
+    fn add(&mut self, rows: usize, mut differences: Vec<Difference>) {
+        self.rows += rows;
+        self.differences.append(&mut differences);
+    }
+}
