@@ -112,6 +112,7 @@ struct ShareArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TopicArg {
     Payments,
+    #[value(alias = "order_items")]
     OrderItems,
     Products,
     Clicks,

@@ -61,7 +61,7 @@ impl Connector {
     /// A connector that is to publish about `expected` rows of a table with these columns (none: rows without schema).
     pub(super) fn new(options: &Options, topic: Topic, expected: u64, partitions: Partitions, columns: &[Column]) -> Self {
         let kcat = options.envelope != Envelope::Bare || topic == Topic::OrderItems;
-        let recent_max = (expected / 64).clamp(16, 2_048) as usize;
+        let recent_max = (expected / 32).clamp(32, 2_048) as usize;
         Connector {
             topic,
             log: Log::new(topic, kcat, partitions),

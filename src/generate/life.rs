@@ -1,7 +1,7 @@
 //! The life of a row: when it is created, changed and deleted, and in which order all rows' changes are committed.
 //!
 //! Upholds: a life is drawn from the row's own dice, so it can be drawn again at each of its steps instead of being kept;
-//! steps are in order and all before the end; the schedule gives changes in commit order.
+//! steps are in order, none later than the end by more than a few milliseconds; the schedule gives changes in commit order.
 //! Keeps: one [`Due`] per row with a step to come.
 
 use std::cmp::Reverse;

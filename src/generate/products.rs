@@ -92,6 +92,7 @@ impl Table for Products<'_> {
     const STREAM: Stream = Stream::Product;
     const FORM: Form = Form::Debezium;
     const TEMPO: Tempo = Tempo::Shelf;
+    const EVENT_TIME: bool = false;
     const FLAWS: &'static [Flaw] = &[Flaw::CutOff, Flaw::NotUtf8, Flaw::NoStore, Flaw::EmptyStore];
 
     fn in_snapshot(&self, row: u64) -> bool {

@@ -43,6 +43,8 @@ pub(super) trait Table {
     const FORM: Form;
     /// How soon things happen.
     const TEMPO: Tempo;
+    /// Whether its rows have an event time, which can be late.
+    const EVENT_TIME: bool = true;
     /// How its records can be broken.
     const FLAWS: &'static [Flaw];
 
@@ -82,8 +84,16 @@ pub(super) fn publish<T: Table>(
         let mut dice = Dice::of(options.seed, T::STREAM, due.row);
         let life = Life::draw(&mut dice, T::TEMPO, due.created_ms, end_ms, &options.shares);
         schedule.enter_next(due, &life);
-        let delay = Delay::draw(&mut dice, &options.shares, true);
-        let turn = Turn { due, step: life.step(due.step), life: &life, delay };
+        let delay = match T::EVENT_TIME {
+            true => Delay::draw(&mut dice, &options.shares, true),
+            false => Delay::None,
+        };
+        let turn = Turn {
+            due,
+            step: life.step(due.step),
+            life: &life,
+            delay,
+        };
         table.turn(&mut dice, &turn);
         count(&table, &turn, &mut connector);
         key.clear();

@@ -220,3 +220,53 @@ fn errors_say_what_was_tried_on_what() {
     assert_eq!(error.to_string(), "--hours is 0: it must be 1 to 8784 (a year)");
     assert!(!dir.path().join("mall").exists());
 }
+
+#[test]
+fn the_small_mall_is_what_its_command_makes() {
+    let checked_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets/mall-small");
+    let dir = TempDir::new().unwrap();
+    let options = Options {
+        out: dir.path().join("mall"),
+        stores: 12,
+        products: 150,
+        payments: 900,
+        clicks: 2_400,
+        hours: 6,
+        partitions: 4,
+        seed: 20_261_120,
+        shares: Shares {
+            refunds: Share::millionths(50_000),
+            store_moves: Share::millionths(20_000),
+            deletes: Share::millionths(40_000),
+            late: Share::millionths(20_000),
+            duplicates: Share::millionths(50_000),
+            malformed: Share::millionths(10_000),
+            ..Shares::default()
+        },
+        ..Options::default()
+    };
+    generate(&options).unwrap();
+    let plain = |name: &str| {
+        name.trim_end_matches(".zst")
+            .trim_end_matches(".gz")
+            .to_owned()
+    };
+    let mut expected = files(&Options {
+        out: checked_in,
+        ..options.clone()
+    });
+    // Beside the dataset there is what comes out of it.
+    expected.retain(|name, _| name.starts_with("mall."));
+    let expected: BTreeMap<_, _> = expected
+        .into_iter()
+        .map(|(name, bytes)| (plain(&name), bytes))
+        .collect();
+    let made = files(&options);
+    assert!(expected.keys().eq(made.keys()));
+    for (name, bytes) in made {
+        assert!(
+            bytes == expected[&name],
+            "{name} differs: make it again with the command in datasets/README.md"
+        );
+    }
+}
