@@ -59,13 +59,7 @@ enum Kind {
 
 impl Connector {
     /// A connector that is to publish about `expected` rows of a table with these columns (none: rows without schema).
-    pub(super) fn new(
-        options: &Options,
-        topic: Topic,
-        expected: u64,
-        partitions: Partitions,
-        columns: &[Column],
-    ) -> Self {
+    pub(super) fn new(options: &Options, topic: Topic, expected: u64, partitions: Partitions, columns: &[Column]) -> Self {
         let kcat = options.envelope != Envelope::Bare || topic == Topic::OrderItems;
         let recent_max = (expected / 32).clamp(32, 2_048) as usize;
         Connector {
@@ -86,12 +80,7 @@ impl Connector {
     }
 
     /// Publishes a record of the change committed at `commit_ms`.
-    pub(super) fn send(
-        &mut self,
-        commit_ms: i64,
-        key: &[u8],
-        payload: Payload<'_>,
-    ) -> Result<(), GenerateError> {
+    pub(super) fn send(&mut self, commit_ms: i64, key: &[u8], payload: Payload<'_>) -> Result<(), GenerateError> {
         let lag_ms = self.dice.between(3, 60);
         self.clock_ms = self.clock_ms.max(commit_ms + lag_ms);
         self.publish(key, payload, None)?;
@@ -111,12 +100,7 @@ impl Connector {
     }
 
     /// Publishes a broken copy of the record before, right after it.
-    pub(super) fn send_broken(
-        &mut self,
-        key: &[u8],
-        payload: Payload<'_>,
-        flaw: Flaw,
-    ) -> Result<(), GenerateError> {
+    pub(super) fn send_broken(&mut self, key: &[u8], payload: Payload<'_>, flaw: Flaw) -> Result<(), GenerateError> {
         self.counts.malformed += 1;
         self.publish(key, payload, Some(flaw))
     }
@@ -124,12 +108,7 @@ impl Connector {
     /// Closes the topic.
     pub(super) fn finish(self) -> Result<TopicSummary, GenerateError> {
         let (records, bytes) = self.log.finish()?;
-        Ok(TopicSummary {
-            topic: self.topic,
-            records,
-            bytes,
-            counts: self.counts,
-        })
+        Ok(TopicSummary { topic: self.topic, records, bytes, counts: self.counts })
     }
 
     fn remember(&mut self, key: &[u8], payload: Payload<'_>) {
@@ -168,12 +147,7 @@ impl Connector {
         Ok(())
     }
 
-    fn publish(
-        &mut self,
-        key: &[u8],
-        payload: Payload<'_>,
-        flaw: Option<Flaw>,
-    ) -> Result<(), GenerateError> {
+    fn publish(&mut self, key: &[u8], payload: Payload<'_>, flaw: Option<Flaw>) -> Result<(), GenerateError> {
         let partition = self.log.partition(key);
         let value = &mut self.value;
         value.clear();
@@ -195,10 +169,7 @@ impl Connector {
             Payload::Debezium(body) => {
                 value.extend_from_slice(body);
                 value.push(b',');
-                push_times(
-                    value,
-                    self.clock_ms * 1_000 + (self.clock_ms * 7919) % 1_000,
-                );
+                push_times(value, self.clock_ms * 1_000 + (self.clock_ms * 7919) % 1_000);
                 value.push(b'}');
                 if self.wrapper.is_some() {
                     value.push(b'}');

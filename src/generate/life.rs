@@ -44,28 +44,15 @@ pub(super) struct Life {
 
 impl Life {
     /// Draws the life of a row created at `created_ms`; steps that would lie at or after `end_ms` are brought forward.
-    pub(super) fn draw(
-        dice: &mut Dice,
-        tempo: Tempo,
-        created_ms: i64,
-        end_ms: i64,
-        shares: &Shares,
-    ) -> Life {
-        let refunds = if tempo == Tempo::Order {
-            shares.refunds
-        } else {
-            Share::ZERO
-        };
+    pub(super) fn draw(dice: &mut Dice, tempo: Tempo, created_ms: i64, end_ms: i64, shares: &Shares) -> Life {
+        let refunds = if tempo == Tempo::Order { shares.refunds } else { Share::ZERO };
         let later = [
             (shares.updates, Step::Change, 2 * SECOND_MS, 5 * MINUTE_MS),
             (shares.store_moves, Step::Move, 10 * MINUTE_MS, 6 * HOUR_MS),
             (refunds, Step::Refund, 20 * MINUTE_MS, DAY_MS),
             (shares.deletes, Step::Delete, 5 * MINUTE_MS, DAY_MS),
         ];
-        let mut life = Life {
-            steps: [(created_ms, Step::Create); 5],
-            count: 1,
-        };
+        let mut life = Life { steps: [(created_ms, Step::Create); 5], count: 1 };
         let mut at_ms = created_ms;
         for (share, step, least_ms, most_ms) in later {
             if !dice.hits(share) {
@@ -76,11 +63,7 @@ impl Life {
                 Tempo::Order => dice.between(least_ms, most_ms),
                 Tempo::Shelf => dice.between(1, left_ms),
             };
-            at_ms += if delay_ms <= left_ms {
-                delay_ms
-            } else {
-                1 + delay_ms % left_ms
-            };
+            at_ms += if delay_ms <= left_ms { delay_ms } else { 1 + delay_ms % left_ms };
             life.steps[life.count] = (at_ms, step);
             life.count += 1;
         }
@@ -99,16 +82,12 @@ impl Life {
 
     /// Whether there is such a step in it.
     pub(super) fn has(&self, step: Step) -> bool {
-        self.steps[..self.count]
-            .iter()
-            .any(|(_, other)| *other == step)
+        self.steps[..self.count].iter().any(|(_, other)| *other == step)
     }
 
     /// When the `nth` step is due, if there is one.
     pub(super) fn due_ms(&self, nth: u8) -> Option<i64> {
-        self.steps[..self.count]
-            .get(usize::from(nth))
-            .map(|(at_ms, _)| *at_ms)
+        self.steps[..self.count].get(usize::from(nth)).map(|(at_ms, _)| *at_ms)
     }
 }
 
@@ -134,10 +113,7 @@ pub(super) struct Schedule<I: Iterator<Item = (u64, i64)>> {
 impl<I: Iterator<Item = (u64, i64)>> Schedule<I> {
     /// Rows with these numbers are created at these instants, which are in order.
     pub(super) fn new(creations: I) -> Self {
-        Schedule {
-            creations: creations.peekable(),
-            later: BinaryHeap::new(),
-        }
+        Schedule { creations: creations.peekable(), later: BinaryHeap::new() }
     }
 
     /// Enters the step after `due`, if its row has one.
@@ -154,16 +130,9 @@ impl<I: Iterator<Item = (u64, i64)>> Iterator for Schedule<I> {
 
     fn next(&mut self) -> Option<Due> {
         let later_ms = self.later.peek().map(|Reverse(due)| due.at_ms);
-        let create = self
-            .creations
-            .next_if(|(_, at_ms)| later_ms.is_none_or(|later_ms| *at_ms <= later_ms));
+        let create = self.creations.next_if(|(_, at_ms)| later_ms.is_none_or(|later_ms| *at_ms <= later_ms));
         match create {
-            Some((row, at_ms)) => Some(Due {
-                at_ms,
-                row,
-                created_ms: at_ms,
-                step: 0,
-            }),
+            Some((row, at_ms)) => Some(Due { at_ms, row, created_ms: at_ms, step: 0 }),
             None => self.later.pop().map(|Reverse(due)| due),
         }
     }

@@ -241,9 +241,7 @@ pub fn generate(options: &Options) -> Result<Summary, GenerateError> {
             Topic::Products => products::write,
             Topic::Clicks => clicks::write,
         };
-        summary
-            .topics
-            .push(write(options, &mall, &traffic, partitions)?);
+        summary.topics.push(write(options, &mall, &traffic, partitions)?);
     }
     dataset.finish(&job::file(options))?;
     Ok(summary)

@@ -25,26 +25,14 @@ pub(super) fn write(
     traffic: &Traffic,
     partitions: Partitions,
 ) -> Result<TopicSummary, GenerateError> {
-    let connector = Connector::new(
-        options,
-        Topic::OrderItems,
-        options.payments * 3 / 2,
-        partitions,
-        &[],
-    );
+    let connector = Connector::new(options, Topic::OrderItems, options.payments * 3 / 2, partitions, &[]);
     // The very instants of the payments.
     let instants = traffic.instants(options.payments, Dice::new(options.seed, Stream::Traffic));
     let creations = (0..).zip(instants).flat_map(|(order, at_ms)| {
         let items = mall.order(order).items().len() as u64;
         (0..items).map(move |item| (order * ITEMS_PER_ORDER + item, at_ms))
     });
-    table::publish(
-        options,
-        OrderItems { mall, row: None },
-        traffic.end_ms(),
-        creations,
-        connector,
-    )
+    table::publish(options, OrderItems { mall, row: None }, traffic.end_ms(), creations, connector)
 }
 
 /// The table, at the item whose turn it is.
@@ -66,15 +54,8 @@ impl Table for OrderItems<'_> {
     const STREAM: Stream = Stream::OrderItem;
     const FORM: Form = Form::Upsert;
     const TEMPO: Tempo = Tempo::Order;
-    const FLAWS: &'static [Flaw] = &[
-        Flaw::CutOff,
-        Flaw::NotUtf8,
-        Flaw::NoStore,
-        Flaw::EmptyStore,
-        Flaw::WrongTime,
-        Flaw::WrongNumber,
-        Flaw::TooPrecise,
-    ];
+    const FLAWS: &'static [Flaw] =
+        &[Flaw::CutOff, Flaw::NotUtf8, Flaw::NoStore, Flaw::EmptyStore, Flaw::WrongTime, Flaw::WrongNumber, Flaw::TooPrecise];
 
     fn turn(&mut self, dice: &mut Dice, turn: &Turn<'_>) {
         let number = turn.due.row;

@@ -41,13 +41,7 @@ pub(super) fn write(
     traffic: &Traffic,
     partitions: Partitions,
 ) -> Result<TopicSummary, GenerateError> {
-    let connector = Connector::new(
-        options,
-        Topic::Payments,
-        options.payments,
-        partitions,
-        &COLUMNS,
-    );
+    let connector = Connector::new(options, Topic::Payments, options.payments, partitions, &COLUMNS);
     let payments = Payments {
         mall,
         strings_only: options.schema,
@@ -59,13 +53,7 @@ pub(super) fn write(
         images: (Vec::new(), Vec::new()),
     };
     let instants = traffic.instants(options.payments, Dice::new(options.seed, Stream::Traffic));
-    table::publish(
-        options,
-        payments,
-        traffic.end_ms(),
-        (0..).zip(instants),
-        connector,
-    )
+    table::publish(options, payments, traffic.end_ms(), (0..).zip(instants), connector)
 }
 
 /// The table, at the payment whose turn it is.
@@ -102,15 +90,8 @@ impl Table for Payments<'_> {
     const STREAM: Stream = Stream::Payment;
     const FORM: Form = Form::Debezium;
     const TEMPO: Tempo = Tempo::Order;
-    const FLAWS: &'static [Flaw] = &[
-        Flaw::CutOff,
-        Flaw::NotUtf8,
-        Flaw::NoStore,
-        Flaw::EmptyStore,
-        Flaw::WrongTime,
-        Flaw::WrongNumber,
-        Flaw::TooPrecise,
-    ];
+    const FLAWS: &'static [Flaw] =
+        &[Flaw::CutOff, Flaw::NotUtf8, Flaw::NoStore, Flaw::EmptyStore, Flaw::WrongTime, Flaw::WrongNumber, Flaw::TooPrecise];
 
     fn turn(&mut self, dice: &mut Dice, turn: &Turn<'_>) {
         let order = self.mall.order(turn.due.row);
@@ -126,12 +107,7 @@ impl Table for Payments<'_> {
             order_id: order.id,
             store: order.store,
             user: order.user,
-            method: dice.weighted(&[
-                (60, "CARD"),
-                (20, "EASY_PAY"),
-                (12, "TRANSFER"),
-                (8, "POINT"),
-            ]),
+            method: dice.weighted(&[(60, "CARD"), (20, "EASY_PAY"), (12, "TRANSFER"), (8, "POINT")]),
             status: if waits || given_up { "CREATED" } else { "PAID" },
             amount: order.amount(),
             currency: order.currency(),
@@ -153,9 +129,7 @@ impl Table for Payments<'_> {
                         after.paid_at_us = at_ms * 1_000 + micros;
                     }
                 }
-                Step::Change => {
-                    after.amount = row.whole_units(row.amount * dice.between(80, 120) / 100)
-                }
+                Step::Change => after.amount = row.whole_units(row.amount * dice.between(80, 120) / 100),
                 Step::Move => after.store = self.mall.other_store(dice, row.store),
                 Step::Refund => {
                     after.status = "REFUNDED";
@@ -186,29 +160,15 @@ impl Table for Payments<'_> {
         before.clear();
         after.clear();
         let before = self.before.as_ref().map(|row| row.render(before, None));
-        let after = self
-            .row
-            .as_ref()
-            .filter(|_| self.op != "d")
-            .map(|row| row.render(after, flaw));
-        debezium(
-            out,
-            before,
-            after,
-            |out| self.binlog.source(out, self.at_ms),
-            self.op,
-        );
+        let after = self.row.as_ref().filter(|_| self.op != "d").map(|row| row.render(after, flaw));
+        debezium(out, before, after, |out| self.binlog.source(out, self.at_ms), self.op);
     }
 }
 
 impl Row {
     /// Won have no fractions.
     fn whole_units(&self, hundredths: i64) -> i64 {
-        if self.currency == "KRW" {
-            hundredths / 100 * 100
-        } else {
-            hundredths
-        }
+        if self.currency == "KRW" { hundredths / 100 * 100 } else { hundredths }
     }
 
     fn render<'a>(&self, out: &'a mut Vec<u8>, flaw: Option<Flaw>) -> &'a [u8] {
@@ -279,24 +239,14 @@ const TRANSACTION_HEAD: u64 = 79 + 76;
 
 impl Binlog {
     fn new() -> Self {
-        Binlog {
-            file: 9,
-            pos: 0,
-            row: 0,
-            thread: 0,
-            commit_s: 0,
-            last: None,
-            next_pos: BINLOG_HEAD,
-        }
+        Binlog { file: 9, pos: 0, row: 0, thread: 0, commit_s: 0, last: None, next_pos: BINLOG_HEAD }
     }
 
     /// Moves to the next row event. Now and then it is of the same statement as the one before.
     fn advance(&mut self, op: &'static str, due: Due, dice: &mut Dice) {
         let together = dice.below(16) == 0;
         let commit_s = due.at_ms.div_euclid(1_000);
-        let like_last = self
-            .last
-            .is_some_and(|(last_op, last_row)| last_op == op && last_row != due.row);
+        let like_last = self.last.is_some_and(|(last_op, last_row)| last_op == op && last_row != due.row);
         if together && like_last && commit_s == self.commit_s {
             self.row += 1;
         } else {
@@ -314,19 +264,10 @@ impl Binlog {
     }
 
     fn source(&self, out: &mut Vec<u8>, at_ms: i64) {
-        push(
-            out,
-            "{\"version\":\"2.7.3.Final\",\"connector\":\"mysql\",\"name\":\"mall\",",
-        );
+        push(out, "{\"version\":\"2.7.3.Final\",\"connector\":\"mysql\",\"name\":\"mall\",");
         push_times(out, at_ms.div_euclid(1_000) * 1_000_000);
-        push(
-            out,
-            ",\"snapshot\":\"false\",\"db\":\"mall\",\"sequence\":null,\"table\":\"payments\"",
-        );
-        push(
-            out,
-            ",\"server_id\":223344,\"gtid\":null,\"file\":\"mysql-bin.",
-        );
+        push(out, ",\"snapshot\":\"false\",\"db\":\"mall\",\"sequence\":null,\"table\":\"payments\"");
+        push(out, ",\"server_id\":223344,\"gtid\":null,\"file\":\"mysql-bin.");
         push_padded(out, self.file, 6);
         push(out, "\",\"pos\":");
         push_u64(out, self.pos);

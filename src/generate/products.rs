@@ -48,13 +48,7 @@ pub(super) fn write(
     traffic: &Traffic,
     partitions: Partitions,
 ) -> Result<TopicSummary, GenerateError> {
-    let connector = Connector::new(
-        options,
-        Topic::Products,
-        options.products.into(),
-        partitions,
-        &COLUMNS,
-    );
+    let connector = Connector::new(options, Topic::Products, options.products.into(), partitions, &COLUMNS);
     let in_snapshot = u64::from(options.products);
     let products = Products {
         mall,
@@ -63,23 +57,13 @@ pub(super) fn write(
         snapshot: "false",
         op: "r",
         at_ms: 0,
-        wal: Wal {
-            transaction: 7_340,
-            commit_lsn: None,
-            lsn: 26_730_000,
-        },
+        wal: Wal { transaction: 7_340, commit_lsn: None, lsn: 26_730_000 },
         image: Vec::new(),
     };
     // One in twenty is added after the snapshot.
     let added = traffic.instants(in_snapshot / 20, Dice::of(options.seed, Stream::Traffic, 2));
     let creations = (0..in_snapshot).map(|_| options.start_ms).chain(added);
-    table::publish(
-        options,
-        products,
-        traffic.end_ms(),
-        (0..).zip(creations),
-        connector,
-    )
+    table::publish(options, products, traffic.end_ms(), (0..).zip(creations), connector)
 }
 
 /// The table, at the product whose turn it is.
@@ -130,9 +114,7 @@ impl Table for Products<'_> {
             row.updated_ms = at_ms;
             match step {
                 Step::Create | Step::Delete | Step::Refund => {}
-                Step::Change if dice.below(10) < 3 => {
-                    row.price = row.price * dice.between(80, 110) / 10_000 * 100
-                }
+                Step::Change if dice.below(10) < 3 => row.price = row.price * dice.between(80, 110) / 10_000 * 100,
                 Step::Change if row.state == "ON_SALE" => {
                     row.state = dice.weighted(&[(3, "SOLD_OUT"), (1, "HIDDEN")]);
                     row.stock = 0;
@@ -173,13 +155,7 @@ impl Table for Products<'_> {
             "d" => (Some(row.render_identity(image)), None),
             _ => (None, Some(row.render(image, flaw))),
         };
-        debezium(
-            out,
-            before,
-            after,
-            |out| self.wal.source(out, self.at_ms, self.snapshot),
-            self.op,
-        );
+        debezium(out, before, after, |out| self.wal.source(out, self.at_ms, self.snapshot), self.op);
     }
 }
 
@@ -213,10 +189,7 @@ impl Row {
     fn render_identity<'a>(&self, out: &'a mut Vec<u8>) -> &'a [u8] {
         push(out, "{\"product_id\":");
         push_u64(out, self.product_id);
-        push(
-            out,
-            ",\"store_id\":0,\"name\":\"\",\"price\":\"0\",\"state\":\"\",\"stock\":0,\"updated_at\":0}",
-        );
+        push(out, ",\"store_id\":0,\"name\":\"\",\"price\":\"0\",\"state\":\"\",\"stock\":0,\"updated_at\":0}");
         out
     }
 }
@@ -239,10 +212,7 @@ impl Wal {
     }
 
     fn source(&self, out: &mut Vec<u8>, at_ms: i64, snapshot: &str) {
-        push(
-            out,
-            "{\"version\":\"2.7.3.Final\",\"connector\":\"postgresql\",\"name\":\"catalog\",",
-        );
+        push(out, "{\"version\":\"2.7.3.Final\",\"connector\":\"postgresql\",\"name\":\"catalog\",");
         // Commits are known to the microsecond.
         push_times(out, at_ms * 1_000 + (self.lsn % 1_000) as i64);
         push(out, ",\"snapshot\":\"");
@@ -258,10 +228,7 @@ impl Wal {
         }
         push(out, ",\\\"");
         push_u64(out, self.lsn);
-        push(
-            out,
-            "\\\"]\",\"schema\":\"public\",\"table\":\"products\",\"txId\":",
-        );
+        push(out, "\\\"]\",\"schema\":\"public\",\"table\":\"products\",\"txId\":");
         push_u64(out, self.transaction);
         push(out, ",\"lsn\":");
         push_u64(out, self.lsn);

@@ -28,20 +28,12 @@ pub(super) enum Kind {
 impl Column {
     /// A column that is not part of the key.
     pub(super) const fn new(name: &'static str, kind: Kind) -> Self {
-        Column {
-            name,
-            kind,
-            key: false,
-        }
+        Column { name, kind, key: false }
     }
 
     /// A column of the primary key.
     pub(super) const fn key(name: &'static str, kind: Kind) -> Self {
-        Column {
-            name,
-            kind,
-            key: true,
-        }
+        Column { name, kind, key: true }
     }
 
     fn field(&self) -> String {
@@ -52,13 +44,8 @@ impl Column {
             Kind::Millis => ("int64", Some("io.debezium.time.Timestamp")),
             Kind::Micros => ("int64", Some("io.debezium.time.MicroTimestamp")),
         };
-        let semantic = semantic.map_or(String::new(), |name| {
-            format!(r#","name":"{name}","version":1"#)
-        });
-        format!(
-            r#"{{"type":"{kind}","optional":false{semantic},"field":"{}"}}"#,
-            self.name
-        )
+        let semantic = semantic.map_or(String::new(), |name| format!(r#","name":"{name}","version":1"#));
+        format!(r#"{{"type":"{kind}","optional":false{semantic},"field":"{}"}}"#, self.name)
     }
 }
 
@@ -72,20 +59,14 @@ impl Wrapper {
     /// For the table behind a topic.
     pub(super) fn new(topic: Topic, columns: &[Column]) -> Self {
         let name = topic.name();
-        let list = |columns: &mut dyn Iterator<Item = &Column>| {
-            columns.map(Column::field).collect::<Vec<_>>().join(",")
-        };
+        let list = |columns: &mut dyn Iterator<Item = &Column>| columns.map(Column::field).collect::<Vec<_>>().join(",");
         let key = list(&mut columns.iter().filter(|column| column.key));
         let row = list(&mut columns.iter());
-        let key = format!(
-            r#"{{"schema":{{"type":"struct","fields":[{key}],"optional":false,"name":"{name}.Key"}},"payload":"#
-        );
+        let key = format!(r#"{{"schema":{{"type":"struct","fields":[{key}],"optional":false,"name":"{name}.Key"}},"payload":"#);
         let mut value = String::from(r#"{"schema":{"type":"struct","fields":["#);
         for image in ["before", "after"] {
-            let _ = write!(
-                value,
-                r#"{{"type":"struct","fields":[{row}],"optional":true,"name":"{name}.Value","field":"{image}"}},"#
-            );
+            let _ =
+                write!(value, r#"{{"type":"struct","fields":[{row}],"optional":true,"name":"{name}.Value","field":"{image}"}},"#);
         }
         value.push_str(r#"{"type":"struct","fields":["#);
         value.push_str(&fields(match topic {
@@ -94,18 +75,14 @@ impl Wrapper {
         }));
         value.push_str(r#"],"optional":false,"name":"io.debezium.connector.Source","version":1,"field":"source"},"#);
         value.push_str(TAIL);
-        let _ = write!(
-            value,
-            r#"],"optional":false,"name":"{name}.Envelope","version":2}},"payload":"#
-        );
+        let _ = write!(value, r#"],"optional":false,"name":"{name}.Envelope","version":2}},"payload":"#);
         Wrapper { key, value }
     }
 }
 
 fn fields(fields: &[(&str, &str, bool)]) -> String {
-    let field = |(name, kind, optional): &(&str, &str, bool)| {
-        format!(r#"{{"type":"{kind}","optional":{optional},"field":"{name}"}}"#)
-    };
+    let field =
+        |(name, kind, optional): &(&str, &str, bool)| format!(r#"{{"type":"{kind}","optional":{optional},"field":"{name}"}}"#);
     fields.iter().map(field).collect::<Vec<_>>().join(",")
 }
 

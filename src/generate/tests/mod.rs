@@ -31,62 +31,34 @@ fn small(dir: &Path) -> Options {
 
 fn clean() -> Shares {
     let none = Share::ZERO;
-    Shares {
-        late: none,
-        out_of_order: none,
-        duplicates: none,
-        malformed: none,
-        ..Shares::default()
-    }
+    Shares { late: none, out_of_order: none, duplicates: none, malformed: none, ..Shares::default() }
 }
 
 fn troubled() -> Shares {
     let some = Share::millionths(50_000);
-    Shares {
-        late: some,
-        out_of_order: some,
-        duplicates: some,
-        malformed: some,
-        ..Shares::default()
-    }
+    Shares { late: some, out_of_order: some, duplicates: some, malformed: some, ..Shares::default() }
 }
 
 /// Path below the dataset to bytes, decompressed.
 fn files(options: &Options) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    for topic in fs::read_dir(&options.out)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-    {
+    for topic in fs::read_dir(&options.out).unwrap().map(|entry| entry.unwrap().path()) {
         if topic.is_file() {
-            files.insert(
-                topic.file_name().unwrap().to_str().unwrap().to_owned(),
-                fs::read(&topic).unwrap(),
-            );
+            files.insert(topic.file_name().unwrap().to_str().unwrap().to_owned(), fs::read(&topic).unwrap());
             continue;
         }
-        for file in fs::read_dir(&topic)
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-        {
+        for file in fs::read_dir(&topic).unwrap().map(|entry| entry.unwrap().path()) {
             let packed = fs::read(&file).unwrap();
             let bytes = match file.extension().unwrap().to_str().unwrap() {
                 "zst" => zstd::decode_all(&packed[..]).unwrap(),
                 "gz" => {
                     let mut bytes = Vec::new();
-                    flate2::read::GzDecoder::new(&packed[..])
-                        .read_to_end(&mut bytes)
-                        .unwrap();
+                    flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).unwrap();
                     bytes
                 }
                 _ => packed,
             };
-            let name = file
-                .strip_prefix(&options.out)
-                .unwrap()
-                .to_str()
-                .unwrap()
-                .to_owned();
+            let name = file.strip_prefix(&options.out).unwrap().to_str().unwrap().to_owned();
             files.insert(name, bytes);
         }
     }
@@ -104,16 +76,10 @@ struct Record {
 /// The records of a topic of kcat envelopes, by partition, without the lines that are not UTF-8; how many those are.
 fn records(options: &Options, topic: Topic) -> (Vec<Vec<Record>>, u64) {
     let mut not_utf8 = 0;
-    let partitions = files(options)
-        .into_iter()
-        .filter(|(name, _)| name.starts_with(&format!("{}/", topic.name())));
+    let partitions = files(options).into_iter().filter(|(name, _)| name.starts_with(&format!("{}/", topic.name())));
     let partitions = partitions.map(|(_, bytes)| {
         let mut records = Vec::new();
-        for line in bytes
-            .strip_suffix(b"\n")
-            .unwrap_or_default()
-            .split(|byte| *byte == b'\n')
-        {
+        for line in bytes.strip_suffix(b"\n").unwrap_or_default().split(|byte| *byte == b'\n') {
             let Ok(line) = std::str::from_utf8(line) else {
                 not_utf8 += 1;
                 continue;
@@ -134,12 +100,7 @@ fn records(options: &Options, topic: Topic) -> (Vec<Vec<Record>>, u64) {
 }
 
 fn summary(summary: &Summary, topic: Topic) -> TopicSummary {
-    summary
-        .topics
-        .iter()
-        .find(|made| made.topic == topic)
-        .unwrap()
-        .clone()
+    summary.topics.iter().find(|made| made.topic == topic).unwrap().clone()
 }
 
 fn is_id(value: &Value) -> bool {
@@ -149,12 +110,8 @@ fn is_id(value: &Value) -> bool {
 /// Whether a row has all that the job names, in the form the job says.
 fn sound(topic: Topic, row: &Value) -> bool {
     let money = |value: &Value| {
-        let text = value
-            .as_str()
-            .map_or_else(|| value.to_string(), str::to_owned);
-        text.split_once('.')
-            .is_some_and(|(_, fraction)| fraction.len() == 2)
-            && !value.is_boolean()
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        text.split_once('.').is_some_and(|(_, fraction)| fraction.len() == 2) && !value.is_boolean()
     };
     is_id(&row["store_id"])
         && match topic {
@@ -166,10 +123,7 @@ fn sound(topic: Topic, row: &Value) -> bool {
                     && row["paid_at"].is_i64()
             }
             Topic::OrderItems => {
-                is_id(&row["item_id"])
-                    && is_id(&row["product_id"])
-                    && row["quantity"].is_u64()
-                    && row["ordered_at"].is_i64()
+                is_id(&row["item_id"]) && is_id(&row["product_id"]) && row["quantity"].is_u64() && row["ordered_at"].is_i64()
             }
             Topic::Products => is_id(&row["product_id"]) && is_id(&row["state"]),
             Topic::Clicks => {
@@ -191,22 +145,11 @@ fn row(topic: Topic, value: &Value) -> Option<&Value> {
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     let dir = TempDir::new().unwrap();
-    let options = Options {
-        shares: troubled(),
-        compression: Compression::Mixed,
-        ..small(dir.path())
-    };
+    let options = Options { shares: troubled(), compression: Compression::Mixed, ..small(dir.path()) };
     let first = (generate(&options).unwrap(), files(&options));
-    let again = Options {
-        out: dir.path().join("again"),
-        ..options.clone()
-    };
+    let again = Options { out: dir.path().join("again"), ..options.clone() };
     assert!(first == (generate(&again).unwrap(), files(&again)));
-    let other = Options {
-        out: dir.path().join("other"),
-        seed: 12,
-        ..options
-    };
+    let other = Options { out: dir.path().join("other"), seed: 12, ..options };
     assert!(first.0 != generate(&other).unwrap());
     assert!(first.1 != files(&other));
 }
@@ -214,34 +157,20 @@ fn the_same_seed_gives_the_same_bytes() {
 #[test]
 fn a_topic_does_not_depend_on_the_others_nor_its_records_on_partitions() {
     let dir = TempDir::new().unwrap();
-    let options = Options {
-        shares: troubled(),
-        envelope: Envelope::Kcat,
-        ..small(dir.path())
-    };
+    let options = Options { shares: troubled(), envelope: Envelope::Kcat, ..small(dir.path()) };
     generate(&options).unwrap();
     for topic in Topic::ALL {
-        let alone = Options {
-            out: dir.path().join(topic.name()),
-            topics: vec![topic],
-            ..options.clone()
-        };
+        let alone = Options { out: dir.path().join(topic.name()), topics: vec![topic], ..options.clone() };
         generate(&alone).unwrap();
         let all = files(&options);
         for (name, bytes) in files(&alone).iter().filter(|(name, _)| name.contains('/')) {
             assert!(all[name] == *bytes, "{name}");
         }
-        let single = Options {
-            out: dir.path().join(format!("{}-1", topic.name())),
-            partitions: 1,
-            ..alone
-        };
+        let single = Options { out: dir.path().join(format!("{}-1", topic.name())), partitions: 1, ..alone };
         generate(&single).unwrap();
         let sorted = |options: &Options| {
             let records = records(options, topic).0.into_iter().flatten();
-            let mut records: Vec<_> = records
-                .map(|record| (record.ts, record.key, record.value))
-                .collect();
+            let mut records: Vec<_> = records.map(|record| (record.ts, record.key, record.value)).collect();
             records.sort();
             records
         };
@@ -253,21 +182,13 @@ fn a_topic_does_not_depend_on_the_others_nor_its_records_on_partitions() {
 fn the_job_file_names_the_topics_that_were_made() {
     let dir = TempDir::new().unwrap();
     for topics in [Topic::ALL.to_vec(), vec![Topic::Clicks]] {
-        let options = Options {
-            topics,
-            payments: 10,
-            clicks: 10,
-            force: true,
-            ..small(dir.path())
-        };
+        let options = Options { topics, payments: 10, clicks: 10, force: true, ..small(dir.path()) };
         generate(&options).unwrap();
         let files = files(&options);
         let job = std::str::from_utf8(&files["mall.toml"]).unwrap();
         let job = toml::de::DeTable::parse(job).unwrap();
         let sources = job.get_ref()["source"].get_ref().as_array().unwrap();
-        let named = sources
-            .iter()
-            .map(|source| source.get_ref()["topic"].get_ref().as_str().unwrap());
+        let named = sources.iter().map(|source| source.get_ref()["topic"].get_ref().as_str().unwrap());
         let made = options.topics.iter().map(|topic| topic.name());
         assert!(named.eq(made));
     }
@@ -276,58 +197,27 @@ fn the_job_file_names_the_topics_that_were_made() {
 #[test]
 fn a_dataset_is_replaced_only_by_force() {
     let dir = TempDir::new().unwrap();
-    let options = Options {
-        payments: 10,
-        clicks: 10,
-        products: 10,
-        ..small(dir.path())
-    };
+    let options = Options { payments: 10, clicks: 10, products: 10, ..small(dir.path()) };
     fs::create_dir_all(options.out.join(".partial/mall.clicks")).unwrap();
     generate(&options).unwrap();
     assert!(!options.out.join(".partial").exists());
     let error = generate(&options).unwrap_err();
     assert!(matches!(error, GenerateError::NotEmpty { .. }), "{error}");
     fs::write(options.out.join("notes.txt"), "mine").unwrap();
-    let clicks = Options {
-        force: true,
-        topics: vec![Topic::Clicks],
-        ..options
-    };
+    let clicks = Options { force: true, topics: vec![Topic::Clicks], ..options };
     generate(&clicks).unwrap();
-    let names: BTreeSet<_> = files(&clicks)
-        .into_keys()
-        .map(|name| name.split('/').next().unwrap().to_owned())
-        .collect();
-    assert_eq!(
-        names.into_iter().collect::<Vec<_>>(),
-        ["mall.clicks", "mall.toml", "notes.txt"]
-    );
+    let names: BTreeSet<_> = files(&clicks).into_keys().map(|name| name.split('/').next().unwrap().to_owned()).collect();
+    assert_eq!(names.into_iter().collect::<Vec<_>>(), ["mall.clicks", "mall.toml", "notes.txt"]);
 }
 
 #[test]
 fn errors_say_what_was_tried_on_what() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join("file"), "").unwrap();
-    let error = generate(&Options {
-        out: dir.path().join("file/mall"),
-        ..small(dir.path())
-    })
-    .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("could not create the folder \"/"),
-        "{error}"
-    );
-    let error = generate(&Options {
-        hours: 0,
-        ..small(dir.path())
-    })
-    .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "--hours is 0: it must be 1 to 8784 (a year)"
-    );
+    let error = generate(&Options { out: dir.path().join("file/mall"), ..small(dir.path()) }).unwrap_err();
+    assert!(error.to_string().starts_with("could not create the folder \"/"), "{error}");
+    let error = generate(&Options { hours: 0, ..small(dir.path()) }).unwrap_err();
+    assert_eq!(error.to_string(), "--hours is 0: it must be 1 to 8784 (a year)");
     assert!(!dir.path().join("mall").exists());
 }
 
@@ -356,27 +246,14 @@ fn the_small_mall_is_what_its_command_makes() {
         ..Options::default()
     };
     generate(&options).unwrap();
-    let plain = |name: &str| {
-        name.trim_end_matches(".zst")
-            .trim_end_matches(".gz")
-            .to_owned()
-    };
-    let mut expected = files(&Options {
-        out: checked_in,
-        ..options.clone()
-    });
+    let plain = |name: &str| name.trim_end_matches(".zst").trim_end_matches(".gz").to_owned();
+    let mut expected = files(&Options { out: checked_in, ..options.clone() });
     // Beside the dataset there is what comes out of it.
     expected.retain(|name, _| name.starts_with("mall."));
-    let expected: BTreeMap<_, _> = expected
-        .into_iter()
-        .map(|(name, bytes)| (plain(&name), bytes))
-        .collect();
+    let expected: BTreeMap<_, _> = expected.into_iter().map(|(name, bytes)| (plain(&name), bytes)).collect();
     let made = files(&options);
     assert!(expected.keys().eq(made.keys()));
     for (name, bytes) in made {
-        assert!(
-            bytes == expected[&name],
-            "{name} differs: make it again with the command in datasets/README.md"
-        );
+        assert!(bytes == expected[&name], "{name} differs: make it again with the command in datasets/README.md");
     }
 }
