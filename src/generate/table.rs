@@ -88,12 +88,7 @@ pub(super) fn publish<T: Table>(
             true => Delay::draw(&mut dice, &options.shares, true),
             false => Delay::None,
         };
-        let turn = Turn {
-            due,
-            step: life.step(due.step),
-            life: &life,
-            delay,
-        };
+        let turn = Turn { due, step: life.step(due.step), life: &life, delay };
         table.turn(&mut dice, &turn);
         count(&table, &turn, &mut connector);
         key.clear();

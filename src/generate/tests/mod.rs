@@ -246,27 +246,14 @@ fn the_small_mall_is_what_its_command_makes() {
         ..Options::default()
     };
     generate(&options).unwrap();
-    let plain = |name: &str| {
-        name.trim_end_matches(".zst")
-            .trim_end_matches(".gz")
-            .to_owned()
-    };
-    let mut expected = files(&Options {
-        out: checked_in,
-        ..options.clone()
-    });
+    let plain = |name: &str| name.trim_end_matches(".zst").trim_end_matches(".gz").to_owned();
+    let mut expected = files(&Options { out: checked_in, ..options.clone() });
     // Beside the dataset there is what comes out of it.
     expected.retain(|name, _| name.starts_with("mall."));
-    let expected: BTreeMap<_, _> = expected
-        .into_iter()
-        .map(|(name, bytes)| (plain(&name), bytes))
-        .collect();
+    let expected: BTreeMap<_, _> = expected.into_iter().map(|(name, bytes)| (plain(&name), bytes)).collect();
     let made = files(&options);
     assert!(expected.keys().eq(made.keys()));
     for (name, bytes) in made {
-        assert!(
-            bytes == expected[&name],
-            "{name} differs: make it again with the command in datasets/README.md"
-        );
+        assert!(bytes == expected[&name], "{name} differs: make it again with the command in datasets/README.md");
     }
 }
