@@ -62,12 +62,19 @@ pub struct Schedule {
     ladder: Ladder,
     /// (from, step), ascending; the first is from 0. Only the last few are kept.
     segments: Vec<(u64, u64)>,
+    /// Another step may be announced.
+    changes: bool,
 }
 
 impl Schedule {
     /// One step for all times, until another is announced.
     pub fn new(ladder: Ladder, step: u64) -> Self {
-        Schedule { ladder, segments: vec![(0, step)] }
+        Schedule { ladder, segments: vec![(0, step)], changes: true }
+    }
+
+    /// One step for all times.
+    pub fn fixed(ladder: Ladder, step: u64) -> Self {
+        Schedule { changes: false, ..Schedule::new(ladder, step) }
     }
 
     /// The step that holds at a stamp, milliseconds.
@@ -83,6 +90,18 @@ impl Schedule {
         self.ladder.floor(stamp, self.step_at(stamp))
     }
 
+    /// The log time that a capability may have when the next record has stamp `next` and records are taken up to `ahead` only.
+    ///
+    /// Up to `ahead` nothing can change, so there it is the log time of the record. Beyond, the step may yet change; but a
+    /// boundary of the coarsest step is one whatever is announced, and so a gap is crossed at once.
+    pub fn reach(&self, next: u64, ahead: u64) -> u64 {
+        if !self.changes {
+            return self.floor(next);
+        }
+        let coarsest = self.ladder.steps[self.ladder.steps.len() - 1];
+        self.floor(next.min(ahead)).max(self.ladder.floor(next, coarsest))
+    }
+
     /// From `from` on, a boundary of both steps, `step` holds.
     pub fn announce(&mut self, from: u64, step: u64) {
         debug_assert!(self.segments.last().is_none_or(|(last, _)| *last < from));
@@ -95,11 +114,13 @@ impl Schedule {
 
 /// Decides, for all workers, when the step changes. Runs in one place, on the volumes of all.
 ///
-/// A worker reads at most `align + 1` ticks ahead of the frontier it sees. So a change decided at frontier F may hold from
+/// A worker takes records at most `align + 1` ticks ahead of the frontier it sees, or of the start, and its capability goes no
+/// further either, but for boundaries that every step has (see [`Schedule::reach`]). So a change decided at frontier F may hold from
 /// `align + 2` ticks after F: whoever gets there has seen the frontier pass F, and with it the announcement.
 #[derive(Clone, Debug)]
 pub struct Pacemaker {
     schedule: Schedule,
+    start: u64,
     align: u64,
     target: u64,
     coarsest: u64,
@@ -109,9 +130,10 @@ pub struct Pacemaker {
 const BOUNDARY_TICKS: u64 = 16;
 
 impl Pacemaker {
-    /// Aims at `target` updates per tick, never coarser than `coarsest` milliseconds.
-    pub fn new(schedule: Schedule, align: u64, target: u64, coarsest: u64) -> Self {
-        Pacemaker { schedule, align, target, coarsest }
+    /// Aims at `target` updates per tick, never coarser than `coarsest` milliseconds. Log time begins at `start`: workers may
+    /// go there at once, so nothing is decided before.
+    pub fn new(schedule: Schedule, start: u64, align: u64, target: u64, coarsest: u64) -> Self {
+        Pacemaker { schedule, start, align, target, coarsest }
     }
 
     /// The frontier reached `frontier`, and the tick that began at `tick` had so many updates: the change of step to
@@ -119,7 +141,7 @@ impl Pacemaker {
     pub fn decide(&mut self, tick: u64, updates: u64, frontier: u64) -> Option<(u64, u64)> {
         let (last_from, last_step) = *self.schedule.segments.last()?;
         // A change is decided only on ticks of the step before it.
-        if tick < last_from || self.schedule.step_at(tick) != last_step {
+        if frontier < self.start || tick < last_from || self.schedule.step_at(tick) != last_step {
             return None;
         }
         let steps = self.schedule.ladder.steps();
@@ -184,7 +206,7 @@ mod tests {
     fn steps_follow_volume_and_change_where_nobody_is() {
         let ladder = Ladder::new(1_800_000, 120_000);
         let mut shared = Schedule::new(ladder.clone(), 1_000);
-        let mut pacemaker = Pacemaker::new(shared.clone(), 4, 50_000, u64::MAX);
+        let mut pacemaker = Pacemaker::new(shared.clone(), 0, 4, 50_000, u64::MAX);
         let per_second = |stamp: u64| if (3_000_000..4_000_000).contains(&stamp) { 9_000 } else { 20 };
         let (mut time, mut seen) = (1_000_000, Vec::new());
         while time < 90_000_000 {

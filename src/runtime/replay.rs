@@ -162,7 +162,7 @@ pub fn replay(
     }
     let start = hands.iter().flatten().map(|partition| partition.clock().now()).filter(|&clock| clock > 0).min().unwrap_or(0);
     let rate = hands.iter().flatten().map(Partition::records_per_hour).fold(0, u64::saturating_add);
-    let (schedule, pacemaker) = ticks(&ladder, tuning, rate)?;
+    let (schedule, pacemaker) = ticks(&ladder, tuning, start, rate)?;
     let stats: Vec<Arc<WorkerStats>> = (0..workers).map(|_| Arc::default()).collect();
     let assignments: Vec<Mutex<Option<Assignment>>> = hands
         .into_iter()
@@ -259,10 +259,10 @@ fn spread(files: &[PartitionFile], workers: usize) -> Vec<Vec<usize>> {
 
 /// The ticks to start with, and who changes them: nobody with a fixed tick. The first step is guessed from how dense the
 /// partitions begin.
-fn ticks(ladder: &Ladder, tuning: &Tuning, records_per_hour: u64) -> Result<(Schedule, Option<Pacemaker>), RunError> {
+fn ticks(ladder: &Ladder, tuning: &Tuning, start: u64, records_per_hour: u64) -> Result<(Schedule, Option<Pacemaker>), RunError> {
     if let Some(tick) = tuning.tick {
         let known = ladder.steps().contains(&tick);
-        return if known { Ok((Schedule::new(ladder.clone(), tick), None)) } else { Err(not_a_step("tick", tick, ladder)) };
+        return if known { Ok((Schedule::fixed(ladder.clone(), tick), None)) } else { Err(not_a_step("tick", tick, ladder)) };
     }
     // At a limited speed a tick need not be longer than a second of wall time.
     let coarsest = match tuning.speed {
@@ -272,7 +272,7 @@ fn ticks(ladder: &Ladder, tuning: &Tuning, records_per_hour: u64) -> Result<(Sch
     let fits = |step: u64| step <= coarsest && records_per_hour.saturating_mul(step) / 3_600_000 <= TICK_UPDATES;
     let first = ladder.steps().iter().rev().copied().find(|&step| fits(step)).unwrap_or(ladder.steps()[0]);
     let schedule = Schedule::new(ladder.clone(), first);
-    Ok((schedule.clone(), Some(Pacemaker::new(schedule, tuning.align, TICK_UPDATES, coarsest))))
+    Ok((schedule.clone(), Some(Pacemaker::new(schedule, start, tuning.align, TICK_UPDATES, coarsest))))
 }
 
 fn not_a_step(flag: &str, wanted: u64, ladder: &Ladder) -> RunError {

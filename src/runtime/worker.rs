@@ -68,6 +68,7 @@ pub(super) fn work(
 ) -> Result<Outcome, RunError> {
     let Assignment { partitions, schedule, pacemaker, align, speed, start, frontier_step, stats, measure_latency } = assignment;
     let schedule = Rc::new(RefCell::new(schedule));
+    let pacemaker = pacemaker.filter(|_| worker.index() as u64 == LEADER);
     let pace = Pace { schedule: Rc::clone(&schedule), align, speed, start };
     let read_times: Option<ReadTimes> = measure_latency.then(Rc::default);
     let failure = Rc::new(RefCell::new(None));
@@ -205,12 +206,16 @@ fn announcements<'scope>(
                 held = None;
                 return;
             };
+            let before = *capability.time();
+            if frontier == before {
+                return;
+            }
             capability.downgrade(&frontier);
             let later = ticks.split_off(&frontier);
             let over = std::mem::replace(&mut ticks, later);
-            if let (Some((tick, updates)), Some(pacemaker)) = (over.last_key_value(), &mut pacemaker)
-                && let Some(change) = pacemaker.decide(*tick, *updates, frontier)
-            {
+            // Ticks without records count as well: through a gap log time goes in large steps.
+            let (tick, updates) = over.last_key_value().map_or((before, 0), |(tick, updates)| (*tick, *updates));
+            if let Some(change) = pacemaker.as_mut().and_then(|pacemaker| pacemaker.decide(tick, updates, frontier)) {
                 output.session(&*capability).give(change);
             }
         }

@@ -5,8 +5,9 @@
 //! ```
 //!
 //! Upholds: (1) one capability per output, however many partitions, held at the tick of the lowest clock; (2) a tick is sent
-//! once all own partitions are past it, combined, so that exchange volume follows cells and not clicks; (3) no partition runs
-//! more than `align` ticks ahead of the frontier of all workers, and none is read before its time at a limited speed;
+//! once all own partitions are past it, combined, so that exchange volume follows cells and not clicks; (3) no record more
+//! than `align + 1` ticks ahead of the frontier of all workers is taken (it is held), so that nobody is where a change of the tick
+//! may be announced for; nor is one before its time at a limited speed;
 //! (4) every decision about a click is made from its own stamp.
 //! Keeps: the open ticks.
 
@@ -53,7 +54,7 @@ pub struct Pace {
     pub align: u64,
     /// Speed of log time.
     pub speed: Speed,
-    /// Log time at which wall time starts, for a limited speed: the lowest clock of all partitions.
+    /// The lowest clock of all partitions of all workers: where log time starts, and wall time at a limited speed.
     pub start: u64,
 }
 
@@ -136,17 +137,15 @@ pub fn records<'scope>(
                     pace.start.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
                 }
             };
-            let least_time = *held[0].time();
-            let everyone = frontier.with_frontier(|frontier| frontier.first().copied()).unwrap_or(u64::MAX);
+            let everyone = frontier.with_frontier(|frontier| frontier.first().copied()).unwrap_or(u64::MAX).max(pace.start);
             let schedule = pace.schedule.borrow();
             let step = schedule.step_at(everyone);
             let ahead = everyone.saturating_add((pace.align + 1).saturating_mul(step));
             let limit = due.min(ahead);
+            let held_at = *held[0].time();
 
             let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
-            // Before the first record, everyone says where they start: frontiers begin at 0.
-            let started = least_time > 0 || partitions.iter().any(|partition| partition.clock().now() == 0);
-            while started && turn.read < RECORDS_PER_TURN && !partitions.is_empty() {
+            while turn.read < RECORDS_PER_TURN && !partitions.is_empty() {
                 let lowest = lowest_clock(&partitions);
                 let next = partitions.iter().enumerate().filter(|(at, _)| *at != lowest).map(|(_, p)| p.clock().now()).min();
                 let stop = next.map_or(limit, |next| limit.min(next.saturating_add(step / 4)));
@@ -173,7 +172,7 @@ pub fn records<'scope>(
 
             // Send the ticks that are over, and say so.
             let least = partitions.iter().map(|partition| partition.clock().now()).min();
-            let over = least.map_or(u64::MAX, |clock| schedule.floor(clock));
+            let over = least.map_or(u64::MAX, |clock| schedule.reach(clock, ahead));
             while let Some(entry) = open.first_entry() {
                 if *entry.key() >= over {
                     break;
@@ -204,7 +203,7 @@ pub fn records<'scope>(
                 }
                 stats.clock.set(over);
             }
-            if waiting {
+            if waiting && over == held_at {
                 activator.activate_after(PATIENCE);
             } else {
                 activator.activate();
@@ -245,10 +244,6 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// Reads one partition until its clock passes `stop` (another's turn) or `limit` (wait), or the turn is over.
     fn read_from(&mut self, partition: &mut Partition, schedule: &Schedule, stop: u64, limit: u64) -> Result<More, DatasetError> {
-        if partition.clock().now() > limit {
-            self.waiting = true;
-            return Ok(More::Waits);
-        }
         let (mut bytes, mut records) = (0, 0u64);
         let mut more = More::Yes;
         let mut tick = (u64::MAX, OpenTick::default());
@@ -257,6 +252,12 @@ impl Turn<'_> {
                 more = More::No;
                 break;
             };
+            if placed.order.stamp > limit {
+                partition.hold(placed);
+                self.waiting = true;
+                more = More::Waits;
+                break;
+            }
             let Placed { order, bytes: size, outcome } = placed;
             bytes += size as u64;
             records += 1;

@@ -34,6 +34,7 @@ pub struct Partition {
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
+    held: Option<Placed>,
 }
 
 /// The names under which keys are unique: a topic (and the one table a source takes of it), or a role for its shards. The
@@ -71,6 +72,7 @@ impl Partition {
                 clock,
                 records_per_hour,
                 read_any: false,
+                held: None,
             })
         };
         let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
@@ -112,11 +114,20 @@ impl Partition {
         &self.file
     }
 
+    /// Takes back a record whose time has not come; it is the next one again.
+    pub fn hold(&mut self, placed: Placed) {
+        debug_assert!(self.held.is_none());
+        self.held = Some(placed);
+    }
+
     /// The next record, or `None` at the end.
     ///
     /// # Errors
     /// If the file cannot be read further.
     pub fn next_record(&mut self) -> Result<Option<Placed>, DatasetError> {
+        if let Some(placed) = self.held.take() {
+            return Ok(Some(placed));
+        }
         let raw = self.next_raw();
         let next = raw.map_err(|source| DatasetError::Unreadable { path: self.file.path.clone(), source })?;
         Ok(next.map(|(timestamp, mut placed)| {

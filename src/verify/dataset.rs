@@ -51,10 +51,10 @@ pub(super) struct PartitionFile {
 }
 
 /// All partitions of a dataset, sorted. Files with other endings than those of data are left alone.
-pub(super) fn partition_files(dataset: &Path) -> Result<BTreeSet<PartitionFile>, VerifyError> {
+pub(super) fn partition_files(dataset: &Path, reads: impl Fn(&str) -> bool) -> Result<BTreeSet<PartitionFile>, VerifyError> {
     let mut files = BTreeSet::new();
     let mut seen = BTreeSet::new();
-    for (topic, folder) in entries(dataset)?.into_iter().filter(|(_, path)| path.is_dir()) {
+    for (topic, folder) in entries(dataset)?.into_iter().filter(|(topic, path)| reads(topic) && path.is_dir()) {
         for (name, path) in entries(&folder)? {
             // A hidden file is somebody's unfinished write.
             if name.starts_with('.') {
@@ -136,7 +136,7 @@ mod tests {
         gz.write_all(b"three").unwrap();
         fs::write(topic.join("3.ndjson.gz"), gz.finish().unwrap()).unwrap();
 
-        let files = partition_files(dataset.path()).unwrap();
+        let files = partition_files(dataset.path(), |_| true).unwrap();
         let read = |file: &PartitionFile| {
             let mut text = String::new();
             open(&file.path).unwrap().read_to_string(&mut text).unwrap();
@@ -149,10 +149,10 @@ mod tests {
         );
 
         fs::write(topic.join("3.ndjson"), "three").unwrap();
-        assert!(matches!(partition_files(dataset.path()), Err(VerifyError::Twice { partition: 3, .. })));
+        assert!(matches!(partition_files(dataset.path(), |_| true), Err(VerifyError::Twice { partition: 3, .. })));
         fs::remove_file(topic.join("3.ndjson")).unwrap();
         fs::write(topic.join("three.ndjson"), "three").unwrap();
-        assert!(matches!(partition_files(dataset.path()), Err(VerifyError::Partition { .. })));
+        assert!(matches!(partition_files(dataset.path(), |_| true), Err(VerifyError::Partition { .. })));
     }
 
     #[test]

@@ -69,12 +69,11 @@ impl Recomputation {
     /// Reads and decodes a dataset folder: all topics that some source of the job reads.
     pub fn read(job: &Job, dataset: &Path) -> Result<Self, VerifyError> {
         let mut effects = Effects::new(job);
-        for PartitionFile { topic, partition, path } in partition_files(dataset)? {
-            let decoder = TopicDecoder::new(job, &topic);
-            if decoder.reads_topic() {
-                let content = dataset::open(&path)?;
-                effects.read_partition(&decoder, partition, content).map_err(|source| VerifyError::read(&path, source))?;
-            }
+        let reads = |topic: &str| TopicDecoder::new(job, topic).reads_topic();
+        for PartitionFile { topic, partition, path } in partition_files(dataset, reads)? {
+            let content = dataset::open(&path)?;
+            let read = effects.read_partition(&TopicDecoder::new(job, &topic), partition, content);
+            read.map_err(|source| VerifyError::read(&path, source))?;
         }
         Ok(effects.finish())
     }

@@ -128,3 +128,24 @@ fn moves_conserve_the_sum() {
         assert!(looked > 0);
     }
 }
+
+/// A mall of the generator, whose products begin with a snapshot: dense at first, then sparse, so that the tick changes while
+/// partitions stand at gaps. With other ticks than the frontier's next ones, updates were lost and capabilities went back.
+#[test]
+fn ticks_that_change_at_gaps_lose_nothing() {
+    use storeflow::generate::{Options, Topic, generate};
+    for (clicks, topics) in [(10_000, Topic::ALL.to_vec()), (0, vec![Topic::OrderItems, Topic::Products])] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("mall");
+        let options = Options { out: out.clone(), payments: 5_000, clicks, topics, ..Options::default() };
+        generate(&options).expect("a dataset");
+        let job = storeflow::config::job_file::load(&out.join("mall.toml")).expect("its job");
+        let twin = Recomputation::read(&job, &out).expect("readable");
+        let expected = twin.cells_at(twin.end_as_of());
+        for workers in 1..=4 {
+            let run = record(&job, &out, &Tuning { workers, ..Tuning::default() });
+            let differences = compare(&expected, &run.cells_at(run.finished.as_of));
+            assert!(differences.is_empty(), "{workers} workers: {}", listed(&differences));
+        }
+    }
+}
