@@ -103,7 +103,7 @@ impl std::fmt::Debug for Text {
 
 /// A key with its stable hash. The top ten bits of the hash are the shard.
 ///
-/// The key of a cell is `store` and, for some tables, a second part (currency, click kind), see [`Key::cell`].
+/// The key of a cell is `store` and, for some tables, a second part (currency, click kind), see [`Key::cell_bytes`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Key {
     /// Stable hash; equal keys have equal hashes.

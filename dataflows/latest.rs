@@ -10,7 +10,7 @@
 //! in, from our own state, never from the message; (4) whether a row was forgotten, or a window expired or closed, is decided
 //! by the change's own stamp.
 //!
-//! Keeps: per key the packed [`Entry`] (see [`crate::rows`]): version, row, stamp of the last change; deleted and forgotten
+//! Keeps: per key a packed entry (see [`crate::rows`]): version, row, stamp of the last change; deleted and forgotten
 //! rows as markers for the replay horizon. Sweeping a few slots per change bounds what is due but never touched again.
 //!
 //! Absent on purpose: differential's arrangement. Its upsert keeps the greatest value at ties, and costs ten times the

@@ -46,7 +46,7 @@ struct Page {
 
 impl Page {
     fn capacity(&self) -> usize {
-        if self.slot_size == 0 { 0 } else { (self.bytes.len() / self.slot_size).min(1 << SLOT_BITS) }
+        self.bytes.len().checked_div(self.slot_size).unwrap_or(0).min(1 << SLOT_BITS)
     }
     fn slot(&self, slot: usize) -> &[u8] {
         &self.bytes[slot * self.slot_size..(slot + 1) * self.slot_size]

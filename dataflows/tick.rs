@@ -25,7 +25,7 @@ impl Ladder {
     pub fn new(window: u64, grace: u64) -> Self {
         let mut steps = vec![SECOND];
         for step in [5, 10, 30, 60, 300, 600, 1800, 3600].map(|s| s * SECOND) {
-            if step <= window && window % step == 0 && step % steps[steps.len() - 1] == 0 {
+            if step <= window && window.is_multiple_of(step) && step.is_multiple_of(steps[steps.len() - 1]) {
                 steps.push(step);
             }
         }

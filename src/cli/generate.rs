@@ -86,7 +86,7 @@ struct ShareArgs {
     /// Rows deleted in the end [default: 0.02]
     #[arg(long, value_name = "SHARE")]
     deletes: Option<Share>,
-    /// Payments refunded, wholly or partly [default: 0.04]
+    /// Payments refunded, wholly or partly, and order items returned [default: 0.04]
     #[arg(long, value_name = "SHARE")]
     refunds: Option<Share>,
     /// Rows that move to another store [default: 0.005]
@@ -112,6 +112,7 @@ struct ShareArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum TopicArg {
     Payments,
+    #[value(alias = "order_items")]
     OrderItems,
     Products,
     Clicks,

@@ -3,6 +3,7 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
 pub mod check;
+pub mod demo;
 pub mod export;
 pub mod generate;
 pub mod run;
@@ -40,6 +41,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Export(export::ExportArgs),
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::observe::start_logging();
     let done = match cli.command {
+        Command::Demo(args) => demo::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),

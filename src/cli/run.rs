@@ -17,7 +17,7 @@ pub struct RunArgs {
     #[arg(long, env = "STOREFLOW_JOB", value_name = "FILE")]
     job: PathBuf,
 
-    /// The dataset to replay: <DIR>/<topic>/<partition>.ndjson[.zst|.gz]
+    /// The dataset to replay: `DIR/TOPIC/PARTITION.ndjson`, also `.zst` or `.gz`
     #[arg(long, env = "STOREFLOW_REPLAY", value_name = "DIR")]
     replay: PathBuf,
 

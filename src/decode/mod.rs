@@ -166,18 +166,18 @@ pub struct Decoder {
 }
 
 enum Envelope {
-    Click(click::Clicks),
-    Debezium(debezium::Debezium),
-    Upsert(upsert::Upsert),
+    Click(Box<click::Clicks>),
+    Debezium(Box<debezium::Debezium>),
+    Upsert(Box<upsert::Upsert>),
 }
 
 impl Decoder {
     /// A decoder for one source of a job. `key_space` names where its keys are unique, the same for equal spaces.
     pub fn new(job: &Job, spec: &SourceSpec, key_space: u32) -> Self {
         let envelope = match spec.format {
-            Format::Json => Envelope::Click(click::Clicks::new(job, spec)),
-            Format::Debezium => Envelope::Debezium(debezium::Debezium::new(job, spec, key_space)),
-            Format::Upsert => Envelope::Upsert(upsert::Upsert::new(job, spec, key_space)),
+            Format::Json => Envelope::Click(Box::new(click::Clicks::new(job, spec))),
+            Format::Debezium => Envelope::Debezium(Box::new(debezium::Debezium::new(job, spec, key_space))),
+            Format::Upsert => Envelope::Upsert(Box::new(upsert::Upsert::new(job, spec, key_space))),
         };
         Decoder { role: spec.role, table: spec.table.as_ref().map(|table| table.as_bytes().to_vec()), envelope }
     }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use super::envelope::{Flaw, Log, damage, push_times};
 use super::random::{Dice, Share, Stream};
+use super::schema::{Column, Wrapper};
 use super::text::push;
 use super::writer::Partitions;
 use super::{Counts, Envelope, GenerateError, Options, Topic, TopicSummary};
@@ -28,8 +29,7 @@ pub(super) struct Connector {
     log: Log,
     dice: Dice,
     clock_ms: i64,
-    /// Schemas of key and value, as text up to the payload.
-    schemas: Option<(&'static str, &'static str)>,
+    wrapper: Option<Wrapper>,
     value: Vec<u8>,
     wrapped_key: Vec<u8>,
     malformed: Share,
@@ -58,16 +58,16 @@ enum Kind {
 }
 
 impl Connector {
-    /// A connector that is to publish about `expected` records.
-    pub(super) fn new(options: &Options, topic: Topic, expected: u64, partitions: Partitions) -> Self {
+    /// A connector that is to publish about `expected` rows of a table with these columns (none: rows without schema).
+    pub(super) fn new(options: &Options, topic: Topic, expected: u64, partitions: Partitions, columns: &[Column]) -> Self {
         let kcat = options.envelope != Envelope::Bare || topic == Topic::OrderItems;
-        let recent_max = (expected / 64).clamp(16, 2_048) as usize;
+        let recent_max = (expected / 32).clamp(32, 2_048) as usize;
         Connector {
             topic,
             log: Log::new(topic, kcat, partitions),
             dice: Dice::of(options.seed, Stream::Connector, topic as u64),
             clock_ms: 0,
-            schemas: None,
+            wrapper: (options.schema && !columns.is_empty()).then(|| Wrapper::new(topic, columns)),
             value: Vec::new(),
             wrapped_key: Vec::new(),
             malformed: options.shares.malformed,
@@ -152,13 +152,13 @@ impl Connector {
         let value = &mut self.value;
         value.clear();
         let mut key = key;
-        if let Some((key_schema, value_schema)) = self.schemas {
+        if let Some(wrapper) = &self.wrapper {
             self.wrapped_key.clear();
-            push(&mut self.wrapped_key, key_schema);
+            push(&mut self.wrapped_key, &wrapper.key);
             self.wrapped_key.extend_from_slice(key);
             self.wrapped_key.push(b'}');
             key = &self.wrapped_key;
-            push(value, value_schema);
+            push(value, &wrapper.value);
         }
         let value = match payload {
             Payload::Tombstone => return self.log.append(partition, self.clock_ms, key, None),
@@ -171,7 +171,7 @@ impl Connector {
                 value.push(b',');
                 push_times(value, self.clock_ms * 1_000 + (self.clock_ms * 7919) % 1_000);
                 value.push(b'}');
-                if self.schemas.is_some() {
+                if self.wrapper.is_some() {
                     value.push(b'}');
                 }
                 value

@@ -1,11 +1,12 @@
 //! The life of a row: when it is created, changed and deleted, and in which order all rows' changes are committed.
 //!
 //! Upholds: a life is drawn from the row's own dice, so it can be drawn again at each of its steps instead of being kept;
-//! steps are in order and all before the end; the schedule gives changes in commit order.
+//! steps are in order, none later than the end by more than a few milliseconds; the schedule gives changes in commit order.
 //! Keeps: one [`Due`] per row with a step to come.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::iter::Peekable;
 
 use super::random::{Dice, Share};
 use super::traffic::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
@@ -74,6 +75,11 @@ impl Life {
         &self.steps[..=usize::from(last)]
     }
 
+    /// The `nth` step.
+    pub(super) fn step(&self, nth: u8) -> Step {
+        self.steps[usize::from(nth)].1
+    }
+
     /// Whether there is such a step in it.
     pub(super) fn has(&self, step: Step) -> bool {
         self.steps[..self.count].iter().any(|(_, other)| *other == step)
@@ -99,15 +105,15 @@ pub(super) struct Due {
 }
 
 /// All steps of all rows in commit order: rows being created, merged with later steps of those that were.
-pub(super) struct Schedule<I: Iterator<Item = i64>> {
-    creations: std::iter::Peekable<std::iter::Enumerate<I>>,
+pub(super) struct Schedule<I: Iterator<Item = (u64, i64)>> {
+    creations: Peekable<I>,
     later: BinaryHeap<Reverse<Due>>,
 }
 
-impl<I: Iterator<Item = i64>> Schedule<I> {
-    /// Rows 0, 1, 2, … are created at these instants, which are in order.
+impl<I: Iterator<Item = (u64, i64)>> Schedule<I> {
+    /// Rows with these numbers are created at these instants, which are in order.
     pub(super) fn new(creations: I) -> Self {
-        Schedule { creations: creations.enumerate().peekable(), later: BinaryHeap::new() }
+        Schedule { creations: creations.peekable(), later: BinaryHeap::new() }
     }
 
     /// Enters the step after `due`, if its row has one.
@@ -119,14 +125,14 @@ impl<I: Iterator<Item = i64>> Schedule<I> {
     }
 }
 
-impl<I: Iterator<Item = i64>> Iterator for Schedule<I> {
+impl<I: Iterator<Item = (u64, i64)>> Iterator for Schedule<I> {
     type Item = Due;
 
     fn next(&mut self) -> Option<Due> {
         let later_ms = self.later.peek().map(|Reverse(due)| due.at_ms);
         let create = self.creations.next_if(|(_, at_ms)| later_ms.is_none_or(|later_ms| *at_ms <= later_ms));
         match create {
-            Some((row, at_ms)) => Some(Due { at_ms, row: row as u64, created_ms: at_ms, step: 0 }),
+            Some((row, at_ms)) => Some(Due { at_ms, row, created_ms: at_ms, step: 0 }),
             None => self.later.pop().map(|Reverse(due)| due),
         }
     }

@@ -17,8 +17,13 @@ mod envelope;
 mod job;
 mod life;
 mod mall;
+mod order_items;
 mod payments;
+mod products;
 mod random;
+mod schema;
+mod summary;
+mod table;
 mod text;
 mod traffic;
 mod writer;
@@ -27,6 +32,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use random::{Share, ShareError};
+pub use summary::{Counts, Summary, TopicSummary};
 use traffic::Traffic;
 
 /// What to make.
@@ -146,7 +152,7 @@ pub struct Shares {
     pub updates: Share,
     /// Rows deleted in the end.
     pub deletes: Share,
-    /// Payments refunded, wholly or partly.
+    /// Payments refunded, wholly or partly, and order items returned.
     pub refunds: Share,
     /// Rows that move to another store.
     pub store_moves: Share,
@@ -186,76 +192,6 @@ impl Default for Shares {
             duplicates: Share::millionths(10_000),
             malformed: Share::millionths(500),
         }
-    }
-}
-
-/// What was made, per topic in the order of [`Topic::ALL`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Summary {
-    /// One entry per topic.
-    pub topics: Vec<TopicSummary>,
-}
-
-/// What was made of one topic.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicSummary {
-    /// The topic.
-    pub topic: Topic,
-    /// Lines.
-    pub records: u64,
-    /// Bytes of all lines, before compression.
-    pub bytes: u64,
-    /// What the records are, and how much trouble is among them.
-    pub counts: Counts,
-}
-
-/// How many of what. `snapshot + inserts + updates + deletes + tombstones + duplicates + malformed` is every record of a CDC
-/// topic, `inserts + malformed` every record of the clicks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Rows read by the initial snapshot.
-    pub snapshot: u64,
-    /// Rows created, or clicks.
-    pub inserts: u64,
-    /// Rows changed; refunds and store moves are among them.
-    pub updates: u64,
-    /// Updates that refund.
-    pub refunds: u64,
-    /// Updates that change the store.
-    pub store_moves: u64,
-    /// Rows deleted.
-    pub deletes: u64,
-    /// Tombstones after Debezium's deletes.
-    pub tombstones: u64,
-    /// Records sent again.
-    pub duplicates: u64,
-    /// Broken copies.
-    pub malformed: u64,
-    /// Rows or clicks created with an event time in a closed window; the expired ones are among them.
-    pub late: u64,
-    /// Rows or clicks created with an event time beyond retention.
-    pub expired: u64,
-    /// Rows or clicks created with an event time seconds or minutes back.
-    pub out_of_order: u64,
-}
-
-impl Counts {
-    /// All of them with their names, for people.
-    pub fn named(&self) -> [(&'static str, u64); 12] {
-        [
-            ("snapshot", self.snapshot),
-            ("inserts", self.inserts),
-            ("updates", self.updates),
-            ("refunds", self.refunds),
-            ("store moves", self.store_moves),
-            ("deletes", self.deletes),
-            ("tombstones", self.tombstones),
-            ("duplicates", self.duplicates),
-            ("malformed", self.malformed),
-            ("late", self.late),
-            ("expired", self.expired),
-            ("out of order", self.out_of_order),
-        ]
     }
 }
 
@@ -299,11 +235,13 @@ pub fn generate(options: &Options) -> Result<Summary, GenerateError> {
     let mut summary = Summary { topics: Vec::new() };
     for topic in Topic::ALL.into_iter().filter(|topic| options.topics.contains(topic)) {
         let partitions = dataset.topic(topic, options.partitions, options.compression)?;
-        summary.topics.push(match topic {
-            Topic::Payments => payments::write(options, &mall, &traffic, partitions)?,
-            Topic::Clicks => clicks::write(options, &mall, &traffic, partitions)?,
-            Topic::OrderItems | Topic::Products => continue,
-        });
+        let write = match topic {
+            Topic::Payments => payments::write,
+            Topic::OrderItems => order_items::write,
+            Topic::Products => products::write,
+            Topic::Clicks => clicks::write,
+        };
+        summary.topics.push(write(options, &mall, &traffic, partitions)?);
     }
     dataset.finish(&job::file(options))?;
     Ok(summary)
@@ -328,3 +266,6 @@ fn check(options: &Options) -> Result<(), GenerateError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,23 +1,38 @@
 //! `mall.payments`: a MySQL table, published by Debezium.
 //!
-//! Upholds: binlog positions (file, pos, row) grow in commit order; `before` is the row as it was; commit times are whole
-//! seconds, as MySQL's are without GTIDs; a delete is followed by its tombstone.
 //! A payment is created when its order is; `paid_at` is when the customer tried to pay, then when the bank agreed. A refund
 //! lowers `amount` to what the store keeps.
+//!
+//! Upholds: binlog positions (file, pos, row) grow in commit order; `before` is the row as it was; commit times are whole
+//! seconds, as MySQL's are without GTIDs.
 
-use super::connector::{Connector, Payload};
+use super::connector::Connector;
 use super::envelope::{Flaw, debezium, push_times};
-use super::life::{Delay, Due, Life, Schedule, Step, Tempo};
+use super::life::{Due, Step, Tempo};
 use super::mall::{Mall, store_id};
 use super::random::{Dice, Stream};
+use super::schema::{Column, Kind};
+use super::table::{self, Form, Table, Turn};
 use super::text::{push, push_hundredths, push_i64, push_padded, push_u64};
 use super::traffic::Traffic;
 use super::writer::Partitions;
 use super::{GenerateError, Options, Topic, TopicSummary};
 
 const FIRST_PAYMENT: u64 = 810_000_001;
-const FLAWS: [Flaw; 7] =
-    [Flaw::CutOff, Flaw::NotUtf8, Flaw::NoStore, Flaw::EmptyStore, Flaw::WrongTime, Flaw::WrongNumber, Flaw::TooPrecise];
+
+const COLUMNS: [Column; 11] = [
+    Column::key("payment_id", Kind::Int64),
+    Column::new("order_id", Kind::Int64),
+    Column::new("store_id", Kind::Int64),
+    Column::new("user_id", Kind::Int64),
+    Column::new("method", Kind::Text),
+    Column::new("status", Kind::Text),
+    Column::new("amount", Kind::Text),
+    Column::new("currency", Kind::Text),
+    Column::new("paid_at", Kind::Micros),
+    Column::new("created_at", Kind::Millis),
+    Column::new("updated_at", Kind::Millis),
+];
 
 /// Writes the topic.
 pub(super) fn write(
@@ -26,74 +41,32 @@ pub(super) fn write(
     traffic: &Traffic,
     partitions: Partitions,
 ) -> Result<TopicSummary, GenerateError> {
-    let mut connector = Connector::new(options, Topic::Payments, options.payments, partitions);
+    let connector = Connector::new(options, Topic::Payments, options.payments, partitions, &COLUMNS);
+    let payments = Payments {
+        mall,
+        strings_only: options.schema,
+        before: None,
+        row: None,
+        op: "c",
+        at_ms: 0,
+        binlog: Binlog::new(),
+        images: (Vec::new(), Vec::new()),
+    };
     let instants = traffic.instants(options.payments, Dice::new(options.seed, Stream::Traffic));
-    let mut schedule = Schedule::new(instants);
-    let mut binlog = Binlog::new(options.seed);
-    let (mut key, mut body, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    while let Some(due) = schedule.next() {
-        let mut dice = Dice::of(options.seed, Stream::Payment, due.row);
-        let life = Life::draw(&mut dice, Tempo::Order, due.created_ms, traffic.end_ms(), &options.shares);
-        schedule.enter_next(due, &life);
-        let delay = Delay::draw(&mut dice, &options.shares, true);
-        let rows = Rows::draw(&mut dice, mall, due, &life, delay);
-        let step = life.until(due.step)[usize::from(due.step)].1;
-        let counts = &mut connector.counts;
-        let op = match step {
-            Step::Create => {
-                counts.inserts += 1;
-                delay.count(counts);
-                "c"
-            }
-            Step::Change | Step::Move | Step::Refund => {
-                counts.updates += 1;
-                counts.store_moves += u64::from(step == Step::Move);
-                counts.refunds += u64::from(step == Step::Refund);
-                "u"
-            }
-            Step::Delete => {
-                counts.deletes += 1;
-                counts.tombstones += 1;
-                "d"
-            }
-        };
-        key.clear();
-        push(&mut key, "{\"payment_id\":");
-        push_u64(&mut key, FIRST_PAYMENT + due.row);
-        key.push(b'}');
-        binlog.advance(op, due, &mut dice);
-        let mut render = |body: &mut Vec<u8>, flaw: Option<Flaw>| {
-            before.clear();
-            after.clear();
-            if let Some(row) = &rows.before {
-                row.render(&mut before, None);
-            }
-            if step != Step::Delete {
-                rows.after.render(&mut after, flaw);
-            }
-            body.clear();
-            debezium(body, whole(&before), whole(&after), |out| binlog.source(out, due.at_ms), op);
-        };
-        render(&mut body, None);
-        connector.send(due.at_ms, &key, Payload::Debezium(&body))?;
-        if step == Step::Delete {
-            connector.send(due.at_ms, &key, Payload::Tombstone)?;
-        } else if let Some(flaw) = connector.flaw(&FLAWS) {
-            render(&mut body, Some(flaw));
-            connector.send_broken(&key, Payload::Debezium(&body), flaw)?;
-        }
-    }
-    connector.finish()
+    table::publish(options, payments, traffic.end_ms(), (0..).zip(instants), connector)
 }
 
-fn whole(image: &[u8]) -> Option<&[u8]> {
-    if image.is_empty() { None } else { Some(image) }
-}
-
-/// A payment before and after one step of its life.
-struct Rows {
+/// The table, at the payment whose turn it is.
+struct Payments<'a> {
+    mall: &'a Mall,
+    /// A schema says that amounts are strings, so none may be a number.
+    strings_only: bool,
     before: Option<Row>,
-    after: Row,
+    row: Option<Row>,
+    op: &'static str,
+    at_ms: i64,
+    binlog: Binlog,
+    images: (Vec<u8>, Vec<u8>),
 }
 
 #[derive(Clone)]
@@ -113,17 +86,24 @@ struct Row {
     updated_ms: i64,
 }
 
-impl Rows {
-    /// Follows the life of a payment up to the step that is due.
-    fn draw(dice: &mut Dice, mall: &Mall, due: Due, life: &Life, delay: Delay) -> Rows {
-        let order = mall.order(due.row);
+impl Table for Payments<'_> {
+    const STREAM: Stream = Stream::Payment;
+    const FORM: Form = Form::Debezium;
+    const TEMPO: Tempo = Tempo::Order;
+    const FLAWS: &'static [Flaw] =
+        &[Flaw::CutOff, Flaw::NotUtf8, Flaw::NoStore, Flaw::EmptyStore, Flaw::WrongTime, Flaw::WrongNumber, Flaw::TooPrecise];
+
+    fn turn(&mut self, dice: &mut Dice, turn: &Turn<'_>) {
+        let order = self.mall.order(turn.due.row);
+        let (life, delay_ms, created_ms) = (turn.life, turn.delay.ms(), turn.due.created_ms);
         let micros = dice.between(0, 999);
         // Of those that change, most wait for the bank, the others are corrected later; some are given up and deleted.
         let slow = dice.below(10) < 7;
         let waits = slow && life.has(Step::Change);
         let given_up = slow && life.has(Step::Delete) && !life.has(Step::Change);
+        let as_number = dice.below(4) == 0;
         let mut row = Row {
-            payment_id: FIRST_PAYMENT + due.row,
+            payment_id: FIRST_PAYMENT + turn.due.row,
             order_id: order.id,
             store: order.store,
             user: order.user,
@@ -131,13 +111,13 @@ impl Rows {
             status: if waits || given_up { "CREATED" } else { "PAID" },
             amount: order.amount(),
             currency: order.currency(),
-            amount_as_number: dice.below(4) == 0,
-            paid_at_us: (due.created_ms - delay.ms()) * 1_000 + micros,
-            created_ms: due.created_ms,
-            updated_ms: due.created_ms,
+            amount_as_number: as_number && !self.strings_only,
+            paid_at_us: (created_ms - delay_ms) * 1_000 + micros,
+            created_ms,
+            updated_ms: created_ms,
         };
-        let mut before = None;
-        for &(at_ms, step) in &life.until(due.step)[1..] {
+        self.before = None;
+        for &(at_ms, step) in turn.later_steps() {
             let mut after = row.clone();
             after.updated_ms = at_ms;
             match step {
@@ -145,21 +125,43 @@ impl Rows {
                 Step::Change if waits => {
                     after.status = "PAID";
                     // What was late stays late: the bank only confirms it.
-                    if delay.ms() == 0 {
+                    if delay_ms == 0 {
                         after.paid_at_us = at_ms * 1_000 + micros;
                     }
                 }
                 Step::Change => after.amount = row.whole_units(row.amount * dice.between(80, 120) / 100),
-                Step::Move => after.store = mall.other_store(dice, row.store),
+                Step::Move => after.store = self.mall.other_store(dice, row.store),
                 Step::Refund => {
                     after.status = "REFUNDED";
                     let kept = dice.weighted(&[(5, 0), (2, 50), (1, 90)]);
                     after.amount = row.whole_units(row.amount * kept / 100);
                 }
             }
-            before = Some(std::mem::replace(&mut row, after));
+            self.before = Some(std::mem::replace(&mut row, after));
         }
-        Rows { before, after: row }
+        self.row = Some(row);
+        self.op = match turn.step {
+            Step::Create => "c",
+            Step::Change | Step::Move | Step::Refund => "u",
+            Step::Delete => "d",
+        };
+        self.at_ms = turn.due.at_ms;
+        self.binlog.advance(self.op, turn.due, dice);
+    }
+
+    fn key(&self, out: &mut Vec<u8>) {
+        push(out, "{\"payment_id\":");
+        push_u64(out, self.row.as_ref().map_or(0, |row| row.payment_id));
+        out.push(b'}');
+    }
+
+    fn body(&mut self, out: &mut Vec<u8>, flaw: Option<Flaw>) {
+        let (before, after) = &mut self.images;
+        before.clear();
+        after.clear();
+        let before = self.before.as_ref().map(|row| row.render(before, None));
+        let after = self.row.as_ref().filter(|_| self.op != "d").map(|row| row.render(after, flaw));
+        debezium(out, before, after, |out| self.binlog.source(out, self.at_ms), self.op);
     }
 }
 
@@ -169,7 +171,7 @@ impl Row {
         if self.currency == "KRW" { hundredths / 100 * 100 } else { hundredths }
     }
 
-    fn render(&self, out: &mut Vec<u8>, flaw: Option<Flaw>) {
+    fn render<'a>(&self, out: &'a mut Vec<u8>, flaw: Option<Flaw>) -> &'a [u8] {
         push(out, "{\"payment_id\":");
         push_u64(out, self.payment_id);
         push(out, ",\"order_id\":");
@@ -213,6 +215,7 @@ impl Row {
         push(out, ",\"updated_at\":");
         push_i64(out, self.updated_ms);
         out.push(b'}');
+        out
     }
 }
 
@@ -229,31 +232,32 @@ struct Binlog {
 
 /// A new file begins here: sooner than on a real server, so that small datasets see it too.
 const BINLOG_BYTES: u64 = 512 << 10;
+/// Bytes before the first event of a file.
+const BINLOG_HEAD: u64 = 157;
+/// Bytes of a transaction before its first row event: its header, BEGIN, and the table map.
+const TRANSACTION_HEAD: u64 = 79 + 76;
 
 impl Binlog {
-    fn new(seed: u64) -> Self {
-        let thread = 20 + seed % 50;
-        Binlog { file: 9, pos: 0, row: 0, thread, commit_s: 0, last: None, next_pos: 157 }
+    fn new() -> Self {
+        Binlog { file: 9, pos: 0, row: 0, thread: 0, commit_s: 0, last: None, next_pos: BINLOG_HEAD }
     }
 
     /// Moves to the next row event. Now and then it is of the same statement as the one before.
     fn advance(&mut self, op: &'static str, due: Due, dice: &mut Dice) {
         let together = dice.below(16) == 0;
         let commit_s = due.at_ms.div_euclid(1_000);
-        match self.last {
-            Some((last_op, last_row)) if together && last_op == op && last_row != due.row && commit_s == self.commit_s => {
-                self.row += 1;
+        let like_last = self.last.is_some_and(|(last_op, last_row)| last_op == op && last_row != due.row);
+        if together && like_last && commit_s == self.commit_s {
+            self.row += 1;
+        } else {
+            if self.next_pos > BINLOG_BYTES {
+                self.file += 1;
+                self.next_pos = BINLOG_HEAD;
             }
-            _ => {
-                if self.next_pos > BINLOG_BYTES {
-                    self.file += 1;
-                    self.next_pos = 157;
-                }
-                self.pos = self.next_pos + 79 + 76;
-                self.next_pos = self.pos + dice.between(180, 420) as u64;
-                self.row = 0;
-                self.thread = 20 + dice.below(60);
-            }
+            self.pos = self.next_pos + TRANSACTION_HEAD;
+            self.next_pos = self.pos + dice.between(180, 420) as u64;
+            self.row = 0;
+            self.thread = 20 + dice.below(60);
         }
         self.commit_s = commit_s;
         self.last = Some((op, due.row));
@@ -262,10 +266,8 @@ impl Binlog {
     fn source(&self, out: &mut Vec<u8>, at_ms: i64) {
         push(out, "{\"version\":\"2.7.3.Final\",\"connector\":\"mysql\",\"name\":\"mall\",");
         push_times(out, at_ms.div_euclid(1_000) * 1_000_000);
-        push(
-            out,
-            ",\"snapshot\":\"false\",\"db\":\"mall\",\"sequence\":null,\"table\":\"payments\",\"server_id\":223344,\"gtid\":null,\"file\":\"mysql-bin.",
-        );
+        push(out, ",\"snapshot\":\"false\",\"db\":\"mall\",\"sequence\":null,\"table\":\"payments\"");
+        push(out, ",\"server_id\":223344,\"gtid\":null,\"file\":\"mysql-bin.");
         push_padded(out, self.file, 6);
         push(out, "\",\"pos\":");
         push_u64(out, self.pos);

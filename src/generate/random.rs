@@ -24,7 +24,6 @@ pub(super) enum Stream {
     Product,
     Click,
     Connector,
-    Trouble,
 }
 
 impl Dice {

@@ -1,11 +1,12 @@
 //! Rows turned into columns: the shape Parquet wants, built in one pass over the rows.
 //!
-//! Keeps: a vector per column, and one run of bytes for all texts of a column; both are given away when written.
+//! Texts are looked up in their column's dictionary at once: ids repeat, so most are never copied.
 
-use parquet::data_type::{ByteArray, FixedLenByteArray};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::Key;
-use storeflow_dataflows::table::{HistoryRow, LateAdjustment, NO_WINDOW, Value, Window};
+use storeflow_dataflows::table::{HistoryRow, LateAdjustment, NO_WINDOW, Table, Value, Window};
+
+use super::texts::Texts;
 
 /// A cell to be written, from the history or the view.
 #[derive(Clone, Copy, Debug)]
@@ -28,56 +29,22 @@ impl<'a> From<&'a HistoryRow> for Cell<'a> {
     }
 }
 
-/// Texts one after the other.
-#[derive(Default)]
-pub(crate) struct Texts {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Texts {
-    #[inline]
-    fn push(&mut self, text: &[u8]) {
-        self.bytes.extend_from_slice(text);
-        self.ends.push(self.bytes.len());
-    }
-
-    /// The texts as slices of one buffer. Empty texts are left out if those are null.
-    pub(crate) fn into_byte_arrays(self, empty_is_null: bool) -> (Vec<ByteArray>, Vec<i16>) {
-        let bytes = bytes::Bytes::from(self.bytes);
-        let mut present = Vec::new();
-        let mut arrays = Vec::with_capacity(self.ends.len());
-        let mut start = 0;
-        for end in self.ends {
-            let null = empty_is_null && start == end;
-            if empty_is_null {
-                present.push(i16::from(!null));
-            }
-            if !null {
-                arrays.push(ByteArray::from(bytes.slice(start..end)));
-            }
-            start = end;
-        }
-        (arrays, present)
-    }
-}
-
 /// The columns of some rows. Which of them an output has, its schema says.
 #[derive(Default)]
 pub(crate) struct Columns {
     pub(crate) rows: usize,
     pub(crate) tables: Texts,
     pub(crate) stores: Texts,
+    /// An empty text may be null, see the schema.
     pub(crate) seconds: Texts,
     pub(crate) windows: Vec<i64>,
     pub(crate) sums: Vec<i128>,
     pub(crate) counts: Vec<i64>,
     pub(crate) distincts: Vec<i64>,
-    pub(crate) revisions: Vec<i32>,
-    pub(crate) deleted: Vec<bool>,
+    pub(crate) revisions: Vec<i64>,
     pub(crate) epochs: Vec<i64>,
     pub(crate) topics: Texts,
-    pub(crate) partitions: Vec<i32>,
+    pub(crate) partitions: Vec<i64>,
     pub(crate) positions: Vec<i64>,
     pub(crate) stamps: Vec<i64>,
 }
@@ -88,72 +55,68 @@ fn signed(value: u64) -> i64 {
 }
 
 impl Columns {
-    pub(crate) fn of_cells<'a>(cells: impl Iterator<Item = Cell<'a>>) -> Self {
-        let mut columns = Columns::default();
-        let expected = cells.size_hint().0;
-        columns.stores.bytes.reserve(expected * 12);
-        columns.seconds.bytes.reserve(expected * 6);
-        columns.stores.ends.reserve(expected);
-        columns.seconds.ends.reserve(expected);
-        columns.windows.reserve(expected);
-        columns.sums.reserve(expected);
-        columns.counts.reserve(expected);
-        columns.distincts.reserve(expected);
-        columns.revisions.reserve(expected);
-        columns.deleted.reserve(expected);
-        columns.epochs.reserve(expected);
+    /// Makes it the columns of these cells; what it held is forgotten, its memory is used again.
+    pub(crate) fn set_cells<'a>(&mut self, cells: impl Iterator<Item = Cell<'a>>) {
+        self.clear();
         for cell in cells {
             let (store, second) = cell.key.cell_parts();
-            columns.rows += 1;
-            columns.stores.push(store);
-            columns.seconds.push(second);
-            columns.windows.push(cell.window);
-            columns.sums.push(cell.value.sum);
-            columns.counts.push(cell.value.count);
-            columns.distincts.push(cell.value.distinct);
-            columns.revisions.push(cell.revision as i32);
-            columns.deleted.push(cell.value.count == 0);
-            columns.epochs.push(signed(cell.epoch));
+            self.rows += 1;
+            self.stores.push(store);
+            self.seconds.push(second);
+            self.windows.push(cell.window);
+            self.sums.push(cell.value.sum);
+            self.counts.push(cell.value.count);
+            self.distincts.push(cell.value.distinct);
+            self.revisions.push(cell.revision.into());
+            self.epochs.push(signed(cell.epoch));
         }
-        columns
     }
 
-    /// `partitions`: the job's sorted list of topics and partitions. `item`: one item at the scale of the sum column.
-    pub(crate) fn of_late(rows: &[LateAdjustment], horizons: &Horizons, partitions: &[(String, u32)], scale: u32) -> Self {
-        let mut columns = Columns::default();
+    /// Makes it the columns of these rows. `partitions`: the job's sorted list of topics and partitions. `scale`: decimal
+    /// digits of the sum column.
+    pub(crate) fn set_late(&mut self, rows: &[LateAdjustment], horizons: &Horizons, partitions: &[(String, u32)], scale: u32) {
+        self.clear();
         for row in rows {
             let (store, second) = row.key.cell_parts();
             let (topic, partition) = partitions.get(row.partition as usize).map_or(("", 0), |(topic, index)| (topic, *index));
-            columns.rows += 1;
-            columns.tables.push(row.table.name().as_bytes());
-            columns.stores.push(store);
-            columns.seconds.push(second);
-            columns.windows.push(if row.window == NO_WINDOW { 0 } else { row.window });
-            columns.sums.push(row.sum * unit(row.table, scale));
-            columns.counts.push(row.count);
-            columns.topics.push(topic.as_bytes());
-            columns.partitions.push(partition as i32);
-            columns.positions.push(signed(row.position));
-            columns.stamps.push(signed(row.stamp));
-            columns.epochs.push(signed(horizons.epoch_after(row.stamp)));
+            self.rows += 1;
+            self.tables.push(row.table.name().as_bytes());
+            self.stores.push(store);
+            self.seconds.push(second);
+            self.windows.push(if row.window == NO_WINDOW { 0 } else { row.window });
+            self.sums.push(row.sum * unit(row.table, scale));
+            self.counts.push(row.count);
+            self.topics.push(topic.as_bytes());
+            self.partitions.push(partition.into());
+            self.positions.push(signed(row.position));
+            self.stamps.push(signed(row.stamp));
+            self.epochs.push(signed(horizons.epoch_after(row.stamp)));
         }
-        columns
+    }
+
+    fn clear(&mut self) {
+        self.rows = 0;
+        for texts in [&mut self.tables, &mut self.stores, &mut self.seconds, &mut self.topics] {
+            texts.clear();
+        }
+        for longs in [
+            &mut self.windows,
+            &mut self.counts,
+            &mut self.distincts,
+            &mut self.revisions,
+            &mut self.epochs,
+            &mut self.partitions,
+            &mut self.positions,
+            &mut self.stamps,
+        ] {
+            longs.clear();
+        }
+        self.sums.clear();
     }
 }
 
 /// What one unit of a table's sum is in the last digit of `sum_delta`: that column is a decimal of the job's scale for all
 /// tables, so 5 items are 5.00 there.
-pub(crate) fn unit(table: storeflow_dataflows::table::Table, scale: u32) -> i128 {
-    match table {
-        storeflow_dataflows::table::Table::StorePayments => 1,
-        _ => 10_i128.pow(scale),
-    }
-}
-
-/// Money as Parquet's fixed-length decimal: 16 bytes, big-endian, two's complement.
-pub(crate) fn decimals(sums: &[i128]) -> Vec<FixedLenByteArray> {
-    let mut bytes = Vec::with_capacity(sums.len() * 16);
-    sums.iter().for_each(|sum| bytes.extend_from_slice(&sum.to_be_bytes()));
-    let bytes = bytes::Bytes::from(bytes);
-    (0..sums.len()).map(|at| ByteArray::from(bytes.slice(at * 16..at * 16 + 16)).into()).collect()
+pub(crate) fn unit(table: Table, scale: u32) -> i128 {
+    if table == Table::StorePayments { 1 } else { 10_i128.pow(scale) }
 }

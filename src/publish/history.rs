@@ -20,6 +20,7 @@ use storeflow_dataflows::table::{HistoryRow, LateAdjustment, NO_WINDOW, Table};
 
 use super::columns::Cell;
 use super::dead_letters::{DeadLetter, DeadLetterFile};
+use super::encode::Encoder;
 use super::error::PublishError;
 use super::layout::{About, Generation, Paths};
 use super::schema::{Output, TableSchema};
@@ -98,6 +99,7 @@ impl HistoryWriter {
             about,
             paths: generation.paths().clone(),
             partitions,
+            encoder: Encoder::new().map_err(PublishError::io("compress for", generation.paths().dir()))?,
             schemas,
             cells: BTreeMap::new(),
             late: BTreeMap::new(),
@@ -165,6 +167,7 @@ struct Files {
     about: About,
     paths: Paths,
     partitions: Vec<(String, u32)>,
+    encoder: Encoder,
     schemas: BTreeMap<Output, TableSchema>,
     cells: BTreeMap<CellFile, Pending<HistoryRow>>,
     late: BTreeMap<LateFile, Pending<LateAdjustment>>,
@@ -193,10 +196,11 @@ impl Files {
         group(batch.rows, |row| CellFile { epoch: row.epoch, table: row.table, day: day(row), worker }, &mut self.cells);
         let horizons = self.about.horizons;
         group(batch.late, |row| LateFile { epoch: horizons.epoch_after(row.stamp), worker }, &mut self.late);
-        if let Some((first, _)) = self.cells.first_key_value()
-            && first.epoch <= self.published
-        {
-            return Err(PublishError::AfterPublish { epoch: first.epoch, as_of: self.published });
+        // A second file of a published name would take the place of the first.
+        let first_cells = self.cells.first_key_value().map(|(file, _)| file.epoch);
+        let first_late = self.late.first_key_value().map(|(file, _)| file.epoch);
+        if let Some(epoch) = first_cells.into_iter().chain(first_late).find(|epoch| *epoch <= self.published) {
+            return Err(PublishError::AfterPublish { epoch, as_of: self.published });
         }
         if !batch.dead_letters.is_empty() {
             self.totals.dead_letters += batch.dead_letters.len() as u64;
@@ -230,7 +234,7 @@ impl Files {
         let output = Output::Cells(name.table);
         let path = self.paths.history(output, name.day, name.epoch, name.worker);
         let file = self.begun(&mut pending.file, output, path, name.epoch)?;
-        file.append_cells(chunks.iter().flatten().map(Cell::from))
+        file.append_cells(&mut self.encoder, chunks.iter().flatten().map(Cell::from))
     }
 
     fn encode_late(&mut self, name: &LateFile, pending: &mut Pending<LateAdjustment>) -> Result<(), PublishError> {
@@ -242,7 +246,7 @@ impl Files {
         let day = time::day(name.epoch as i64);
         let path = self.paths.history(Output::LateAdjustments, day, name.epoch, name.worker);
         let file = self.begun(&mut pending.file, Output::LateAdjustments, path, name.epoch)?;
-        file.append_late(&rows, &self.about.horizons, &self.partitions)
+        file.append_late(&mut self.encoder, &rows, &self.about.horizons, &self.partitions)
     }
 
     /// The file, begun if it was not.
@@ -403,6 +407,24 @@ mod tests {
     }
 
     #[test]
+    fn rows_are_encoded_before_they_pile_up() {
+        let root = tempfile::tempdir().unwrap();
+        let generation = Generation::create(root.path(), &job("mall"), 1).unwrap();
+        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        let half = ROW_GROUP_ROWS / 2 + 1;
+        for part in 0..3 {
+            let rows = (0..half).map(|n| row(Table::StoreSales, EPOCH, WINDOW, &format!("{part}-{n}"))).collect();
+            writer.sender().send(Batch { rows, ..Batch::default() }).unwrap();
+        }
+        writer.publish(EPOCH).unwrap();
+        assert_eq!(writer.close().unwrap().rows, 3 * half as u64);
+        let file = generation.paths().history(Output::Cells(Table::StoreSales), time::day(WINDOW), EPOCH, 0);
+        let rows = crate::publish::table_reader::read_rows(&file, Table::StoreSales).unwrap();
+        let stores: std::collections::BTreeSet<_> = rows.into_iter().map(|row| row.store_id).collect();
+        assert_eq!(stores.len(), 3 * half);
+    }
+
+    #[test]
     fn rows_after_their_publish_stop_the_writer() {
         let root = tempfile::tempdir().unwrap();
         let generation = Generation::create(root.path(), &job("mall"), 1).unwrap();
@@ -411,6 +433,10 @@ mod tests {
         let rows = vec![row(Table::StoreSales, EPOCH, WINDOW, "a")];
         writer.sender().send(Batch { rows, ..Batch::default() }).unwrap();
         assert!(matches!(writer.close(), Err(PublishError::AfterPublish { epoch: EPOCH, as_of: EPOCH })));
+        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        writer.publish(EPOCH).unwrap();
+        writer.sender().send(Batch { late: vec![late(EPOCH - 1)], ..Batch::default() }).unwrap();
+        assert!(matches!(writer.close(), Err(PublishError::AfterPublish { .. })));
     }
 
     #[test]

@@ -11,14 +11,14 @@
 //! Keeps: the view, and rows waiting for their file (bounded, see [`history`]).
 //! Absent on purpose: any decision about values. What is written was computed in `dataflows`.
 
-#[cfg(test)]
-mod bench;
 pub mod columns;
 mod current;
 pub mod dead_letters;
+pub mod encode;
 pub mod error;
 pub mod history;
 pub mod layout;
+mod pages;
 pub mod row;
 pub mod schema;
 pub mod table_file;
@@ -27,6 +27,7 @@ pub mod table_reader;
 mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
+mod texts;
 pub mod time;
 pub mod view;
 

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use parquet::basic::{Compression, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel};
+use parquet::basic::{LogicalType, Repetition, TimeUnit, Type as Physical};
 use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesPtr};
+use parquet::file::properties::{WriterProperties, WriterPropertiesPtr};
 use parquet::schema::types::{Type, TypePtr};
 use storeflow_dataflows::table::Table;
 
@@ -162,7 +162,7 @@ impl TableSchema {
         let columns = fields(output).iter().zip(1..).map(|(field, id)| column_type(field, id, scale).map(Arc::new));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let parquet = Arc::new(Type::group_type_builder(output.name()).with_fields(columns).build()?);
-        Ok(TableSchema { output, scale, clicks_distinct, parquet, properties: Arc::new(properties()?) })
+        Ok(TableSchema { output, scale, clicks_distinct, parquet, properties: Arc::new(properties()) })
     }
 
     /// The schema of `output` in a generation.
@@ -191,10 +191,6 @@ fn column_type(field: &Field, id: i32, scale: u32) -> Result<Type, ParquetError>
     builder.build()
 }
 
-fn properties() -> Result<WriterProperties, ParquetError> {
-    Ok(WriterProperties::builder()
-        .set_compression(Compression::ZSTD(ZstdLevel::try_new(1)?))
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_created_by(concat!("storeflow ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build())
+fn properties() -> WriterProperties {
+    WriterProperties::builder().set_created_by(concat!("storeflow ", env!("CARGO_PKG_VERSION")).to_owned()).build()
 }

@@ -10,15 +10,15 @@ use std::io::Write;
 use std::mem::take;
 use std::path::{Path, PathBuf};
 
-use parquet::data_type::{BoolType, ByteArrayType, FixedLenByteArrayType, Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::KeyValue;
-use parquet::file::writer::{SerializedColumnWriter, SerializedFileWriter};
+use parquet::file::writer::SerializedFileWriter;
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::table::{HistoryRow, LateAdjustment};
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::columns::{Cell, Columns, decimals};
+use super::columns::{Cell, Columns};
+use super::encode::{Encoder, Values};
 use super::error::PublishError;
 use super::layout::{About, FORMAT, create_parent, temporary};
 use super::schema::{Column, Field, TableSchema, fields};
@@ -47,8 +47,9 @@ impl FileMeta {
 /// Writes a whole file of cells under its final name; returns its size.
 pub fn write_rows(path: &Path, schema: &TableSchema, rows: &[HistoryRow], meta: &FileMeta) -> Result<u64, PublishError> {
     let mut file = TableFile::create(path.to_owned(), schema, meta)?;
+    let mut encoder = Encoder::new().map_err(PublishError::io("compress", path))?;
     for rows in rows.chunks(ROW_GROUP_ROWS) {
-        file.append_cells(rows.iter().map(Cell::from))?;
+        file.append_cells(&mut encoder, rows.iter().map(Cell::from))?;
     }
     let bytes = file.close()?;
     file.show()?;
@@ -87,18 +88,21 @@ impl TableFile {
     }
 
     /// Appends cells of the file's table as a row group.
-    pub fn append_cells<'a>(&mut self, cells: impl Iterator<Item = Cell<'a>>) -> Result<(), PublishError> {
-        self.append(Columns::of_cells(cells))
+    pub fn append_cells<'a>(&mut self, encoder: &mut Encoder, cells: impl Iterator<Item = Cell<'a>>) -> Result<(), PublishError> {
+        encoder.columns.set_cells(cells);
+        self.append(encoder)
     }
 
     /// Appends late adjustments as a row group; `partitions` is the job's sorted list of topics and partitions.
     pub fn append_late(
         &mut self,
+        encoder: &mut Encoder,
         rows: &[LateAdjustment],
         horizons: &Horizons,
         partitions: &[(String, u32)],
     ) -> Result<(), PublishError> {
-        self.append(Columns::of_late(rows, horizons, partitions, self.schema.scale))
+        encoder.columns.set_late(rows, horizons, partitions, self.schema.scale);
+        self.append(encoder)
     }
 
     /// Rows so far.
@@ -128,22 +132,27 @@ impl TableFile {
         std::fs::remove_file(&self.temporary).map_err(PublishError::io("remove", &self.temporary))
     }
 
-    fn append(&mut self, columns: Columns) -> Result<(), PublishError> {
-        if columns.rows == 0 {
+    fn append(&mut self, encoder: &mut Encoder) -> Result<(), PublishError> {
+        if encoder.columns.rows == 0 {
             return Ok(());
         }
-        self.rows += columns.rows as u64;
-        self.encode(columns).map_err(PublishError::encode(&self.path))?;
+        self.rows += encoder.columns.rows as u64;
+        let columns = take(&mut encoder.columns);
+        let encoded = self.encode(encoder, &columns);
+        encoder.columns = columns;
+        encoded.map_err(PublishError::encode(&self.path))?;
         self.drain()
     }
 
-    fn encode(&mut self, mut columns: Columns) -> ParquetResult<()> {
+    fn encode(&mut self, encoder: &mut Encoder, columns: &Columns) -> ParquetResult<()> {
+        let fields = fields(self.schema.output);
+        let items = if fields.iter().any(|field| field.column == Column::Items) { items(&columns.sums)? } else { Vec::new() };
+        let described = self.writer.schema_descr().columns().to_vec();
         let mut group = self.writer.next_row_group()?;
-        for field in fields(self.schema.output) {
-            let mut writer =
-                group.next_column()?.ok_or_else(|| ParquetError::General(format!("no column \"{}\"", field.name)))?;
-            write_column(&mut writer, field, &mut columns, &self.schema)?;
-            writer.close()?;
+        for (field, column) in fields.iter().zip(described) {
+            let values = values(field, columns, &items, self.schema.clicks_distinct);
+            let (bytes, close) = encoder.chunk(column, columns.rows, &values)?;
+            group.append_column(&bytes, close)?;
         }
         group.close()?;
         Ok(())
@@ -163,49 +172,32 @@ impl TableFile {
     }
 }
 
-/// Writes one column of a row group, taking its values.
-fn write_column(
-    writer: &mut SerializedColumnWriter,
-    field: &Field,
-    columns: &mut Columns,
-    schema: &TableSchema,
-) -> ParquetResult<usize> {
-    // Apart from `second`, a nullable column is null in all rows of a file or in none.
-    let null = field.nullable && (field.column != Column::Distinct || !schema.clicks_distinct);
-    let levels = field.nullable.then(|| vec![i16::from(!null); columns.rows]);
-    let levels = levels.as_deref();
-    let mut longs = |values: &mut Vec<i64>| {
-        let values = if null { Vec::new() } else { take(values) };
-        writer.typed::<Int64Type>().write_batch(&values, levels, None)
-    };
+/// The values of a column, as its encoder takes them.
+fn values<'a>(field: &Field, columns: &'a Columns, items: &'a [i64], clicks_distinct: bool) -> Values<'a> {
     match field.column {
-        Column::Window => longs(&mut columns.windows),
-        Column::Count => longs(&mut columns.counts),
-        Column::Distinct => longs(&mut columns.distincts),
-        Column::Epoch => longs(&mut columns.epochs),
-        Column::Position => longs(&mut columns.positions),
-        Column::Stamp => longs(&mut columns.stamps),
-        Column::Items => {
-            let items = columns.sums.iter().map(|sum| i64::try_from(*sum));
-            let mut items = items.collect::<Result<Vec<i64>, _>>().map_err(|error| ParquetError::External(error.into()))?;
-            longs(&mut items)
-        }
-        Column::Money => writer.typed::<FixedLenByteArrayType>().write_batch(&decimals(&columns.sums), levels, None),
-        Column::Revision | Column::Partition => {
-            let values = if field.column == Column::Revision { &mut columns.revisions } else { &mut columns.partitions };
-            let values = if null { Vec::new() } else { take(values) };
-            writer.typed::<Int32Type>().write_batch(&values, levels, None)
-        }
-        Column::Deleted => writer.typed::<BoolType>().write_batch(&columns.deleted, levels, None),
-        Column::TableName | Column::Store | Column::Second | Column::Topic => {
-            let texts = match field.column {
-                Column::TableName => &mut columns.tables,
-                Column::Store => &mut columns.stores,
-                Column::Second => &mut columns.seconds,
-                _ => &mut columns.topics,
-            };
-            let (values, levels) = take(texts).into_byte_arrays(field.nullable);
-            writer.typed::<ByteArrayType>().write_batch(&values, field.nullable.then_some(&levels), None)
-        }
+        // What is nullable is null in all rows of a file or in none, save `second`, which is where it is empty.
+        Column::Second => Values::Texts(&columns.seconds, field.nullable),
+        Column::Window | Column::Revision if field.nullable => Values::Nulls,
+        Column::Distinct if field.nullable && !clicks_distinct => Values::Nulls,
+        Column::TableName => Values::Texts(&columns.tables, false),
+        Column::Store => Values::Texts(&columns.stores, false),
+        Column::Topic => Values::Texts(&columns.topics, false),
+        Column::Window => Values::Longs(&columns.windows),
+        Column::Count => Values::Longs(&columns.counts),
+        Column::Distinct => Values::Longs(&columns.distincts),
+        Column::Epoch => Values::Longs(&columns.epochs),
+        Column::Position => Values::Longs(&columns.positions),
+        Column::Stamp => Values::Longs(&columns.stamps),
+        Column::Items => Values::Longs(items),
+        Column::Revision => Values::Ints(&columns.revisions),
+        Column::Partition => Values::Ints(&columns.partitions),
+        Column::Money => Values::Decimals(&columns.sums),
+        Column::Deleted => Values::Zeros(&columns.counts),
     }
+}
+
+/// Sums of items; beyond 64 bits there is no column for them.
+fn items(sums: &[i128]) -> ParquetResult<Vec<i64>> {
+    let items = sums.iter().map(|sum| i64::try_from(*sum));
+    items.collect::<Result<_, _>>().map_err(|error| ParquetError::External(error.into()))
 }

@@ -13,6 +13,7 @@ use storeflow_dataflows::key::{Key, WordMap};
 use storeflow_dataflows::table::{CellChange, Table, Value, Window, WindowExpiry};
 
 use super::columns::Cell;
+use super::encode::Encoder;
 use super::error::PublishError;
 use super::layout::Generation;
 use super::schema::{Output, TableSchema};
@@ -169,6 +170,7 @@ impl MemoryView {
 
 fn dump_part(generation: &Generation, worker: usize, part: &Part) -> Result<(u64, u64), PublishError> {
     let (mut rows, mut bytes) = (0, 0);
+    let mut encoder = Encoder::new().map_err(PublishError::io("compress for", generation.paths().dir()))?;
     for table in Table::ALL {
         let output = Output::Cells(table);
         let schema = TableSchema::of(output, generation.about())?;
@@ -185,7 +187,7 @@ fn dump_part(generation: &Generation, worker: usize, part: &Part) -> Result<(u64
         });
         loop {
             let before = file.rows();
-            file.append_cells(cells.by_ref().take(ROW_GROUP_ROWS))?;
+            file.append_cells(&mut encoder, cells.by_ref().take(ROW_GROUP_ROWS))?;
             if file.rows() == before {
                 break;
             }

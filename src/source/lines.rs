@@ -69,7 +69,7 @@ impl Lines {
     /// # Errors
     /// If reading or unpacking fails.
     #[inline]
-    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub fn next_line(&mut self) -> io::Result<Option<Line<'_>>> {
         loop {
             if self.at == self.complete && !self.fill()? {
                 return Ok(None);
@@ -135,7 +135,7 @@ mod tests {
     fn read(text: &[u8], chunk: usize) -> Vec<(u64, Vec<u8>)> {
         let mut lines = Lines::new(Box::new(io::Cursor::new(text.to_vec())), chunk);
         let mut all = Vec::new();
-        while let Some(line) = lines.next().expect("memory") {
+        while let Some(line) = lines.next_line().expect("memory") {
             assert!(!line.utf8 || std::str::from_utf8(line.bytes).is_ok());
             all.push((line.number, line.bytes.to_vec()));
         }

@@ -253,7 +253,7 @@ impl Turn<'_> {
         let mut more = More::Yes;
         let mut tick = (u64::MAX, OpenTick::default());
         loop {
-            let Some(placed) = partition.next()? else {
+            let Some(placed) = partition.next_record()? else {
                 more = More::No;
                 break;
             };

@@ -116,7 +116,7 @@ impl Partition {
     ///
     /// # Errors
     /// If the file cannot be read further.
-    pub fn next(&mut self) -> Result<Option<Placed>, DatasetError> {
+    pub fn next_record(&mut self) -> Result<Option<Placed>, DatasetError> {
         let raw = self.next_raw();
         let next = raw.map_err(|source| DatasetError::Unreadable { path: self.file.path.clone(), source })?;
         Ok(next.map(|(timestamp, mut placed)| {
@@ -132,7 +132,7 @@ impl Partition {
     /// The next record and its timestamp, before the clock has seen it.
     #[inline]
     fn next_raw(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
-        let Some(line) = self.lines.next()? else { return Ok(None) };
+        let Some(line) = self.lines.next_line()? else { return Ok(None) };
         let mut order = Order { stamp: 0, partition: self.index, position: line.number };
         let opened =
             if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { self.envelopes.open(line.bytes) } else { Ok(None) };
