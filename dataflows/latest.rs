@@ -17,7 +17,6 @@
 //! private state.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
@@ -26,11 +25,12 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use crate::change::{Change, Order, Position, Row, Version};
+use crate::change::{Change, Position, Row, Version};
 use crate::epoch::Horizons;
 use crate::key::{Key, Text, push_varint, read_varint};
 use crate::measure::{Contribution, Measure};
 use crate::rows::Rows;
+use crate::stash::Stash;
 use crate::table::{LateAdjustment, NO_WINDOW, Table};
 
 /// What an operator counted on this worker; for logs and the summary.
@@ -80,37 +80,32 @@ pub fn latest<'scope>(changes: VecCollection<'scope, u64, Change, isize>, table:
     let shared = Rc::clone(&counts);
     builder.build(move |capabilities| {
         let mut capabilities = Some(capabilities);
-        let mut stash: BTreeMap<u64, Vec<Change>> = BTreeMap::new();
+        let mut stash: Stash<Change> = Stash::default();
         let mut state = LatestRows::new(table, horizons, shared);
         move |frontiers| {
             input.for_each(|_, batch| {
-                for (change, time, diff) in batch.drain(..) {
+                stash.extend(batch.drain(..).map(|(change, time, diff)| {
                     debug_assert!(diff > 0, "a change is never taken back");
-                    stash.entry(time).or_default().push(change);
-                }
+                    (time, change)
+                }));
             });
             let frontier = frontiers[0].frontier().first().copied();
-            let due = match frontier {
-                Some(frontier) => {
-                    let later = stash.split_off(&frontier);
-                    std::mem::replace(&mut stash, later)
-                }
-                None => std::mem::take(&mut stash),
-            };
+            let due = stash.before(frontier);
             if let Some(capabilities) = &mut capabilities {
                 let mut contributions_out = contributions_out.activate();
                 let mut late_out = late_out.activate();
-                for (time, changes) in due {
+                for (time, mut changes) in due {
                     for capability in capabilities.iter_mut() {
                         capability.downgrade(&time);
                     }
                     let mut contributions = contributions_out.session(&capabilities[0]);
                     let mut late = late_out.session(&capabilities[1]);
                     state.apply(
-                        changes,
+                        &mut changes,
                         |contribution, measure| contributions.give((contribution, time, measure)),
                         |adjustment| late.give((adjustment, time, 1)),
                     );
+                    stash.recycle(changes);
                 }
                 if let Some(frontier) = frontier {
                     for capability in capabilities.iter_mut() {
@@ -133,7 +128,8 @@ struct LatestRows {
     rows: Rows,
     incarnations: Vec<(u64, u32)>,
     counts: Rc<Counts>,
-    order: Vec<(u64, Order, u32)>,
+    /// Hash and place of the changes of a tick.
+    order: Vec<(u64, u32)>,
     payload: Vec<u8>,
 }
 
@@ -160,23 +156,31 @@ impl LatestRows {
         }
     }
 
-    /// Applies the changes of one tick.
+    /// Applies the changes of one tick, and leaves none.
     fn apply(
         &mut self,
-        mut changes: Vec<Change>,
+        changes: &mut Vec<Change>,
         mut contribute: impl FnMut(Contribution, Measure),
         mut late: impl FnMut(LateAdjustment),
     ) {
-        // By hash first: the same order per key, and neighbours in the index are touched together.
-        self.order.clear();
-        self.order.extend(changes.iter().enumerate().map(|(at, change)| (change.key.hash, change.order, at as u32)));
-        self.order.sort_unstable();
-        let order = std::mem::take(&mut self.order);
-        for &(_, at, index) in &order {
-            let change = &mut changes[index as usize];
-            self.apply_one(change, at, &mut contribute, &mut late);
+        // By hash, so that neighbours in the index are touched together; within a key (mostly one change) in its order.
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        order.extend(changes.iter().zip(0..).map(|(change, at)| (change.key.hash, at)));
+        order.sort_unstable();
+        for run in order.chunk_by_mut(|(one, _), (other, _)| one == other) {
+            if run.len() > 1 {
+                run.sort_by_key(|(_, at)| changes[*at as usize].order);
+            }
+            for &(_, at) in &*run {
+                self.apply_one(&mut changes[at as usize], &mut contribute, &mut late);
+            }
         }
-        self.sweep(&order);
+        // Later changes have stamps at or above the least of this tick, whatever partition they come from.
+        if let Some(now) = changes.iter().map(|change| change.order.stamp).min() {
+            self.sweep(changes.len(), now);
+        }
+        changes.clear();
         self.order = order;
         self.counts.entries.set(self.rows.len() as u64);
         self.counts.bytes.set(self.rows.bytes() as u64);
@@ -185,11 +189,10 @@ impl LatestRows {
     fn apply_one(
         &mut self,
         change: &mut Change,
-        at: Order,
         contribute: &mut impl FnMut(Contribution, Measure),
         late: &mut impl FnMut(LateAdjustment),
     ) {
-        let (hash, key) = (change.key.hash, change.key.text.as_bytes());
+        let (hash, key, at) = (change.key.hash, change.key.text.as_bytes(), change.order);
         let old = self.rows.get(hash, key).map(|payload| decode(payload, &self.incarnations));
         let old = old.and_then(|entry| remember(entry, &self.horizons, at.stamp));
         if let (Some(new), Some(stored)) = (&change.version, old.as_ref().and_then(|entry| entry.version.as_ref()))
@@ -247,11 +250,9 @@ impl LatestRows {
     }
 
     /// Forgets what is due among two slots per change: every slot is visited while half its number of changes arrives.
-    fn sweep(&mut self, applied: &[(u64, Order, u32)]) {
-        // Later changes have stamps at or above the least of this tick, whatever partition they come from.
-        let Some(now) = applied.iter().map(|(_, at, _)| at.stamp).min() else { return };
+    fn sweep(&mut self, applied: usize, now: u64) {
         let horizons = self.horizons;
-        self.rows.sweep(applied.len() * 2, |payload| {
+        self.rows.sweep(applied * 2, |payload| {
             let Header { live, since, window, .. } = header(payload);
             !gone(live, since, window, &horizons, now)
         });

@@ -20,6 +20,7 @@ pub mod key;
 pub mod latest;
 pub mod measure;
 pub mod rows;
+mod stash;
 pub mod table;
 pub mod tally;
 pub mod tick;

@@ -29,6 +29,7 @@ use timely::dataflow::operators::vec::Broadcast;
 use crate::epoch::Horizons;
 use crate::key::{Key, Text, WordMap};
 use crate::measure::{Contribution, Measure};
+use crate::stash::Stash;
 use crate::table::{CellChange, HistoryRow, NO_WINDOW, Table, Value, Window, WindowExpiry};
 
 /// What a tally tells the outside.
@@ -65,23 +66,12 @@ pub fn tally<'scope>(
         &format!("Tally: {}", table.name()),
         |capability, _| {
             let mut capability = Some(capability);
-            let mut stash: BTreeMap<u64, Vec<(Contribution, Measure)>> = BTreeMap::new();
+            let mut stash: Stash<(Contribution, Measure)> = Stash::default();
             let mut state = Tally::new(table, horizons);
             let mut end = 0;
             move |(input, frontier), (ends, ends_frontier), output| {
                 input.for_each(|_, batch| {
-                    let mut at: Option<(u64, &mut Vec<_>)> = None;
-                    for (contribution, time, measure) in batch.drain(..) {
-                        if at.as_ref().is_none_or(|(known, _)| *known != time) {
-                            at = None;
-                        }
-                        let list = match at.take() {
-                            Some((_, list)) => list,
-                            None => stash.entry(time).or_default(),
-                        };
-                        list.push((contribution, measure));
-                        at = Some((time, list));
-                    }
+                    stash.extend(batch.drain(..).map(|(contribution, time, measure)| (time, (contribution, measure))));
                 });
                 ends.for_each(|_, batch| {
                     for one in batch.drain(..) {
@@ -93,22 +83,17 @@ pub fn tally<'scope>(
                     (Some(a), Some(b)) => Some(*a.min(b)),
                     (a, b) => a.or(b).copied(),
                 };
-                let due = match frontier {
-                    Some(frontier) => {
-                        let later = stash.split_off(&frontier);
-                        std::mem::replace(&mut stash, later)
-                    }
-                    None => std::mem::take(&mut stash),
-                };
+                let due = stash.before(frontier);
                 let mut send = |after: u64, out: &mut Vec<Published>| {
                     if !out.is_empty() {
                         held.downgrade(&after.max(*held.time()));
                         output.session(&*held).give_iterator(out.drain(..));
                     }
                 };
-                for (time, contributions) in due {
+                for (time, mut contributions) in due {
                     state.advance(time, &mut send);
-                    state.apply(time, contributions, &mut send);
+                    state.apply(time, &mut contributions, &mut send);
+                    stash.recycle(contributions);
                 }
                 state.advance(frontier.unwrap_or(end_as_of(end)), &mut send);
                 match frontier {
@@ -181,11 +166,16 @@ impl Tally {
         }
     }
 
-    /// Applies the contributions of one tick; every epoch up to `time` has been advanced over.
-    fn apply(&mut self, time: u64, contributions: Vec<(Contribution, Measure)>, send: &mut impl FnMut(u64, &mut Vec<Published>)) {
+    /// Applies the contributions of one tick, and leaves none; every epoch up to `time` has been advanced over.
+    fn apply(
+        &mut self,
+        time: u64,
+        contributions: &mut Vec<(Contribution, Measure)>,
+        send: &mut impl FnMut(u64, &mut Vec<Published>),
+    ) {
         self.tick = self.tick.wrapping_add(1);
         let mut last: Option<(Window, &mut Cells)> = None;
-        for (Contribution { window, cell: key, member }, measure) in contributions {
+        for (Contribution { window, cell: key, member }, measure) in contributions.drain(..) {
             let cells = match last.take() {
                 Some((at, cells)) if at == window => cells,
                 _ => self.windows.entry(window).or_insert_with(|| {

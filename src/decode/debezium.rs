@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use storeflow_dataflows::change::{Position, Version};
 
-use super::json::{self, Fields, Value};
+use super::json::{self, Fields, Inner, Value};
 use super::project::{Keys, Projection};
 use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, not_an_object, not_json, values};
 use crate::config::{Job, SourceSpec};
@@ -17,6 +17,7 @@ pub(super) struct Debezium {
     source: Fields,
     projection: Projection,
     keys: Keys,
+    incarnations: Incarnations,
 }
 
 const PAYLOAD: usize = 0;
@@ -33,26 +34,29 @@ impl Debezium {
             source: Fields::new(["connector", "name", "db", "ts_ms", "table", "file", "pos", "row", "server_id", "lsn"]),
             keys: Keys::new(&projection, key_space),
             projection,
+            incarnations: Incarnations::default(),
         }
     }
 
     pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, table: Option<&[u8]>) -> Result<Record, Reject> {
         let tombstone = Ok(Record { decoded: Decoded::Skipped(Skipped::Tombstone), own_time: None });
         let Some(text) = value else { return tombstone };
-        let mut envelope = [Value::Absent; 5];
-        match json::read(text, &self.envelope, &mut envelope).map_err(not_json)? {
+        // Envelope, row and source in one pass; only what a schema wraps takes a second one.
+        let (mut envelope, mut source, mut fields) = ([Value::Absent; 5], [Value::Absent; 10], [Value::Absent; 32]);
+        let fields = &mut fields[..self.projection.fields().len()];
+        let after = Inner { of: AFTER, fields: self.projection.fields(), out: fields };
+        let mut inner = [Inner { of: SOURCE, fields: &self.source, out: &mut source }, after];
+        match json::read_both(text, &self.envelope, &mut envelope, &mut inner).map_err(not_json)? {
             Value::Object(_) => {}
             Value::Null => return tombstone,
             _ => return Err(not_an_object("the message")),
         }
         match envelope[PAYLOAD] {
-            Value::Object(payload) => json::read_object(payload, &self.envelope, &mut envelope).map_err(not_json)?,
+            Value::Object(payload) => {
+                json::read_both(payload, &self.envelope, &mut envelope, &mut inner).map_err(not_json)?;
+            }
             Value::Null => return tombstone,
             _ => {}
-        }
-        let mut source = [Value::Absent; 10];
-        if let Value::Object(object) = envelope[SOURCE] {
-            json::read_object(object, &self.source, &mut source).map_err(not_json)?;
         }
         let [connector, name, db, ts_ms, source_table, file, pos, row, server_id, lsn] = source;
         let own_time = match ts_ms {
@@ -73,18 +77,16 @@ impl Debezium {
             _ => return Err(Reject::new(Reason::BadOp, "field \"op\" is none of c, r, u, d, t, m")),
         };
         let version = match &*text_of(connector) {
-            b"mysql" | b"mariadb" => mysql_version(name, file, pos, row, server_id),
-            b"postgresql" => postgres_version(name, db, lsn),
+            b"mysql" | b"mariadb" => self.incarnations.mysql(name, file, pos, row, server_id),
+            b"postgresql" => self.incarnations.postgres(name, db, lsn),
             _ => None,
         };
-        let image = if delete { envelope[BEFORE] } else { envelope[AFTER] };
-        let mut fields = [Value::Absent; 32];
-        let fields = &mut fields[..self.projection.fields().len()];
-        let found = match image {
-            Value::Object(row) => {
+        let found = match (if delete { envelope[BEFORE] } else { envelope[AFTER] }, delete) {
+            (Value::Object(row), true) => {
                 json::read_object(row, self.projection.fields(), fields).map_err(not_json)?;
                 true
             }
+            (Value::Object(_), false) => true,
             _ => false,
         };
         if !found && (!delete || key.is_none()) {
@@ -107,16 +109,6 @@ fn unsigned(value: Value<'_>) -> Option<u64> {
     }
 }
 
-/// Stable name of an incarnation. The parts are separated by a byte that no valid text holds.
-fn incarnation(parts: [&[u8]; 3]) -> u64 {
-    let mut hasher = xxhash_rust::xxh3::Xxh3::new();
-    for part in parts {
-        hasher.update(part);
-        hasher.update(&[0xff]);
-    }
-    hasher.digest()
-}
-
 /// The text of a string; empty for anything else.
 fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
     match value {
@@ -126,20 +118,50 @@ fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
     }
 }
 
-fn mysql_version(name: Value<'_>, file: Value<'_>, pos: Value<'_>, row: Value<'_>, server_id: Value<'_>) -> Option<Version> {
-    let file = text_of(file);
-    let dot = file.iter().rposition(|&byte| byte == b'.')?;
-    let number = Some(&file[dot + 1..]).filter(|digits| digits.iter().all(u8::is_ascii_digit));
-    let number = number.and_then(values::integer).and_then(|number| u32::try_from(number).ok())?;
-    let pos = unsigned(pos).filter(|&pos| pos > 0)?;
-    let row = unsigned(row).and_then(|row| u32::try_from(row).ok()).unwrap_or(0);
-    let server = unsigned(server_id).and_then(|server| u32::try_from(server).ok()).unwrap_or(0);
-    let incarnation = incarnation([b"mysql", &text_of(name), &file[..dot]]);
-    Some(Version { incarnation, server, position: Position(number, pos, row) })
+/// Stable names of incarnations. Records of one are followed by more of it, so the last is kept.
+#[derive(Default)]
+struct Incarnations {
+    parts: Vec<u8>,
+    last: (Vec<u8>, u64),
 }
 
-fn postgres_version(name: Value<'_>, db: Value<'_>, lsn: Value<'_>) -> Option<Version> {
-    let lsn = unsigned(lsn).filter(|&lsn| lsn > 0)?;
-    let incarnation = incarnation([b"postgresql", &text_of(name), &text_of(db)]);
-    Some(Version { incarnation, server: 0, position: Position(0, lsn, 0) })
+impl Incarnations {
+    /// The parts are separated by a byte that no valid text holds.
+    fn name(&mut self, parts: [&[u8]; 3]) -> u64 {
+        self.parts.clear();
+        for part in parts {
+            self.parts.extend_from_slice(part);
+            self.parts.push(0xff);
+        }
+        if self.last.0 != self.parts {
+            self.last.1 = xxhash_rust::xxh3::xxh3_64(&self.parts);
+            self.last.0.clone_from(&self.parts);
+        }
+        self.last.1
+    }
+
+    fn mysql(
+        &mut self,
+        name: Value<'_>,
+        file: Value<'_>,
+        pos: Value<'_>,
+        row: Value<'_>,
+        server_id: Value<'_>,
+    ) -> Option<Version> {
+        let file = text_of(file);
+        let dot = file.iter().rposition(|&byte| byte == b'.')?;
+        let number = Some(&file[dot + 1..]).filter(|digits| digits.iter().all(u8::is_ascii_digit));
+        let number = number.and_then(values::integer).and_then(|number| u32::try_from(number).ok())?;
+        let pos = unsigned(pos).filter(|&pos| pos > 0)?;
+        let row = unsigned(row).and_then(|row| u32::try_from(row).ok()).unwrap_or(0);
+        let server = unsigned(server_id).and_then(|server| u32::try_from(server).ok()).unwrap_or(0);
+        let incarnation = self.name([b"mysql", &text_of(name), &file[..dot]]);
+        Some(Version { incarnation, server, position: Position(number, pos, row) })
+    }
+
+    fn postgres(&mut self, name: Value<'_>, db: Value<'_>, lsn: Value<'_>) -> Option<Version> {
+        let lsn = unsigned(lsn).filter(|&lsn| lsn > 0)?;
+        let incarnation = self.name([b"postgresql", &text_of(name), &text_of(db)]);
+        Some(Version { incarnation, server: 0, position: Position(0, lsn, 0) })
+    }
 }

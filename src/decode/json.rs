@@ -4,8 +4,10 @@
 //! and at most 127 levels of nesting; so what passes here passes any strict parser. Numbers stay text. Of equal keys the last counts.
 //! Input must be valid UTF-8 (the reader checks a whole chunk at once).
 //!
-//! Absent on purpose: recursion (the stack of open brackets is one `u128`), allocation, and `unsafe`: strings are scanned
-//! eight bytes at a time with the zero-byte trick (Mycroft 1987; Warren, Hacker's Delight, 6-1).
+//! Absent on purpose: recursion (the stack of open brackets is one `u128`), allocation, and `unsafe`: strings and numbers are
+//! scanned sixteen bytes at a time by safe means (see [`super::scan`]).
+
+use super::scan;
 
 /// Where and why text is not JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +44,7 @@ pub enum Value<'a> {
 /// Names of the fields that are wanted of an object.
 #[derive(Clone, Debug)]
 pub struct Fields {
-    names: Vec<Vec<u8>>,
+    names: Vec<Name>,
     /// By length of a key: which names have it, as bits.
     by_len: [u32; 64],
     long: u32,
@@ -51,11 +53,11 @@ pub struct Fields {
 impl Fields {
     /// At most 32 names; the position of a name is the position of its value.
     pub fn new<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Self {
-        let names: Vec<Vec<u8>> = names.into_iter().map(|name| name.as_ref().to_vec()).collect();
+        let names: Vec<Name> = names.into_iter().map(|name| Name::new(name.as_ref())).collect();
         assert!(names.len() <= 32, "at most 32 fields are looked for at once");
         let (mut by_len, mut long) = ([0; 64], 0);
         for (at, name) in names.iter().enumerate() {
-            *by_len.get_mut(name.len()).unwrap_or(&mut long) |= 1 << at;
+            *by_len.get_mut(name.bytes.len()).unwrap_or(&mut long) |= 1 << at;
         }
         Fields { names, by_len, long }
     }
@@ -73,11 +75,17 @@ impl Fields {
     #[inline]
     fn of(&self, key: &[u8]) -> u32 {
         let mut candidates = self.by_len.get(key.len()).copied().unwrap_or(self.long);
+        if candidates == 0 {
+            return 0;
+        }
         let mut found = 0;
+        let ends = ends(key);
         while candidates != 0 {
             let at = candidates.trailing_zeros();
             candidates &= candidates - 1;
-            if self.names[at as usize] == key {
+            let name = &self.names[at as usize];
+            // Of equal length already; so up to sixteen bytes both ends are all there is.
+            if name.ends == ends && (key.len() <= 16 || name.bytes == key) {
                 found |= 1 << at;
             }
         }
@@ -85,19 +93,66 @@ impl Fields {
     }
 }
 
+/// A name, and its [`ends`], by which most are told apart without a call.
+#[derive(Clone, Debug)]
+struct Name {
+    bytes: Vec<u8>,
+    ends: [u64; 2],
+}
+
+impl Name {
+    fn new(bytes: &[u8]) -> Self {
+        Name { bytes: bytes.to_vec(), ends: ends(bytes) }
+    }
+}
+
+/// The first and the last bytes, up to eight of each; they overlap in shorter text, and tell apart any two texts of one
+/// length up to sixteen.
+#[inline(always)]
+fn ends(text: &[u8]) -> [u64; 2] {
+    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        [u64::from_le_bytes(*first), u64::from_le_bytes(*last)]
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+        [u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last))]
+    } else {
+        let byte = |at: usize| u64::from(text.get(at).copied().unwrap_or(0));
+        [byte(0) | byte(1) << 8 | byte(2) << 16, 0]
+    }
+}
+
+/// Fields wanted of an object within an object: of the one that is the outer field number `of`.
+pub struct Inner<'f, 'o, 'a> {
+    /// Position of the outer field.
+    pub of: usize,
+    /// What is wanted of it.
+    pub fields: &'f Fields,
+    /// Where that goes; all absent if the outer field is no object.
+    pub out: &'o mut [Value<'a>],
+}
+
 /// Reads one value that fills `text` but for white space; if it is an object, its wanted fields go to `out` (one per name).
 ///
 /// # Errors
 /// If `text` is not one JSON value.
+#[inline]
 pub fn read<'a>(text: &'a [u8], fields: &Fields, out: &mut [Value<'a>]) -> Result<Value<'a>, JsonError> {
+    read_both(text, fields, out, &mut [])
+}
+
+/// As [`read`], and in the same pass the wanted fields of objects within the object.
+///
+/// # Errors
+/// If `text` is not one JSON value.
+#[inline]
+pub fn read_both<'a>(
+    text: &'a [u8],
+    fields: &Fields,
+    out: &mut [Value<'a>],
+    inner: &mut [Inner<'_, '_, 'a>],
+) -> Result<Value<'a>, JsonError> {
     let mut walker = Walker { text, at: 0 };
     walker.space();
-    let value = if walker.peek() == Some(b'{') {
-        out.fill(Value::Absent);
-        walker.object(fields, out)?
-    } else {
-        walker.value(0)?
-    };
+    let value = if walker.peek() == Some(b'{') { walker.outer(fields, out, inner)? } else { walker.value(0)? };
     walker.space();
     if walker.at != text.len() { Err(walker.wrong("more text after the value")) } else { Ok(value) }
 }
@@ -106,25 +161,14 @@ pub fn read<'a>(text: &'a [u8], fields: &Fields, out: &mut [Value<'a>]) -> Resul
 ///
 /// # Errors
 /// None for what `read` accepted; the check costs little and keeps this total.
+#[inline]
 pub fn read_object<'a>(object: &'a [u8], fields: &Fields, out: &mut [Value<'a>]) -> Result<(), JsonError> {
-    out.fill(Value::Absent);
-    Walker { text: object, at: 0 }.object(fields, out).map(|_| ())
+    Walker { text: object, at: 0 }.outer(fields, out, &mut []).map(|_| ())
 }
 
 struct Walker<'a> {
     text: &'a [u8],
     at: usize,
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// High bits of the bytes that end plain text: quote, backslash, control characters. The lowest one set is exact.
-#[inline(always)]
-fn special(word: u64) -> u64 {
-    let quote = word ^ (ONES * b'"' as u64);
-    let slash = word ^ (ONES * b'\\' as u64);
-    ((quote.wrapping_sub(ONES) & !quote) | (slash.wrapping_sub(ONES) & !slash) | (word.wrapping_sub(ONES * 0x20) & !word)) & HIGHS
 }
 
 impl<'a> Walker<'a> {
@@ -144,9 +188,36 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Fields of the object that starts here.
+    /// The object that starts here, with the fields of objects in it.
     #[inline]
-    fn object(&mut self, fields: &Fields, out: &mut [Value<'a>]) -> Result<Value<'a>, JsonError> {
+    fn outer(&mut self, fields: &Fields, out: &mut [Value<'a>], inner: &mut [Inner<'_, '_, 'a>]) -> Result<Value<'a>, JsonError> {
+        let special = inner.iter().fold(0u32, |bits, inner| bits | 1 << inner.of);
+        inner.iter_mut().for_each(|inner| inner.out.fill(Value::Absent));
+        self.object(fields, out, |walker, wanted| {
+            if wanted & special == 0 {
+                return walker.value(1);
+            }
+            match (inner.iter_mut().find(|inner| wanted & 1 << inner.of != 0), walker.peek()) {
+                (Some(inner), Some(b'{')) => walker.object(inner.fields, inner.out, |walker, _| walker.value(2)),
+                (Some(inner), _) => {
+                    // Of equal keys the last counts.
+                    inner.out.fill(Value::Absent);
+                    walker.value(1)
+                }
+                (None, _) => walker.value(1),
+            }
+        })
+    }
+
+    /// Fields of the object that starts here; `value` reads the value of a wanted field.
+    #[inline(always)]
+    fn object(
+        &mut self,
+        fields: &Fields,
+        out: &mut [Value<'a>],
+        mut value: impl FnMut(&mut Self, u32) -> Result<Value<'a>, JsonError>,
+    ) -> Result<Value<'a>, JsonError> {
+        out.fill(Value::Absent);
         let start = self.at;
         self.at += 1;
         self.space();
@@ -161,7 +232,7 @@ impl<'a> Walker<'a> {
             let (key, escaped) = self.string()?;
             let mut wanted = if escaped { fields.of(&unescape(key)) } else { fields.of(key) };
             self.colon()?;
-            let value = self.value(1)?;
+            let value = value(self, wanted)?;
             while wanted != 0 {
                 out[wanted.trailing_zeros() as usize] = value;
                 wanted &= wanted - 1;
@@ -233,8 +304,18 @@ impl<'a> Walker<'a> {
     #[inline]
     fn digits(&mut self) -> Result<(), JsonError> {
         let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+        loop {
+            if let Some(chunk) = self.text[self.at..].first_chunk() {
+                let digits = scan::digits(chunk);
+                self.at += digits;
+                if digits < scan::STEP {
+                    break;
+                }
+            } else if let Some(b'0'..=b'9') = self.peek() {
+                self.at += 1;
+            } else {
+                break;
+            }
         }
         if self.at == start { Err(self.wrong("no digit where one must be")) } else { Ok(()) }
     }
@@ -270,13 +351,12 @@ impl<'a> Walker<'a> {
         let start = self.at;
         let mut escaped = false;
         loop {
-            while let Some(chunk) = self.text[self.at..].first_chunk::<8>() {
-                let found = special(u64::from_le_bytes(*chunk));
-                if found != 0 {
-                    self.at += found.trailing_zeros() as usize / 8;
+            while let Some(chunk) = self.text[self.at..].first_chunk() {
+                let plain = scan::plain(chunk);
+                self.at += plain;
+                if plain < scan::STEP {
                     break;
                 }
-                self.at += 8;
             }
             match self.peek() {
                 Some(b'"') => {
@@ -443,10 +523,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Whether text is taken; fields of an object within make no difference.
     fn accepts(text: &[u8]) -> bool {
-        let fields = Fields::new(["a", "bb"]);
-        let mut out = [Value::Absent; 2];
-        std::str::from_utf8(text).is_ok() && read(text, &fields, &mut out).is_ok()
+        let (fields, inner) = (Fields::new(["a", "bb"]), Fields::new(["a", "k"]));
+        let (mut out, mut both, mut found) = ([Value::Absent; 2], [Value::Absent; 2], [Value::Absent; 2]);
+        let plain = read(text, &fields, &mut out);
+        let inner = Inner { of: 0, fields: &inner, out: &mut found };
+        let with = read_both(text, &fields, &mut both, &mut [inner]);
+        // Words may differ ("brace" or "bracket"), what is found and where it is wrong may not.
+        assert_eq!(plain.map_err(|wrong| wrong.at), with.map_err(|wrong| wrong.at));
+        assert!(plain.is_err() || out == both);
+        std::str::from_utf8(text).is_ok() && plain.is_ok()
     }
 
     fn reference(text: &[u8]) -> bool {
@@ -502,6 +589,42 @@ mod tests {
         assert_eq!(out, [Value::Escaped(br"2\t"), Value::Escaped(br#"a\"b"#), Value::Absent]);
         assert_eq!(unescape(br"2\t"), b"2\t");
         assert_eq!(unescape("\\ud83d\\ude00\\u20ac-é\\/".as_bytes()), "😀€-é/".as_bytes());
+    }
+
+    #[test]
+    fn names_of_every_length_are_told_apart() {
+        for len in 0..40 {
+            let name: Vec<u8> = (0..len).map(|at| b'a' + at).collect();
+            let fields = Fields::new([&name]);
+            assert_eq!(fields.of(&name), 1);
+            for at in 0..name.len() {
+                let mut other = name.clone();
+                other[at] = b'_';
+                assert_eq!(fields.of(&other), 0, "{len} but for {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn inner_fields_are_those_of_the_last_object() {
+        let (fields, inner) = (Fields::new(["x", "id", "y"]), Fields::new(["id", "v"]));
+        for (text, outer, expected) in [
+            (r#"{"id":1,"x":{"id":2,"n":{"id":3},"v":[{}]},"y":{"id":4}}"#, "1", ["2", "[{}]"]),
+            (r#"{"x":{"id":2},"x":{"v":3},"id":1}"#, "1", ["", "3"]),
+            (r#"{"x":{"id":2},"x":null,"id":1}"#, "1", ["", ""]),
+            (r#"{"x":[{"id":2}],"id":1}"#, "1", ["", ""]),
+            (r#"{"x":{},"id":1}"#, "1", ["", ""]),
+            (r#"{"id":1}"#, "1", ["", ""]),
+        ] {
+            let (mut out, mut found) = ([Value::Absent; 3], [Value::Null; 2]);
+            let inner = Inner { of: 0, fields: &inner, out: &mut found };
+            read_both(text.as_bytes(), &fields, &mut out, &mut [inner]).expect(text);
+            let shown = |value: Value<'_>| match value {
+                Value::Number(text) | Value::Array(text) => String::from_utf8_lossy(text).into_owned(),
+                _ => String::new(),
+            };
+            assert_eq!((shown(out[1]), found.map(shown)), (outer.to_owned(), expected.map(str::to_owned)), "{text}");
+        }
     }
 
     fn json() -> impl Strategy<Value = String> {

@@ -15,6 +15,7 @@ pub mod values;
 mod click;
 mod debezium;
 mod project;
+mod scan;
 mod upsert;
 
 use storeflow_dataflows::change::{Row, Version};
