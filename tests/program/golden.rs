@@ -2,35 +2,21 @@
 //!
 //! `UPDATE=1 cargo test --test program golden` writes the expected files anew; read the diff then.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use crate::support::binary::{self, succeed, text};
 
 const TABLES: [&str; 5] = ["store_payments", "store_sales", "store_clicks", "store_products", "late_adjustments"];
 
-fn storeflow(args: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_storeflow")).args(args).output().expect("the program starts");
-    assert!(
-        output.status.success(),
-        "storeflow {args:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).expect("text")
-}
-
 fn check(dataset: &str, job: &str, workers: &str) {
-    let dataset: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("datasets").join(dataset);
+    let dataset = binary::dataset(dataset);
     let (job, data_dir) = (dataset.join(job), tempfile::tempdir().expect("a folder"));
-    let path = |path: &Path| path.to_str().expect("UTF-8").to_owned();
-    let (job, replay, data_dir) = (path(&job), path(&dataset), path(data_dir.path()));
-    storeflow(&["run", "--job", &job, "--replay", &replay, "--data-dir", &data_dir, "--workers", workers]);
-    let proof = storeflow(&["verify", "--job", &job, "--replay", &replay, "--data-dir", &data_dir, "--history"]);
+    let (job, replay, data_dir) = (text(&job), text(&dataset), text(data_dir.path()));
+    succeed(&["run", "--job", &job, "--replay", &replay, "--data-dir", &data_dir, "--workers", workers]);
+    let proof = succeed(&["verify", "--job", &job, "--replay", &replay, "--data-dir", &data_dir, "--history"]);
     assert!(proof.starts_with("exact: "), "{proof}");
     for table in TABLES {
-        let exported = storeflow(&["export", "--data-dir", &data_dir, "--table", table]);
+        let exported = succeed(&["export", "--data-dir", &data_dir, "--table", table]);
         if table.starts_with("store") && table != "store_products" {
-            let history = storeflow(&["export", "--data-dir", &data_dir, "--table", table, "--history"]);
+            let history = succeed(&["export", "--data-dir", &data_dir, "--table", table, "--history"]);
             assert!(!history.is_empty(), "{table} has history");
         }
         let expected = dataset.join("expected").join(format!("{table}.ndjson"));
