@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_missing_dataset_is_named() {
-        let error = partition_files(Path::new("/nonexistent/dataset")).unwrap_err();
+        let error = partition_files(Path::new("/nonexistent/dataset"), |_| true).unwrap_err();
         assert_eq!(error.to_string(), "could not read \"/nonexistent/dataset\"");
     }
 }
