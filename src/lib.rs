@@ -1,5 +1,6 @@
 //! storeflow: exact sums and counts of every store, kept current from CDC and click topics.
 
+pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod decode;

@@ -2,6 +2,7 @@
 //!
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
+pub mod bench;
 pub mod check;
 pub mod demo;
 pub mod export;
@@ -47,6 +48,9 @@ enum Command {
     Export(export::ExportArgs),
     Generate(generate::Args),
     Verify(verify::VerifyArgs),
+    Bench(bench::BenchArgs),
+    #[command(hide = true)]
+    BenchStage(bench::StageArgs),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
@@ -55,6 +59,8 @@ pub fn main() -> ExitCode {
     crate::observe::start_logging();
     let done = match cli.command {
         Command::Demo(args) => demo::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),

@@ -134,13 +134,51 @@ pub fn run(job: &Job, dataset: &Path, data_dir: &Path, tuning: &Tuning, watch: i
     Ok(Kept { finished, view, totals, dir })
 }
 
-/// Replays partitions through the dataflow into a publisher.
+/// Replays partition files through the dataflow into a publisher.
 ///
 /// # Errors
 /// If the input cannot be read, the publisher refuses, or a flag does not fit.
 pub fn replay(
     job: &Job,
     files: &[PartitionFile],
+    tuning: &Tuning,
+    measure_latency: bool,
+    publisher: Arc<dyn Publisher>,
+    watch: impl FnMut(Watch<'_>),
+) -> Result<Finished, RunError> {
+    replay_opened(job, files, open(job, files, tuning)?, tuning, measure_latency, publisher, watch)
+}
+
+/// Opens the files for a replay, in their order.
+///
+/// # Errors
+/// If one cannot be read.
+pub fn open(job: &Job, files: &[PartitionFile], tuning: &Tuning) -> Result<Vec<Partition>, DatasetError> {
+    let topics = topics_of(files);
+    let chunk = chunk_of(files, tuning);
+    (0..).zip(files).map(|(index, file)| Partition::open(job, file, index, &topics, chunk)).collect()
+}
+
+/// The topics of the files, which are sorted by them.
+pub fn topics_of(files: &[PartitionFile]) -> Vec<String> {
+    let mut topics: Vec<String> = files.iter().map(|file| file.topic.clone()).collect();
+    topics.dedup();
+    topics
+}
+
+/// Bytes to read of a file at a time, so that all of them stay within what may be in flight.
+pub fn chunk_of(files: &[PartitionFile], tuning: &Tuning) -> usize {
+    (tuning.in_flight_bytes / files.len().max(1) as u64).clamp(16 << 10, 512 << 10) as usize
+}
+
+/// As [`replay`], with the partitions of the files opened by the caller, in the order of the files.
+///
+/// # Errors
+/// As [`replay`].
+pub fn replay_opened(
+    job: &Job,
+    files: &[PartitionFile],
+    partitions: Vec<Partition>,
     tuning: &Tuning,
     measure_latency: bool,
     publisher: Arc<dyn Publisher>,
@@ -151,15 +189,7 @@ pub fn replay(
     if !ladder.steps().contains(&tuning.frontier) {
         return Err(not_a_step("frontier", tuning.frontier, &ladder));
     }
-    let mut topics: Vec<String> = files.iter().map(|file| file.topic.clone()).collect();
-    topics.dedup();
-    let chunk = (tuning.in_flight_bytes / files.len().max(1) as u64).clamp(16 << 10, 512 << 10) as usize;
-    let mut hands: Vec<Vec<Partition>> = (0..workers).map(|_| Vec::new()).collect();
-    for (hand, indices) in hands.iter_mut().zip(spread(files, workers)) {
-        for index in indices {
-            hand.push(Partition::open(job, &files[index], index as u32, &topics, chunk)?);
-        }
-    }
+    let hands = deal(partitions, files, workers);
     let start = hands.iter().flatten().map(|partition| partition.clock().now()).filter(|&clock| clock > 0).min().unwrap_or(0);
     let rate = hands.iter().flatten().map(Partition::records_per_hour).fold(0, u64::saturating_add);
     let (schedule, pacemaker) = ticks(&ladder, tuning, start, rate)?;
@@ -243,15 +273,15 @@ impl Drop for Ended {
     }
 }
 
-/// Partitions by worker, the largest first to whoever has least, so that workers end together.
-fn spread(files: &[PartitionFile], workers: usize) -> Vec<Vec<usize>> {
-    let mut order: Vec<usize> = (0..files.len()).collect();
-    order.sort_by_key(|&at| std::cmp::Reverse(files[at].bytes));
-    let mut hands = vec![(0u64, Vec::new()); workers];
-    for at in order {
-        if let Some(hand) = hands.iter_mut().min_by_key(|(bytes, _)| *bytes) {
-            hand.0 += files[at].bytes.max(1);
-            hand.1.push(at);
+/// Deals what belongs to the files to workers, the largest file first to whoever has least, so that workers end together.
+pub fn deal<T>(of_files: Vec<T>, files: &[PartitionFile], workers: usize) -> Vec<Vec<T>> {
+    let mut order: Vec<(&PartitionFile, T)> = files.iter().zip(of_files).collect();
+    order.sort_by_key(|(file, _)| std::cmp::Reverse(file.bytes));
+    let mut hands: Vec<(u64, Vec<T>)> = (0..workers).map(|_| (0, Vec::new())).collect();
+    for (file, one) in order {
+        if let Some((bytes, hand)) = hands.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+            *bytes += file.bytes.max(1);
+            hand.push(one);
         }
     }
     hands.into_iter().map(|(_, hand)| hand).collect()
