@@ -124,7 +124,7 @@ pub fn records<'scope>(
         let mut capabilities = Some(capabilities);
         let mut open: BTreeMap<u64, OpenTick> = BTreeMap::new();
         let mut spare: Vec<OpenTick> = Vec::new();
-        let mut end = 0;
+        let (mut announced, mut end) = (false, 0);
         let wall = Instant::now();
         move |_| {
             let Some(held) = &mut capabilities else { return };
@@ -136,7 +136,6 @@ pub fn records<'scope>(
                     pace.start.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
                 }
             };
-            let least_time = *held[0].time();
             let everyone = frontier.with_frontier(|frontier| frontier.first().copied()).unwrap_or(u64::MAX);
             let schedule = pace.schedule.borrow();
             let step = schedule.step_at(everyone);
@@ -145,7 +144,7 @@ pub fn records<'scope>(
 
             let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
             // Before the first record, everyone says where they start: frontiers begin at 0.
-            let started = least_time > 0 || partitions.iter().any(|partition| partition.clock().now() == 0);
+            let started = std::mem::replace(&mut announced, true);
             while started && turn.read < RECORDS_PER_TURN && !partitions.is_empty() {
                 let lowest = lowest_clock(&partitions);
                 let next = partitions.iter().enumerate().filter(|(at, _)| *at != lowest).map(|(_, p)| p.clock().now()).min();

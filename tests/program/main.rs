@@ -1,4 +1,5 @@
 //! The program from outside: one binary, so that it links once.
 
+mod decoding;
 mod exactness;
 mod support;

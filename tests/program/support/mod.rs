@@ -1,4 +1,6 @@
 //! What several tests use: writing datasets, running them, and looking at every as-of.
 
+pub(crate) mod exact;
 pub(crate) mod histories;
+pub(crate) mod lines;
 pub(crate) mod recorder;
