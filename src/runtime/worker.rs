@@ -171,7 +171,11 @@ pub(super) fn work(
         let staged = handover.due(&mut stage.borrow_mut());
         if let Some(staged) = staged {
             let as_of = staged.as_of;
-            publisher.publish(worker.index(), staged)?;
+            if let Err(error) = publisher.publish(worker.index(), staged) {
+                // A dataflow left behind would be stepped on, waiting for workers that have stopped.
+                worker.drop_dataflow(dataflow);
+                return Err(error.into());
+            }
             handover.published(as_of);
         }
         if !more {

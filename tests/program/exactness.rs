@@ -3,45 +3,12 @@
 use proptest::prelude::*;
 use storeflow::config::Job;
 use storeflow::runtime::replay::Tuning;
-use storeflow::verify::{Recomputation, compare, compare_late};
+use storeflow::verify::{Recomputation, compare};
 use storeflow_dataflows::table::Table;
 
+use crate::support::exact::{as_ofs, assert_exact, cases};
 use crate::support::histories::{Step, history, job, render, write};
-use crate::support::recorder::{Run, record};
-
-/// Panics with the first differences at the first as-of that is wrong.
-fn assert_exact(job: &Job, tuning: &Tuning, run: &Run, twin: &Recomputation) {
-    assert_eq!(run.finished.as_of, twin.end_as_of(), "the end");
-    for as_of in as_ofs(job, tuning, run) {
-        let differences = compare(&twin.cells_at(as_of), &run.cells_at(as_of));
-        assert!(differences.is_empty(), "at {as_of} with {tuning:?}: {}", listed(&differences));
-    }
-    let end = run.finished.as_of;
-    let differences = compare(&twin.history_through(end), &run.history());
-    assert!(differences.is_empty(), "history: {}", listed(&differences));
-    let differences = compare_late(&twin.late_at(end), &run.late());
-    assert!(differences.is_empty(), "late: {}", listed(&differences));
-    let counts = twin.counts_at(end);
-    let dead: Vec<_> = counts.dead_letters.iter().map(|d| (d.topic.clone(), d.partition, d.position)).collect();
-    assert_eq!(run.dead_letters(), dead, "dead letters");
-    let sum = |of: fn(&storeflow::observe::WorkerStats) -> u64| run.finished.sum(of);
-    assert_eq!(sum(|s| s.records.get()), counts.records, "records");
-    assert_eq!(sum(|s| s.stale.get()), counts.stale, "stale");
-    assert_eq!(sum(|s| s.corrections.get() + s.row_corrections.get()), counts.corrections, "corrections");
-    assert_eq!(sum(|s| s.clock_jumps.get()), counts.clock_jumps, "clock jumps");
-}
-
-/// The as-ofs to look at: with a fixed tick all there are.
-fn as_ofs(job: &Job, tuning: &Tuning, run: &Run) -> std::collections::BTreeSet<u64> {
-    let Some(tick) = tuning.tick else { return run.as_ofs(None) };
-    let phase = job.horizons.grace % tick;
-    run.as_ofs(Some(&|after| if after < phase { phase } else { phase + ((after - phase) / tick + 1) * tick }))
-}
-
-fn listed(differences: &[storeflow::verify::Difference]) -> String {
-    let lines: Vec<String> = differences.iter().take(20).map(|difference| format!("\n  {difference}")).collect();
-    format!("{} differences{}", differences.len(), lines.concat())
-}
+use crate::support::recorder::record;
 
 /// Steps of the 30-minute ladder, and what divides shorter windows.
 fn tuning(window: u64) -> impl Strategy<Value = Tuning> {
@@ -81,7 +48,7 @@ fn check(Case { job, steps, tunings }: Case) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(std::env::var("STOREFLOW_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(150)))]
+    #![proptest_config(cases(150))]
 
     /// Every cell, revision, history row and late adjustment, at every as-of, for two ways of running the same history.
     #[test]
@@ -145,7 +112,7 @@ fn ticks_that_change_at_gaps_lose_nothing() {
         for workers in 1..=4 {
             let run = record(&job, &out, &Tuning { workers, ..Tuning::default() });
             let differences = compare(&expected, &run.cells_at(run.finished.as_of));
-            assert!(differences.is_empty(), "{workers} workers: {}", listed(&differences));
+            assert!(differences.is_empty(), "{workers} workers: {:?}", &differences[..differences.len().min(20)]);
         }
     }
 }

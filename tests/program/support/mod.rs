@@ -1,5 +1,7 @@
 //! What several tests use: writing datasets, running them, and looking at every as-of.
 
 pub(crate) mod binary;
+pub(crate) mod exact;
 pub(crate) mod histories;
+pub(crate) mod lines;
 pub(crate) mod recorder;

@@ -26,7 +26,7 @@ struct Recorded {
     expired: Vec<(u64, Table, u64)>,
     history: Vec<(HistoryId, HistoryValue)>,
     late: Vec<LateRow>,
-    dead_letters: Vec<(String, u32, u64, u64)>,
+    dead_letters: Vec<((String, u32, u64), u64)>,
     as_ofs: BTreeMap<usize, u64>,
     cuts: BTreeSet<u64>,
     topics: Vec<(String, u32)>,
@@ -79,6 +79,7 @@ impl Publisher for Recorder {
             all.history.push((id, value));
         }
         for late in staged.late {
+            assert!(due.contains(&late.stamp), "handed over for its as-of: {late:?} in {due:?}");
             let (topic, partition) = all.topics[late.partition as usize].clone();
             let (window, grace) = (all.window, all.grace);
             // The least k * window + grace greater than the stamp.
@@ -96,7 +97,8 @@ impl Publisher for Recorder {
             });
         }
         for letter in staged.dead_letters {
-            all.dead_letters.push((letter.topic.to_string(), letter.partition, letter.offset, letter.stamp));
+            assert!(due.contains(&letter.stamp), "handed over for its as-of: {letter:?} in {due:?}");
+            all.dead_letters.push(((letter.topic.to_string(), letter.partition, letter.offset), letter.stamp));
         }
         Ok(())
     }
@@ -168,10 +170,10 @@ impl Run {
         late
     }
 
-    /// Places of dead letters, sorted.
-    pub(crate) fn dead_letters(&self) -> Vec<(String, u32, u64)> {
-        let letters = self.recorded.dead_letters.iter();
-        let mut places: Vec<_> = letters.map(|(topic, partition, offset, _)| (topic.clone(), *partition, *offset)).collect();
+    /// Places (topic, partition, position) of the dead letters among the records before `as_of`, sorted.
+    pub(crate) fn dead_letters_at(&self, as_of: u64) -> Vec<(String, u32, u64)> {
+        let before = self.recorded.dead_letters.iter().filter(|(_, stamp)| *stamp < as_of);
+        let mut places: Vec<_> = before.map(|(place, _)| place.clone()).collect();
         places.sort();
         places
     }
