@@ -36,7 +36,7 @@ pub struct Setting<'a> {
     pub tuning: Tuning,
 }
 
-/// Runs a stage. At a limited speed only the view stage makes sense: on the first [`SLICE_MS`] of wall time, with latencies.
+/// Runs a stage. At a limited speed only the view stage makes sense: on the first `SLICE_MS` of wall time, with latencies.
 ///
 /// # Errors
 /// Whatever stops a run.
@@ -73,8 +73,23 @@ pub fn run(stage: Stage, setting: &Setting<'_>) -> Result<Sample, RunError> {
         Stage::History => {
             measured(|| finished(replay::run(job, dataset, &folder.join("data"), tuning, |_| ()).map(|kept| kept.finished)))
         }
-        Stage::Cached => Err(RunError::Flag("this build has no replay cache".to_owned())),
+        Stage::Cached => cached(setting, &files),
     }
+}
+
+/// The dataflow on records decoded before. Writing and checking the cache is not measured.
+#[cfg(feature = "replay-cache")]
+fn cached(setting: &Setting<'_>, files: &[PartitionFile]) -> Result<Sample, RunError> {
+    let Setting { job, folder, tuning, .. } = setting;
+    let (topics, chunk, folder) = (replay::topics_of(files), chunk_of(files, tuning), folder.join("cache"));
+    let open = |(index, file)| crate::source::cache::open(job, file, index, &topics, chunk, &folder);
+    let partitions = (0..).zip(files).map(open).collect::<Result<Vec<_>, _>>()?;
+    measured(|| finished(replay::replay_opened(job, files, partitions, tuning, false, Arc::new(Counting::default()), |_| ())))
+}
+
+#[cfg(not(feature = "replay-cache"))]
+fn cached(_: &Setting<'_>, _: &[PartitionFile]) -> Result<Sample, RunError> {
+    Err(RunError::Flag("this build has no replay cache (cargo feature \"replay-cache\")".to_owned()))
 }
 
 /// Time from read to visible, on a slice of the dataset.
@@ -177,7 +192,7 @@ mod tests {
         generate(&Options { out: dataset.clone(), payments: 300, clicks: 2_000, products: 50, ..Options::default() }).unwrap();
         let job = job_file::load(&dataset.join("mall.toml")).unwrap();
         let mut seen = Vec::new();
-        for stage in Stage::ALL {
+        for stage in Stage::ALL.into_iter().chain(cfg!(feature = "replay-cache").then_some(Stage::Cached)) {
             for workers in [1, 2] {
                 let folder = root.path().join(format!("{}{workers}", stage.name()));
                 let tuning = Tuning { workers, ..Tuning::default() };

@@ -17,7 +17,7 @@ use crate::config::job_file;
 /// Measure a replay stage by stage: reading, decoding, dataflow, view, history
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// The dataset to replay: <DIR>/<topic>/<partition>.ndjson[.zst|.gz]
+    /// The dataset to replay: `DIR/TOPIC/PARTITION.ndjson`, also `.zst` or `.gz`
     #[arg(long, env = "STOREFLOW_REPLAY", value_name = "DIR")]
     replay: PathBuf,
 

@@ -5,7 +5,7 @@
 //! Input must be valid UTF-8 (the reader checks a whole chunk at once).
 //!
 //! Absent on purpose: recursion (the stack of open brackets is one `u128`), allocation, and `unsafe`: strings and numbers are
-//! scanned sixteen bytes at a time by safe means (see [`super::scan`]).
+//! scanned sixteen bytes at a time by safe means (see `scan`).
 
 use super::scan;
 

@@ -26,6 +26,19 @@ impl LogClock {
         LogClock { now: least.unwrap_or(0), ..LogClock::default() }
     }
 
+    /// The clock of records that were stamped before, and that confirmed so many jumps.
+    #[cfg(feature = "replay-cache")]
+    pub(super) fn replayed(start: u64, jumps: u64) -> Self {
+        LogClock { now: start, jumps, ..LogClock::default() }
+    }
+
+    /// Goes to the stamp of such a record.
+    #[cfg(feature = "replay-cache")]
+    #[inline]
+    pub(super) fn show(&mut self, stamp: u64) {
+        self.now = stamp;
+    }
+
     /// The stamp of a record: moves the clock by its timestamp, then reads it.
     #[inline]
     pub fn stamp(&mut self, timestamp: Option<u64>) -> u64 {

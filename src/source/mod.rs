@@ -4,6 +4,8 @@
 //! dataset ─► lines ─► kcat envelope ─► decode ─► log clock ─► tick: clicks combined, changes collected ─► dataflow
 //! ```
 
+#[cfg(feature = "replay-cache")]
+pub mod cache;
 pub mod clock;
 pub mod dataset;
 pub mod envelope;

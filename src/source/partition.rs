@@ -28,13 +28,21 @@ pub struct Partition {
     index: u32,
     file: PartitionFile,
     topic: Arc<str>,
-    lines: Lines,
+    input: Input,
     envelopes: Envelopes,
     decoders: Vec<Decoder>,
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
     held: Option<Placed>,
+}
+
+/// Where a partition's records come from.
+enum Input {
+    Lines(Lines),
+    /// Decoded before; see [`super::cache`].
+    #[cfg(feature = "replay-cache")]
+    Cached(Box<super::cache::Cached>),
 }
 
 /// The names under which keys are unique: a topic (and the one table a source takes of it), or a role for its shards. The
@@ -60,20 +68,8 @@ impl Partition {
     pub fn open(job: &Job, file: &PartitionFile, index: u32, topics: &[String], chunk: usize) -> Result<Self, DatasetError> {
         let unreadable = |source: io::Error| DatasetError::Unreadable { path: file.path.clone(), source };
         let open = |clock: LogClock, records_per_hour: u64| -> io::Result<Partition> {
-            let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(&file.topic));
-            let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, &file.topic, topics)));
-            Ok(Partition {
-                index,
-                file: file.clone(),
-                topic: file.topic.as_str().into(),
-                lines: Lines::open(file, chunk)?,
-                envelopes: Envelopes::default(),
-                decoders: decoders.collect(),
-                clock,
-                records_per_hour,
-                read_any: false,
-                held: None,
-            })
+            let input = Input::Lines(Lines::open(file, chunk)?);
+            Ok(Partition::new(job, file, index, topics, input, clock, records_per_hour))
         };
         let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
         let mut timestamps = Vec::with_capacity(START_RECORDS);
@@ -87,6 +83,45 @@ impl Partition {
         let dense = timestamps.len() * 9 / 10;
         let span = timestamps.get(dense).zip(least).map_or(0, |(most, least)| most - least);
         open(LogClock::starting_at(least), (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0)).map_err(unreadable)
+    }
+
+    /// A partition of records decoded before: where its clock starts, the jumps it confirms, its records per hour.
+    #[cfg(feature = "replay-cache")]
+    pub(super) fn cached(
+        job: &Job,
+        file: &PartitionFile,
+        index: u32,
+        topics: &[String],
+        cached: Box<super::cache::Cached>,
+        (start, jumps, records_per_hour): (u64, u64, u64),
+    ) -> Self {
+        let clock = LogClock::replayed(start, jumps);
+        Partition::new(job, file, index, topics, Input::Cached(cached), clock, records_per_hour)
+    }
+
+    fn new(
+        job: &Job,
+        file: &PartitionFile,
+        index: u32,
+        topics: &[String],
+        input: Input,
+        clock: LogClock,
+        records_per_hour: u64,
+    ) -> Self {
+        let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(&file.topic));
+        let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, &file.topic, topics)));
+        Partition {
+            index,
+            file: file.clone(),
+            topic: file.topic.as_str().into(),
+            input,
+            envelopes: Envelopes::default(),
+            decoders: decoders.collect(),
+            clock,
+            records_per_hour,
+            read_any: false,
+            held: None,
+        }
     }
 
     /// The first instant after all records read so far; 0 if there were none.
@@ -128,6 +163,15 @@ impl Partition {
         if let Some(placed) = self.held.take() {
             return Ok(Some(placed));
         }
+        #[cfg(feature = "replay-cache")]
+        if let Input::Cached(cached) = &mut self.input {
+            let next = cached.next_record(self.index, &self.topic, self.file.partition);
+            if let Some(placed) = &next {
+                self.clock.show(placed.order.stamp);
+                self.read_any = true;
+            }
+            return Ok(next);
+        }
         let raw = self.next_raw();
         let next = raw.map_err(|source| DatasetError::Unreadable { path: self.file.path.clone(), source })?;
         Ok(next.map(|(timestamp, mut placed)| {
@@ -143,7 +187,12 @@ impl Partition {
     /// The next record and its timestamp, before the clock has seen it.
     #[inline]
     fn next_raw(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
-        let Some(line) = self.lines.next_line()? else { return Ok(None) };
+        let lines = match &mut self.input {
+            Input::Lines(lines) => lines,
+            #[cfg(feature = "replay-cache")]
+            Input::Cached(_) => return Ok(None),
+        };
+        let Some(line) = lines.next_line()? else { return Ok(None) };
         let mut order = Order { stamp: 0, partition: self.index, position: line.number };
         let opened =
             if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { self.envelopes.open(line.bytes) } else { Ok(None) };

@@ -56,12 +56,6 @@ fn assert_same_records(job: &Job, dataset: &Path, files: &[(String, u32, Vec<u8>
 fn assert_same(job: &Job, files: &[(String, u32, Vec<u8>)], chunk: usize, tuning: &Tuning) {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), files);
-    if std::env::var("DUMP").is_ok() {
-        let _ = std::fs::remove_dir_all("/tmp/lastcase");
-        write(Path::new("/tmp/lastcase"), files);
-        std::fs::write("/tmp/lastcase/job.toml", job.to_string()).unwrap();
-        std::fs::write("/tmp/lastcase/tuning", format!("{tuning:?}")).unwrap();
-    }
     assert_same_records(job, folder.path(), files, chunk);
     assert_exact(job, tuning, &record(job, folder.path(), tuning), &Recomputation::from_files(job, files));
 }

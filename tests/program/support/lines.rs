@@ -173,6 +173,7 @@ const FILES: [(&str, u32, Form); 10] = [
 
 /// One line, before it is rendered.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a few hundred of them live at once")]
 pub(crate) enum Line {
     /// Seconds the log moves on, the partition, and its record.
     Record { step: i32, file: Index, value: Value, key: MessageKey, envelope: Option<Fields>, as_text: bool, flaws: Vec<Flaw> },
