@@ -9,5 +9,6 @@ mod latency;
 pub mod publisher;
 pub mod replay;
 mod worker;
+pub mod workers;
 
 pub use latency::Latencies;

@@ -9,6 +9,8 @@ pub mod cache;
 pub mod clock;
 pub mod dataset;
 pub mod envelope;
+pub mod feed;
 pub mod lines;
+pub mod names;
 pub mod operator;
 pub mod partition;
