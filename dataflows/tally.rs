@@ -70,6 +70,11 @@ impl Ending {
         }
     }
 
+    /// No as-of after this one holds all of its records: a source has stopped there.
+    pub fn limit(&self) -> Option<u64> {
+        self.stopped
+    }
+
     /// The last as-of. Of a complete input the one that holds all of it, in whole seconds, so that it does not depend on the
     /// tick; of a stopped one the last before which nothing is missing.
     pub fn as_of(&self) -> u64 {

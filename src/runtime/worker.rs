@@ -337,7 +337,8 @@ impl Handover {
     /// All that is due, if the frontier has reached another as-of.
     fn due(&mut self, stage: &mut Stage) -> Option<Staged> {
         let as_of = match stage.frontier {
-            Some(frontier) => self.ladder.floor(frontier, self.step),
+            // A source that was told to stop holds the frontier no longer.
+            Some(frontier) => self.ladder.floor(frontier.min(stage.ending.limit().unwrap_or(u64::MAX)), self.step),
             None => stage.ending.as_of(),
         };
         if as_of <= self.outcome.as_of {

@@ -3,5 +3,6 @@
 mod decoding;
 mod exactness;
 mod faults;
+mod going_on;
 mod golden;
 mod support;

@@ -4,4 +4,5 @@ pub(crate) mod binary;
 pub(crate) mod exact;
 pub(crate) mod histories;
 pub(crate) mod lines;
+pub(crate) mod memory;
 pub(crate) mod recorder;

@@ -115,14 +115,20 @@ pub(crate) struct Run {
 /// Replays `dataset`, keeping all it publishes.
 pub(crate) fn record(job: &Job, dataset: &Path, tuning: &Tuning) -> Run {
     let files = partitions(job, dataset).expect("a readable dataset");
+    let places = files.iter().map(|file| (file.topic.clone(), file.partition)).collect();
+    record_by(job, places, |recorder| replay(job, &files, tuning, false, recorder, |_| {}).expect("a run"))
+}
+
+/// Keeps all that a run publishes; `places` are its partitions by index.
+pub(crate) fn record_by(job: &Job, places: Vec<(String, u32)>, run: impl FnOnce(Arc<Recorder>) -> Finished) -> Run {
     let recorder = Arc::new(Recorder::default());
     {
         let mut recorded = recorder.published.lock().expect("not poisoned");
-        recorded.topics = files.iter().map(|file| (file.topic.clone(), file.partition)).collect();
+        recorded.topics = places;
         recorded.window = job.horizons.window;
         recorded.grace = job.horizons.grace;
     }
-    let finished = replay(job, &files, tuning, false, Arc::clone(&recorder) as Arc<dyn Publisher>, |_| {}).expect("a run");
+    let finished = run(Arc::clone(&recorder));
     let mut recorded = std::mem::take(&mut *recorder.published.lock().expect("not poisoned"));
     recorded.cells.sort_by_key(|(after, ..)| *after);
     Run { recorded, finished }
