@@ -110,7 +110,11 @@ fn print(topics: &[Topic], took: std::time::Duration) -> std::io::Result<()> {
     for topic in topics {
         let created = if topic.created { ", created" } else { "" };
         let mb = topic.bytes as f64 / 1e6;
-        writeln!(out, "{:<24} {:>3} partitions {:>11} records {mb:>9.1} MB{created}", topic.name, topic.partitions, topic.records)?;
+        writeln!(
+            out,
+            "{:<24} {:>3} partitions {:>11} records {mb:>9.1} MB{created}",
+            topic.name, topic.partitions, topic.records
+        )?;
     }
     let records: u64 = topics.iter().map(|topic| topic.records).sum();
     let rate = records as f64 / took.as_secs_f64().max(0.001);

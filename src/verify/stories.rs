@@ -9,7 +9,7 @@ use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::table::Table;
 
 use super::{CellId, HistoryId, HistoryValue, LateRow, Recomputation};
-use crate::config::{ClockMode, Format, Idle, Job, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit};
+use crate::config::{ClockMode, Format, Idle, Job, KafkaSpec, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit};
 
 const MINUTE: u64 = 60_000;
 
@@ -43,6 +43,7 @@ pub(super) fn job() -> Job {
         scale: 2,
         currency: text("KRW"),
         timezone: "Asia/Seoul".to_string(),
+        kafka: KafkaSpec::default(),
         sources: vec![
             SourceSpec {
                 amount: text("amount"),

@@ -167,7 +167,6 @@ impl ConsumerContext for Context {
     }
 }
 
-
 /// The few of librdkafka's statistics that are used.
 #[derive(Deserialize)]
 struct Statistics {

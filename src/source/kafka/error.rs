@@ -30,7 +30,9 @@ pub enum KafkaError {
         reason: String,
     },
     /// A broker refused the user or the password.
-    #[error("kafka at \"{brokers}\" refused to let {user} in by {mechanism}: {reason}; check sasl.username, sasl.password and sasl.mechanism")]
+    #[error(
+        "kafka at \"{brokers}\" refused to let {user} in by {mechanism}: {reason}; check sasl.username, sasl.password and sasl.mechanism"
+    )]
     Authentication {
         /// The brokers that were tried.
         brokers: String,
@@ -42,7 +44,9 @@ pub enum KafkaError {
         reason: String,
     },
     /// No TLS connection could be made.
-    #[error("could not talk TLS with kafka at \"{brokers}\": {reason}; check ssl.ca.location, the broker's name, and security.protocol")]
+    #[error(
+        "could not talk TLS with kafka at \"{brokers}\": {reason}; check ssl.ca.location, the broker's name, and security.protocol"
+    )]
     Tls {
         /// The brokers that were tried.
         brokers: String,

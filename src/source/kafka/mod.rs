@@ -379,8 +379,7 @@ impl Shared {
     /// Starts reading the heartbeat topics that there are by now, each from its last heartbeat. They are not split: the
     /// events thread reads them from the client's queue.
     fn read_heartbeats(&self, topics: &BTreeMap<String, u32>) -> Result<(), KafkaError> {
-        let prefixes: BTreeSet<String> =
-            self.partitions.all().iter().filter_map(|state| state.heartbeats_of.clone()).collect();
+        let prefixes: BTreeSet<String> = self.partitions.all().iter().filter_map(|state| state.heartbeats_of.clone()).collect();
         let topics = prefixes.iter().map(|prefix| heartbeats::topic_of(prefix)).filter_map(|topic| {
             let partitions = *topics.get(&topic)?;
             Some((topic, partitions))

@@ -121,8 +121,7 @@ impl Options {
             ("isolation.level", "read_committed"),
             ("allow.auto.create.topics", "false"),
         ];
-        let all: Vec<(&str, String)> =
-            ours.iter().cloned().chain(fixed.map(|(name, value)| (name, value.to_owned()))).collect();
+        let all: Vec<(&str, String)> = ours.iter().cloned().chain(fixed.map(|(name, value)| (name, value.to_owned()))).collect();
         self.client(&all)
     }
 }
@@ -133,7 +132,8 @@ fn look_up(name: &str, value: &str) -> Result<String, KafkaError> {
         return Err(wrong((*why).to_owned()));
     }
     if let Some(variable) = value.strip_prefix("env:") {
-        std::env::var(variable).map_err(|_| wrong(format!("is to be taken from \"{variable}\", which is not set in the environment")))
+        std::env::var(variable)
+            .map_err(|_| wrong(format!("is to be taken from \"{variable}\", which is not set in the environment")))
     } else if let Some(path) = value.strip_prefix("file:") {
         let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("could not be read from \"{path}\": {error}")))?;
         // Editors and `echo` end files with a line feed that is not part of the secret.

@@ -51,7 +51,7 @@ impl Control {
         loop {
             let answer = self.client.fetch_metadata(None, FIRST_TRY.min(patience));
             let Err(error) = answer else { return Ok(()) };
-            self.serve();
+            self.serve(Duration::from_millis(50));
             if let Some(trouble) = self.context.take_trouble()
                 && heard.as_ref().is_none_or(|known| known.kind <= trouble.kind)
             {
@@ -76,19 +76,19 @@ impl Control {
         }
     }
 
-    /// Serves the client's callbacks, as far as there are any now.
-    pub(super) fn serve(&self) {
-        // Bounded: a flood of events must not keep the caller.
-        for _ in 0..100 {
-            if self.client.poll(Duration::ZERO).is_none() {
-                return;
-            }
+    /// Serves the client's callbacks for about `wait`. Not for no time at all: then rust-rdkafka serves only one, and does not
+    /// say whether there are more.
+    pub(super) fn serve(&self, wait: Duration) {
+        let began = Instant::now();
+        while let Some(left) = wait.checked_sub(began.elapsed()).filter(|left| !left.is_zero()) {
+            drop(self.client.poll(left));
         }
     }
 
     /// All topics with their number of partitions; those whose leader is being elected included.
     pub(super) fn topics(&self) -> Result<BTreeMap<String, u32>, KafkaError> {
-        let metadata = self.client.fetch_metadata(None, REQUEST_TIMEOUT).map_err(|source| self.failed("list the topics", source))?;
+        let metadata =
+            self.client.fetch_metadata(None, REQUEST_TIMEOUT).map_err(|source| self.failed("list the topics", source))?;
         let topics = metadata.topics().iter().filter(|topic| topic.error().is_none() || !topic.partitions().is_empty());
         Ok(topics.map(|topic| (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(0))).collect())
     }

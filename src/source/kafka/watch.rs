@@ -27,6 +27,8 @@ use crate::source::envelope::valid_timestamp;
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long the events thread waits for an event, and so for the end.
 const EVENTS_WAIT: Duration = Duration::from_millis(100);
+/// How long it serves the client that asks, each time; there is hardly anything to serve.
+const CONTROL_EVENTS_WAIT: Duration = Duration::from_millis(2);
 /// Answers in a row that must agree before a log counts as cut off, or a topic as gone: after a change of leaders the
 /// first answers may be old.
 const AGREEING_ANSWERS: u32 = 3;
@@ -41,7 +43,7 @@ fn now() -> u64 {
 /// Serves callbacks until the source closes.
 pub(super) fn serve_events(shared: &Shared) {
     while !shared.closing.load(Ordering::Acquire) {
-        shared.control.serve();
+        shared.control.serve(CONTROL_EVENTS_WAIT);
         let data = shared.data.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(Arc::clone);
         let Some(data) = data else {
             thread::park_timeout(EVENTS_WAIT);
