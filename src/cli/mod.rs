@@ -7,6 +7,8 @@ pub mod check;
 pub mod demo;
 pub mod export;
 pub mod generate;
+pub mod kafka_args;
+pub mod produce;
 pub mod run;
 pub mod verify;
 
@@ -47,6 +49,7 @@ enum Command {
     Run(run::RunArgs),
     Export(export::ExportArgs),
     Generate(generate::Args),
+    Produce(produce::ProduceArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     match done {

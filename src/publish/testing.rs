@@ -7,7 +7,7 @@ use storeflow_dataflows::key::{Key, Text};
 use storeflow_dataflows::table::{HistoryRow, Table, Value, Window};
 
 use super::DeadLetter;
-use crate::config::{Format, Job, KeySpace, Role, SourceSpec};
+use crate::config::{ClockMode, Format, Idle, Job, KafkaSpec, KeySpace, Role, SourceSpec};
 
 const MINUTE: u64 = 60_000;
 
@@ -20,6 +20,7 @@ pub(crate) fn job(name: &str) -> Job {
         currency: None,
         timezone: "UTC".to_owned(),
         sources: Vec::new(),
+        kafka: KafkaSpec::default(),
     }
 }
 
@@ -83,5 +84,7 @@ pub(crate) fn clicks_with_distinct() -> SourceSpec {
         counts_when: Default::default(),
         distinct: true,
         table: None,
+        clock: ClockMode::Live,
+        idle: Idle::Wall,
     }
 }
