@@ -5,6 +5,7 @@
 //!    ▲ partitions                            (durable checkpoints will stand between the two, see ARCHITECTURE.md)
 //! ```
 
+pub mod cluster;
 mod latency;
 pub mod publisher;
 pub mod replay;

@@ -5,4 +5,5 @@ mod exactness;
 mod faults;
 mod going_on;
 mod golden;
+mod services;
 mod support;

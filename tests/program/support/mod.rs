@@ -6,3 +6,4 @@ pub(crate) mod histories;
 pub(crate) mod lines;
 pub(crate) mod memory;
 pub(crate) mod recorder;
+pub(crate) mod services;
