@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod ddl;
 pub mod demo;
 pub mod export;
 pub mod generate;
@@ -11,6 +12,7 @@ pub mod run;
 pub mod verify;
 
 mod progress;
+mod store_args;
 mod tuning;
 
 use std::process::ExitCode;
@@ -46,6 +48,7 @@ enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Export(export::ExportArgs),
+    Ddl(ddl::DdlArgs),
     Generate(generate::Args),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
@@ -64,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Ddl(args) => ddl::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Verify(args) => verify::run(&args),
     };

@@ -10,5 +10,6 @@ pub mod clock;
 pub mod dataset;
 pub mod envelope;
 pub mod lines;
+pub mod names;
 pub mod operator;
 pub mod partition;

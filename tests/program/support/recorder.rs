@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use storeflow::config::Job;
 use storeflow::publish::error::PublishError;
 use storeflow::runtime::publisher::{Publisher, Staged};
-use storeflow::runtime::replay::{Finished, Tuning, replay};
+use storeflow::runtime::replay::{Finished, Tuning, replay, topics_of};
 use storeflow::source::dataset::partitions;
+use storeflow::source::names::PartitionNames;
 use storeflow::verify::{CellId, CellRow, HistoryId, HistoryValue, LateRow};
 use storeflow_dataflows::key::Key;
 use storeflow_dataflows::table::{NO_WINDOW, Table, Window};
@@ -29,7 +30,7 @@ struct Recorded {
     dead_letters: Vec<((String, u32, u64), u64)>,
     as_ofs: BTreeMap<usize, u64>,
     cuts: BTreeSet<u64>,
-    topics: Vec<(String, u32)>,
+    names: PartitionNames,
     window: u64,
     grace: u64,
 }
@@ -80,14 +81,14 @@ impl Publisher for Recorder {
         }
         for late in staged.late {
             assert!(due.contains(&late.stamp), "handed over for its as-of: {late:?} in {due:?}");
-            let (topic, partition) = all.topics[late.partition as usize].clone();
+            let (topic, partition) = all.names.get(late.partition);
             let (window, grace) = (all.window, all.grace);
             // The least k * window + grace greater than the stamp.
             let phase = grace % window;
             let epoch = if late.stamp < phase { phase } else { phase + ((late.stamp - phase) / window + 1) * window };
             all.late.push(LateRow {
                 stamp: late.stamp,
-                topic,
+                topic: topic.to_string(),
                 partition,
                 position: late.position,
                 cell: cell(late.table, late.window, &late.key),
@@ -117,7 +118,7 @@ pub(crate) fn record(job: &Job, dataset: &Path, tuning: &Tuning) -> Run {
     let recorder = Arc::new(Recorder::default());
     {
         let mut recorded = recorder.published.lock().expect("not poisoned");
-        recorded.topics = files.iter().map(|file| (file.topic.clone(), file.partition)).collect();
+        recorded.names = PartitionNames::sorted(topics_of(&files));
         recorded.window = job.horizons.window;
         recorded.grace = job.horizons.grace;
     }
