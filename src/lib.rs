@@ -9,4 +9,5 @@ pub mod observe;
 pub mod publish;
 pub mod runtime;
 pub mod source;
+pub mod store;
 pub mod verify;

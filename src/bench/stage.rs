@@ -20,6 +20,7 @@ use crate::runtime::workers::{Finished, RunError, Tuning};
 use crate::source::dataset::{DatasetError, PartitionFile, partitions};
 use crate::source::lines::Lines;
 use crate::source::operator::Speed;
+use crate::store::Store;
 
 /// Wall time of a run at a limited speed, milliseconds.
 const SLICE_MS: u64 = 20_000;
@@ -72,7 +73,8 @@ pub fn run(stage: Stage, setting: &Setting<'_>) -> Result<Sample, RunError> {
             Speed::Permille(permille) => latency(setting, &files, permille),
         },
         Stage::History => {
-            measured(|| finished(replay::run(job, dataset, &folder.join("data"), tuning, |_| ()).map(|kept| kept.finished)))
+            let store = Store::folder(&folder.join("data")).map_err(PublishError::from)?;
+            measured(|| finished(replay::run(job, dataset, &store, tuning, |_| ()).map(|kept| kept.finished)))
         }
         Stage::Cached => cached(setting, &files),
     }

@@ -15,6 +15,7 @@ use crate::generate::{self, Options};
 use crate::publish::row::money;
 use crate::publish::time::instant;
 use crate::runtime::replay::{self, Kept};
+use crate::store::Store;
 
 /// Generate a day of a small mall, replay it, show the numbers and prove them exact; needs no service
 #[derive(Debug, Args)]
@@ -70,8 +71,9 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     let tuning = args.tuning.resolve();
     writeln!(out, "\n2. The dataflow, {} workers", tuning.workers)?;
     out.flush()?;
+    let store = Store::folder(&args.data_dir)?;
     let mut progress = Progress::start();
-    let kept = replay::run(&job, &dataset, &args.data_dir, &tuning, |watch| progress.show(&watch))?;
+    let kept = replay::run(&job, &dataset, &store, &tuning, |watch| progress.show(&watch))?;
     progress.end();
     summary(&mut out, &job, &kept)?;
 
@@ -79,7 +81,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Failure> {
     write!(out, "   ")?;
     out.flush()?;
     drop(out);
-    verify(&job, &dataset, &args.data_dir, true)?;
+    verify(&job, &dataset, &store, true)?;
     next(&args.data_dir, &job_path, &dataset)?;
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! `storeflow export`: what the last finished run says, to standard output.
 
 use std::io::{BufWriter, ErrorKind, Write};
-use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use storeflow_dataflows::table::Table;
 
 use super::Failure;
+use super::store_args::StoreArgs;
 use crate::publish::row::{Field, Row, cell_fields, late_fields, names};
 use crate::publish::{Current, LateRow, Output};
 
@@ -16,15 +16,12 @@ use crate::publish::{Current, LateRow, Output};
 /// Without --history: the cells of windows that have not expired. The value of every row is as of `as_of`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The data directory of the run
-    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR")]
-    data_dir: PathBuf,
     /// The table
     #[arg(long, value_name = "TABLE")]
     table: TableArg,
     /// Only rows of this store
     #[arg(long, value_name = "ID")]
-    store: Option<String>,
+    store_id: Option<String>,
     /// One JSON object per line, or CSV with a header
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
     format: Format,
@@ -32,6 +29,8 @@ pub struct ExportArgs {
     /// Late adjustments are history in any case
     #[arg(long)]
     history: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -64,7 +63,7 @@ impl From<TableArg> for Output {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let current = Current::open(&args.data_dir)?;
+    let current = Current::open(&args.store.open()?)?;
     let rows = Rows::read(&current, args)?;
     let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     match print(&rows, &current, args, out) {
@@ -82,7 +81,7 @@ enum Rows {
 
 impl Rows {
     fn read(current: &Current, args: &ExportArgs) -> Result<Rows, Failure> {
-        let wanted = |store: &str| args.store.as_deref().is_none_or(|wanted| wanted == store);
+        let wanted = |store: &str| args.store_id.as_deref().is_none_or(|wanted| wanted == store);
         Ok(match args.table.into() {
             Output::Cells(table) => {
                 let mut rows = if args.history { current.history_rows(table)? } else { current.view_rows(table)? };
@@ -170,10 +169,11 @@ mod tests {
 
     use super::*;
     use crate::publish::tests::small_run;
+    use crate::store::Store;
 
     fn export(root: &Path, table: TableArg, format: Format, store: Option<&str>, history: bool) -> String {
-        let args = ExportArgs { data_dir: root.to_owned(), table, store: store.map(str::to_owned), format, history };
-        let current = Current::open(root).unwrap();
+        let args = ExportArgs { store: StoreArgs::folder(root), table, store_id: store.map(str::to_owned), format, history };
+        let current = Current::open(&args.store.open().unwrap()).unwrap();
         let Ok(rows) = Rows::read(&current, &args) else { panic!("could not read") };
         let mut out = Vec::new();
         print(&rows, &current, &args, &mut out).unwrap();
@@ -245,12 +245,12 @@ mod tests {
         }
         let root = tempfile::tempdir().unwrap();
         small_run(root.path());
-        let current = Current::open(root.path()).unwrap();
+        let current = Current::open(&Store::folder(root.path()).unwrap()).unwrap();
         for format in [Format::Ndjson, Format::Csv] {
             let args = ExportArgs {
-                data_dir: root.path().to_owned(),
+                store: StoreArgs::folder(root.path()),
                 table: TableArg::StoreClicks,
-                store: None,
+                store_id: None,
                 format,
                 history: false,
             };

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod check;
+pub mod ddl;
 pub mod demo;
 pub mod export;
 pub mod generate;
@@ -13,6 +14,7 @@ pub mod run;
 pub mod verify;
 
 mod progress;
+mod store_args;
 mod tuning;
 
 use std::process::ExitCode;
@@ -48,6 +50,7 @@ enum Command {
     Check(check::CheckArgs),
     Run(run::RunArgs),
     Export(export::ExportArgs),
+    Ddl(ddl::DdlArgs),
     Generate(generate::Args),
     Produce(produce::ProduceArgs),
     Verify(verify::VerifyArgs),
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Ddl(args) => ddl::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -1,4 +1,4 @@
-//! `storeflow run`: replay a dataset into a data directory.
+//! `storeflow run`: replay a dataset into a store.
 
 use std::path::PathBuf;
 
@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::Failure;
 use super::progress::Progress;
+use super::store_args::StoreArgs;
 use super::tuning::TuningArgs;
 use crate::config::job_file;
 use crate::runtime::replay::{self, Kept};
@@ -21,9 +22,8 @@ pub struct RunArgs {
     #[arg(long, env = "STOREFLOW_REPLAY", value_name = "DIR")]
     replay: PathBuf,
 
-    /// Where history, dead letters and the view go; a run replaces what the job's last run left there
-    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR", default_value = "storeflow-data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
 
     #[command(flatten)]
     tuning: TuningArgs,
@@ -36,9 +36,10 @@ pub struct RunArgs {
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let job = job_file::load(&args.job)?;
     let tuning = args.tuning.resolve();
-    tracing::info!(job = %args.job.display(), replay = %args.replay.display(), data_dir = %args.data_dir.display(), ?tuning, "starting");
+    tracing::info!(job = %args.job.display(), replay = %args.replay.display(), store = %args.store, ?tuning, "starting");
+    let store = args.store.create()?;
     let mut progress = Progress::start();
-    let kept = replay::run(&job, &args.replay, &args.data_dir, &tuning, |watch| progress.show(&watch))?;
+    let kept = replay::run(&job, &args.replay, &store, &tuning, |watch| progress.show(&watch))?;
     progress.end();
     log_end(&kept);
     Ok(())

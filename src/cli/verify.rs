@@ -9,9 +9,11 @@ use clap::Args;
 use storeflow_dataflows::table::Table;
 
 use super::Failure;
+use super::store_args::StoreArgs;
 use crate::config::{Job, job_file};
 use crate::publish::layout::Current;
 use crate::publish::time::instant;
+use crate::store::Store;
 use crate::verify::{Difference, Recomputation, compare, compare_late, published};
 
 /// Recompute every cell of a finished run from its records, independently and slowly, and compare
@@ -28,9 +30,8 @@ pub struct VerifyArgs {
     #[arg(long, env = "STOREFLOW_REPLAY", value_name = "DIR")]
     replay: PathBuf,
 
-    /// Where the run left its results
-    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR", default_value = "storeflow-data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
 
     /// Also compare every row of history, of every epoch and of windows that have expired
     #[arg(long)]
@@ -46,18 +47,18 @@ const PRINTED: usize = 20;
 /// [`Failure::Check`] if anything differs; otherwise if the job, the dataset or the data directory has something to mend.
 pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let job = job_file::load(&args.job)?;
-    verify(&job, &args.replay, &args.data_dir, args.history)
+    verify(&job, &args.replay, &args.store.open()?, args.history)
 }
 
 /// Compares and reports; see [`run`].
-pub(super) fn verify(job: &Job, dataset: &Path, data_dir: &Path, history: bool) -> Result<(), Failure> {
+pub(super) fn verify(job: &Job, dataset: &Path, store: &Store, history: bool) -> Result<(), Failure> {
     let began = Instant::now();
-    let current = Current::open(data_dir)?;
+    let current = Current::open(store)?;
     let about = &current.about;
     if about.job != job.name || about.horizons != job.horizons || about.scale != job.scale {
         return Err(anyhow::anyhow!(
             "\"{}\" holds a run of job \"{}\" with other settings than the job file's \"{}\"; give the job file it was run with",
-            data_dir.display(),
+            store.address(),
             about.job,
             job.name
         )

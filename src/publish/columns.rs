@@ -7,6 +7,7 @@ use storeflow_dataflows::key::Key;
 use storeflow_dataflows::table::{HistoryRow, LateAdjustment, NO_WINDOW, Table, Value, Window};
 
 use super::texts::Texts;
+use crate::source::names::PartitionNames;
 
 /// A cell to be written, from the history or the view.
 #[derive(Clone, Copy, Debug)]
@@ -72,13 +73,12 @@ impl Columns {
         }
     }
 
-    /// Makes it the columns of these rows. `partitions`: the job's sorted list of topics and partitions. `scale`: decimal
-    /// digits of the sum column.
-    pub(crate) fn set_late(&mut self, rows: &[LateAdjustment], horizons: &Horizons, partitions: &[(String, u32)], scale: u32) {
+    /// Makes it the columns of these rows. `names` resolves their partitions. `scale`: decimal digits of the sum column.
+    pub(crate) fn set_late(&mut self, rows: &[LateAdjustment], horizons: &Horizons, names: &PartitionNames, scale: u32) {
         self.clear();
         for row in rows {
             let (store, second) = row.key.cell_parts();
-            let (topic, partition) = partitions.get(row.partition as usize).map_or(("", 0), |(topic, index)| (topic, *index));
+            let (topic, partition) = names.get(row.partition);
             self.rows += 1;
             self.tables.push(row.table.name().as_bytes());
             self.stores.push(store);

@@ -1,25 +1,37 @@
-//! What the last finished run says: rows of the view, of history, and the counts beside them.
+//! What the current run says: rows of the view, of history, and the counts beside them.
 //!
-//! Upholds: rows come sorted by (store, second part, window start), bytewise, however many workers wrote them.
+//! Upholds: rows come sorted by (store, second part, window start), bytewise, however many workers wrote them;
+//! of a run that goes on, nothing past the as-of its pointer names.
 //! Absent on purpose: reading part of a table. This serves `export` and `verify`; engines read the files themselves.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use bytes::Bytes;
 use storeflow_dataflows::table::Table;
 
 use super::error::PublishError;
-use super::layout::Current;
+use super::layout::{Current, is_through};
 use super::row::{LateRow, Row};
 use super::schema::Output;
 use super::table_reader::{read_late, read_rows};
 
 impl Current {
     /// All cells of the view.
+    ///
+    /// # Errors
+    /// If the run has no view in files ([`PublishError::Unfinished`], [`PublishError::NoView`]), or it cannot be read.
     pub fn view_rows(&self, table: Table) -> Result<Vec<Row>, PublishError> {
-        let mut rows = Vec::new();
-        for worker in 0..self.about.workers {
-            rows.append(&mut read_rows(&self.paths.view(Output::Cells(table), worker), table)?);
+        let place = self.store.place(self.keys.prefix());
+        if !self.finished {
+            return Err(PublishError::Unfinished { place });
         }
+        let keys: Vec<String> = (0..self.about.workers).map(|worker| self.keys.view(Output::Cells(table), worker)).collect();
+        let mut rows = Vec::new();
+        self.store.get_each(&keys, |key, bytes| {
+            let bytes = bytes.ok_or_else(|| PublishError::NoView { place: place.clone() })?;
+            rows.append(&mut read_rows(&self.store.place(key), bytes, table)?);
+            Ok::<_, PublishError>(())
+        })?;
         rows.retain(|row| !row.deleted);
         rows.sort_unstable_by(|row, other| row.key().cmp(&other.key()));
         Ok(rows)
@@ -28,9 +40,10 @@ impl Current {
     /// Everything history says of a table: rows of one cell follow each other, oldest epoch first.
     pub fn history_changes(&self, table: Table) -> Result<Vec<Row>, PublishError> {
         let mut rows = Vec::new();
-        for path in self.history_files(Output::Cells(table))? {
-            rows.append(&mut read_rows(&path, table)?);
-        }
+        self.history_files(Output::Cells(table), |path, bytes| {
+            rows.append(&mut read_rows(path, bytes, table)?);
+            Ok(())
+        })?;
         rows.sort_unstable_by(|row, other| row.key().cmp(&other.key()).then(row.epoch.cmp(&other.epoch)));
         Ok(rows)
     }
@@ -51,9 +64,10 @@ impl Current {
     /// All late adjustments, by key and then by stamp and place.
     pub fn late_rows(&self) -> Result<Vec<LateRow>, PublishError> {
         let mut rows = Vec::new();
-        for path in self.history_files(Output::LateAdjustments)? {
-            rows.append(&mut read_late(&path, self.about.scale)?);
-        }
+        self.history_files(Output::LateAdjustments, |path, bytes| {
+            rows.append(&mut read_late(path, bytes, self.about.scale)?);
+            Ok(())
+        })?;
         let place = |row: &LateRow| (row.window_start, row.stamp, row.partition, row.position);
         rows.sort_unstable_by(|row, other| {
             let key = (&row.store_id, &row.second).cmp(&(&other.store_id, &other.second));
@@ -64,37 +78,38 @@ impl Current {
 
     /// How many records could not be decoded.
     pub fn dead_letter_count(&self) -> Result<u64, PublishError> {
-        let files = files_in(&self.paths.dead_letters_dir(), "ndjson")?;
-        files.iter().try_fold(0, |count, path| {
-            let text = std::fs::read(path).map_err(PublishError::io("read", path))?;
-            Ok(count + memchr::memchr_iter(b'\n', &text).count() as u64)
+        let mut count = 0;
+        self.files(&self.keys.dead_letters_prefix(), "ndjson", |_, text| {
+            count += memchr::memchr_iter(b'\n', &text).count() as u64;
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn history_files(
+        &self,
+        output: Output,
+        visit: impl FnMut(&Path, Bytes) -> Result<(), PublishError>,
+    ) -> Result<(), PublishError> {
+        self.files(&self.keys.history_prefix(output), "parquet", visit)
+    }
+
+    /// Visits the files of epochs below a prefix that have an ending, by date and epoch.
+    fn files(
+        &self,
+        prefix: &str,
+        ending: &str,
+        mut visit: impl FnMut(&Path, Bytes) -> Result<(), PublishError>,
+    ) -> Result<(), PublishError> {
+        let mut keys = self.store.list(prefix)?;
+        keys.retain(|key| Path::new(key).extension().is_some_and(|found| found == ending));
+        // At the end of a run the last epoch is unfinished and still counts; while it goes on, what is past the pointer is not
+        // there on every worker yet.
+        keys.retain(|key| self.finished || is_through(key, self.as_of));
+        self.store.get_each(&keys, |key, bytes| {
+            let path = self.store.place(key);
+            let gone = || std::io::Error::from(std::io::ErrorKind::NotFound);
+            visit(&path, bytes.ok_or_else(gone).map_err(PublishError::io("read", &path))?)
         })
     }
-
-    fn history_files(&self, output: Output) -> Result<Vec<PathBuf>, PublishError> {
-        let mut files = Vec::new();
-        for date in entries(&self.paths.history_dir(output))? {
-            files.append(&mut files_in(&date, "parquet")?);
-        }
-        Ok(files)
-    }
-}
-
-/// The whole files of a folder, by name. Those being written have another ending.
-fn files_in(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, PublishError> {
-    let mut files = entries(dir)?;
-    files.retain(|path| path.extension().is_some_and(|found| found == ending));
-    Ok(files)
-}
-
-/// The entries of a folder, by name; none if nothing was ever written there.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>, PublishError> {
-    let list = match std::fs::read_dir(dir) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        list => list.map_err(PublishError::io("list", dir))?,
-    };
-    let paths = list.map(|entry| entry.map(|entry| entry.path()));
-    let mut paths = paths.collect::<Result<Vec<_>, _>>().map_err(PublishError::io("list", dir))?;
-    paths.sort_unstable();
-    Ok(paths)
 }

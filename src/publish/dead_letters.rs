@@ -1,11 +1,12 @@
 //! Dead letters: records that could not be decoded, one JSON object per line, raw key and value included.
 //!
-//! Upholds: readable by the owner only (mode 0600), as raw records may hold what the columns of the tables do not.
-//! Keeps: an open file per worker that had any. It has its final name once the writer is closed; until then the run is
-//! not finished and nobody is told to read it.
+//! Upholds: (1) readable by the owner only (mode 0600 in a folder, and while they wait for an upload), as raw records may
+//! hold what the columns of the tables do not; (2) one object per worker and epoch of the records' stamps, so that a job
+//! that never ends has them as well.
+//! Keeps: nothing between two batches; a file is open only while lines are added.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufWriter, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::error::PublishError;
-use super::layout::{create_parent, temporary};
+use crate::store::{Spool, Store};
 
 /// A record that could not be decoded, and why.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,35 +56,34 @@ struct Line<'a> {
     stamp: u64,
 }
 
-/// One worker's dead letters, being written.
+/// One worker's dead letters of an epoch, being written.
 pub(crate) struct DeadLetterFile {
+    /// As people read its key.
     path: PathBuf,
-    temporary: PathBuf,
-    file: BufWriter<File>,
+    spool: Spool,
+    letters: u64,
     bytes: u64,
 }
 
 impl DeadLetterFile {
-    pub(crate) fn create(path: PathBuf) -> Result<Self, PublishError> {
-        create_parent(&path)?;
-        let temporary = temporary(&path);
-        let file = OpenOptions::new()
+    pub(crate) fn create(store: &Store, key: &str) -> Result<Self, PublishError> {
+        let spool = store.spool(key)?;
+        OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&temporary)
-            .map_err(PublishError::io("create", &temporary))?;
-        Ok(DeadLetterFile { path, temporary, file: BufWriter::new(file), bytes: 0 })
+            .open(spool.path())
+            .map_err(PublishError::io("create", spool.path()))?;
+        Ok(DeadLetterFile { path: store.place(key), spool, letters: 0, bytes: 0 })
     }
 
     pub(crate) fn append(&mut self, job: &str, letters: &[DeadLetter]) -> Result<(), PublishError> {
-        let mut line = Vec::new();
+        let mut lines = Vec::new();
         for letter in letters {
             let encoded = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| STANDARD.encode(bytes));
-            line.clear();
             serde_json::to_writer(
-                &mut line,
+                &mut lines,
                 &Line {
                     topic: &letter.topic,
                     partition: letter.partition,
@@ -98,18 +98,22 @@ impl DeadLetterFile {
                 },
             )
             .map_err(PublishError::encode(&self.path))?;
-            line.push(b'\n');
-            self.bytes += line.len() as u64;
-            self.file.write_all(&line).map_err(PublishError::io("write", &self.temporary))?;
+            lines.push(b'\n');
         }
-        Ok(())
+        self.letters += letters.len() as u64;
+        self.bytes += lines.len() as u64;
+        let file = OpenOptions::new().append(true).open(self.spool.path());
+        file.and_then(|mut file| file.write_all(&lines)).map_err(PublishError::io("write", self.spool.path()))
     }
 
-    /// Gives the file its final name; returns its size.
-    pub(crate) fn close(mut self) -> Result<u64, PublishError> {
-        self.file.flush().map_err(PublishError::io("write", &self.temporary))?;
-        std::fs::rename(&self.temporary, &self.path).map_err(PublishError::io("rename to", &self.path))?;
-        Ok(self.bytes)
+    /// Letters so far, and their size.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        (self.letters, self.bytes)
+    }
+
+    /// The file, for [`Store::show`].
+    pub(crate) fn into_spool(self) -> Spool {
+        self.spool
     }
 }
 
@@ -123,13 +127,16 @@ mod tests {
     #[test]
     fn lines_for_the_owner_only() {
         let dir = tempfile::tempdir().unwrap();
+        let store = Store::folder(dir.path()).unwrap();
         let path = dir.path().join("dead_letters/0of1.ndjson");
-        let mut file = DeadLetterFile::create(path.clone()).unwrap();
-        file.append("mall", &[letter(), DeadLetter { timestamp: None, key: Some(vec![]), ..letter() }]).unwrap();
+        let mut file = DeadLetterFile::create(&store, "dead_letters/0of1.ndjson").unwrap();
+        file.append("mall", &[letter()]).unwrap();
+        file.append("mall", &[DeadLetter { timestamp: None, key: Some(vec![]), ..letter() }]).unwrap();
         assert!(!path.exists(), "not before it is whole");
-        let bytes = file.close().unwrap();
+        let size = file.size();
+        store.show(vec![file.into_spool()]).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(bytes, text.len() as u64);
+        assert_eq!(size, (2, text.len() as u64));
         assert_eq!(
             text,
             r#"{"topic":"mall.payments","partition":3,"offset":42,"timestamp":1795168800000,"key":null,"value":"e/8=","reason":"json","error":"expected value at byte 1 of \"x\"","job":"mall","stamp":1795168800001}

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// A cause of any type, printed by whoever prints the chain.
-pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+use crate::store::StoreError;
+pub use crate::store::error::BoxError;
 
 /// Why something could not be published or read back. Nothing of it is half done: a file that failed never got its name.
 #[derive(Debug, thiserror::Error)]
@@ -46,23 +46,42 @@ pub enum PublishError {
         /// Who asked.
         wanted: String,
     },
-    /// Another run has it open.
-    #[error("data directory \"{root}\" is in use by another run")]
-    Locked {
-        /// The data directory.
-        root: PathBuf,
-    },
-    /// There is no such directory.
-    #[error("no data directory at \"{root}\"")]
-    NoDirectory {
-        /// The data directory.
-        root: PathBuf,
-    },
+    /// The store did not do what it was asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// No run has finished in it yet.
     #[error("no finished run in data directory \"{root}\"")]
     NoRun {
         /// The data directory.
         root: PathBuf,
+    },
+    /// The process that creates the generation has not, or not in this store.
+    #[error("no run has started at \"{place}\"; do all processes have the same --store or --data-dir?")]
+    NoGeneration {
+        /// Where it should be.
+        place: PathBuf,
+    },
+    /// A run that began later has moved the pointer.
+    #[error(
+        "generation {newer} of a newer run is current, so \"{place}\" cannot become it; let one run at a time write to a store"
+    )]
+    Superseded {
+        /// This run's generation.
+        place: PathBuf,
+        /// The newer one.
+        newer: u64,
+    },
+    /// A live run's view is not in files.
+    #[error("the run at \"{place}\" goes on, and its view is in Redis; its history can be read, with --history")]
+    Unfinished {
+        /// Its generation.
+        place: PathBuf,
+    },
+    /// The run kept its view elsewhere.
+    #[error("the run at \"{place}\" left no view in files; it was in Redis. Its history can be read, with --history")]
+    NoView {
+        /// Its generation.
+        place: PathBuf,
     },
     /// The history writer met an error, or was closed; closing it tells which.
     #[error("the history writer has stopped")]

@@ -1,18 +1,23 @@
 //! The history writer: rows of finished epochs to Parquet files, beside the workers.
 //!
 //! ```text
-//! workers ─ batches ─► bounded channel ─► one thread: collect per file ─► row groups under temporary names
-//! commit ── publish(as_of) ──────────────►            footer and final name of every epoch <= as_of
+//! workers ─ batches ─► bounded channel ─► one thread: collect per file ─► row groups and dead letters in local files
+//! commit ── publish(as_of) ──────────────►            footer, then shown in the store: every epoch <= as_of
 //! ```
 //!
-//! Upholds: (1) a file has its final name only after [`HistoryWriter::publish`] said that an as-of at or past its epoch is
-//! committed; (2) the first error ends the thread, so workers learn of it at their next batch.
+//! Upholds: (1) a file is in the store only after [`HistoryWriter::publish`] said that an as-of at or past its epoch is
+//! committed; (2) the first error ends the thread, so workers learn of it at their next batch; (3) [`HistorySender::shown`]
+//! says through which as-of everything is in the store.
 //! Keeps: at most [`ROW_GROUP_ROWS`] rows in memory beside the batches in the channel, over all files; for each unfinished
 //! file its footer.
-//! Absent on purpose: more threads. Encoding costs less than computing, and the workers have the processors.
+//! Absent on purpose: more threads. Encoding costs less than computing, and the workers have the processors. Uploads wait
+//! here, several at a time; the channel's bound is what holds back the workers then.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::collections::btree_map::Entry;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -22,10 +27,12 @@ use super::columns::Cell;
 use super::dead_letters::{DeadLetter, DeadLetterFile};
 use super::encode::Encoder;
 use super::error::PublishError;
-use super::layout::{About, Generation, Paths};
+use super::layout::{About, Generation, Keys};
 use super::schema::{Output, TableSchema};
 use super::table_file::{FileMeta, ROW_GROUP_ROWS, TableFile};
 use super::time;
+use crate::source::names::PartitionNames;
+use crate::store::{Spool, Store};
 
 /// Batches in the channel at most. A batch is one worker's share of an epoch, so this lets every worker run some epochs
 /// ahead of the disk, and stops it before its rows pile up.
@@ -34,7 +41,7 @@ const BATCHES: usize = 16;
 /// What one worker hands over: rows in any order, of any tables, epochs and dates.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// The worker.
+    /// The worker, counted over all processes.
     pub worker: usize,
     /// Cells as published at their epochs.
     pub rows: Vec<HistoryRow>,
@@ -53,7 +60,7 @@ pub struct Totals {
     pub bytes: u64,
     /// Their rows; dead letters are not among them.
     pub rows: u64,
-    /// Dead letters.
+    /// Dead letters in them.
     pub dead_letters: u64,
 }
 
@@ -72,47 +79,67 @@ pub struct HistoryWriter {
 
 /// A worker's way to the history writer.
 #[derive(Clone, Debug)]
-pub struct HistorySender(SyncSender<Message>);
+pub struct HistorySender {
+    channel: SyncSender<Message>,
+    shown: Arc<AtomicU64>,
+}
 
 impl HistorySender {
     /// Hands over a batch; waits while the channel is full. An error says that the writer has stopped.
     pub fn send(&self, batch: Batch) -> Result<(), PublishError> {
-        self.0.send(Message::Batch(batch)).map_err(|_| PublishError::Stopped)
+        self.channel.send(Message::Batch(batch)).map_err(|_| PublishError::Stopped)
     }
 
     /// Says that everything before `as_of` is committed. All batches with rows of epochs up to it must have been sent.
     pub fn publish(&self, as_of: u64) -> Result<(), PublishError> {
-        self.0.send(Message::Publish(as_of)).map_err(|_| PublishError::Stopped)
+        self.channel.send(Message::Publish(as_of)).map_err(|_| PublishError::Stopped)
+    }
+
+    /// The greatest as-of published whose files are all in the store; 0 before the first.
+    pub fn shown(&self) -> u64 {
+        self.shown.load(Ordering::Acquire)
     }
 }
 
 impl HistoryWriter {
-    /// Starts the thread. `partitions` is the job's sorted list of topics and partitions, which late adjustments refer to.
-    pub fn start(generation: &Generation, partitions: Vec<(String, u32)>) -> Result<HistoryWriter, PublishError> {
-        let (sender, receiver) = sync_channel(BATCHES);
+    /// Starts the thread, for batches of `workers`: those of this process. `names` resolves the partitions of late
+    /// adjustments.
+    ///
+    /// # Errors
+    /// If there can be no such thread.
+    pub fn start(
+        generation: &Generation,
+        workers: Range<usize>,
+        names: Arc<PartitionNames>,
+    ) -> Result<HistoryWriter, PublishError> {
+        let (channel, receiver) = sync_channel(BATCHES);
         let about = generation.about().clone();
         let mut schemas = BTreeMap::new();
         for output in Output::ALL {
             schemas.insert(output, TableSchema::of(output, &about)?);
         }
+        let shown = Arc::new(AtomicU64::new(0));
         let files = Files {
+            store: generation.store().clone(),
             about,
-            paths: generation.paths().clone(),
-            partitions,
-            encoder: Encoder::new().map_err(PublishError::io("compress for", generation.paths().dir()))?,
+            keys: generation.keys().clone(),
+            workers,
+            names,
+            encoder: Encoder::new().map_err(PublishError::io("compress for", &generation.place()))?,
             schemas,
             cells: BTreeMap::new(),
             late: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             waiting: 0,
             published: 0,
+            shown: Arc::clone(&shown),
             totals: Totals::default(),
         };
         let thread = std::thread::Builder::new()
             .name("history".to_owned())
             .spawn(move || files.run(&receiver))
-            .map_err(PublishError::io("start a thread for", generation.paths().dir()))?;
-        Ok(HistoryWriter { sender: HistorySender(sender), thread })
+            .map_err(PublishError::io("start a thread for", &generation.place()))?;
+        Ok(HistoryWriter { sender: HistorySender { channel, shown }, thread })
     }
 
     /// A sender for a worker.
@@ -125,11 +152,11 @@ impl HistoryWriter {
         self.sender.publish(as_of)
     }
 
-    /// Ends the run: late adjustments of the unfinished epoch, as far as published, and dead letters get their files; rows
+    /// Ends the run: late adjustments and dead letters of the unfinished epoch, as far as published, get their files; rows
     /// never published are dropped. Returns the totals, or the first error there was.
     pub fn close(self) -> Result<Totals, PublishError> {
         // If it has stopped already, the thread's result says why.
-        let _ = self.sender.0.send(Message::Close);
+        let _ = self.sender.channel.send(Message::Close);
         self.thread.join().unwrap_or(Err(PublishError::Stopped))
     }
 }
@@ -143,7 +170,7 @@ struct CellFile {
     worker: usize,
 }
 
-/// A file of late adjustments.
+/// A file of late adjustments, or of dead letters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct LateFile {
     epoch: u64,
@@ -164,17 +191,21 @@ impl<R> Default for Pending<R> {
 
 /// What the thread keeps.
 struct Files {
+    store: Store,
     about: About,
-    paths: Paths,
-    partitions: Vec<(String, u32)>,
+    keys: Keys,
+    /// Those of this process, whose batches come here.
+    workers: Range<usize>,
+    names: Arc<PartitionNames>,
     encoder: Encoder,
     schemas: BTreeMap<Output, TableSchema>,
     cells: BTreeMap<CellFile, Pending<HistoryRow>>,
     late: BTreeMap<LateFile, Pending<LateAdjustment>>,
-    dead_letters: BTreeMap<usize, DeadLetterFile>,
+    dead_letters: BTreeMap<LateFile, DeadLetterFile>,
     /// Rows in all `Pending`.
     waiting: usize,
     published: u64,
+    shown: Arc<AtomicU64>,
     totals: Totals,
 }
 
@@ -193,24 +224,30 @@ impl Files {
     fn take(&mut self, batch: Batch) -> Result<(), PublishError> {
         self.waiting += batch.rows.len() + batch.late.len();
         let worker = batch.worker;
+        assert!(self.workers.contains(&worker), "worker {worker} is not of this process, which has {:?}", self.workers);
         group(batch.rows, |row| CellFile { epoch: row.epoch, table: row.table, day: day(row), worker }, &mut self.cells);
         let horizons = self.about.horizons;
         group(batch.late, |row| LateFile { epoch: horizons.epoch_after(row.stamp), worker }, &mut self.late);
+        let mut letters: BTreeMap<LateFile, Vec<DeadLetter>> = BTreeMap::new();
+        for letter in batch.dead_letters {
+            letters.entry(LateFile { epoch: horizons.epoch_after(letter.stamp), worker }).or_default().push(letter);
+        }
         // A second file of a published name would take the place of the first.
         let first_cells = self.cells.first_key_value().map(|(file, _)| file.epoch);
         let first_late = self.late.first_key_value().map(|(file, _)| file.epoch);
-        if let Some(epoch) = first_cells.into_iter().chain(first_late).find(|epoch| *epoch <= self.published) {
+        let first_letters = letters.first_key_value().map(|(file, _)| file.epoch);
+        let first = first_cells.into_iter().chain(first_late).chain(first_letters);
+        if let Some(epoch) = first.min().filter(|epoch| *epoch <= self.published) {
             return Err(PublishError::AfterPublish { epoch, as_of: self.published });
         }
-        if !batch.dead_letters.is_empty() {
-            self.totals.dead_letters += batch.dead_letters.len() as u64;
-            let file = match self.dead_letters.entry(worker) {
-                std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-                std::collections::btree_map::Entry::Vacant(entry) => {
-                    entry.insert(DeadLetterFile::create(self.paths.dead_letters(worker))?)
+        for (name, letters) in letters {
+            let file = match self.dead_letters.entry(name) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    entry.insert(DeadLetterFile::create(&self.store, &self.keys.dead_letters(name.epoch, worker))?)
                 }
             };
-            file.append(&self.about.job, &batch.dead_letters)?;
+            file.append(&self.about.job, &letters)?;
         }
         if self.waiting >= ROW_GROUP_ROWS { self.encode_all() } else { Ok(()) }
     }
@@ -232,8 +269,8 @@ impl Files {
         }
         self.waiting -= chunks.iter().map(Vec::len).sum::<usize>();
         let output = Output::Cells(name.table);
-        let path = self.paths.history(output, name.day, name.epoch, name.worker);
-        let file = self.begun(&mut pending.file, output, path, name.epoch)?;
+        let key = self.keys.history(output, name.day, name.epoch, name.worker);
+        let file = self.begun(&mut pending.file, output, &key, name.epoch)?;
         file.append_cells(&mut self.encoder, chunks.iter().flatten().map(Cell::from))
     }
 
@@ -244,9 +281,9 @@ impl Files {
         }
         self.waiting -= rows.len();
         let day = time::day(name.epoch as i64);
-        let path = self.paths.history(Output::LateAdjustments, day, name.epoch, name.worker);
-        let file = self.begun(&mut pending.file, Output::LateAdjustments, path, name.epoch)?;
-        file.append_late(&mut self.encoder, &rows, &self.about.horizons, &self.partitions)
+        let key = self.keys.history(Output::LateAdjustments, day, name.epoch, name.worker);
+        let file = self.begun(&mut pending.file, Output::LateAdjustments, &key, name.epoch)?;
+        file.append_late(&mut self.encoder, &rows, &self.about.horizons, &self.names)
     }
 
     /// The file, begun if it was not.
@@ -254,13 +291,13 @@ impl Files {
         &self,
         file: &'f mut Option<TableFile>,
         output: Output,
-        path: PathBuf,
+        key: &str,
         epoch: u64,
     ) -> Result<&'f mut TableFile, PublishError> {
         match file {
             Some(file) => Ok(file),
             None => {
-                let begun = TableFile::create(path, &self.schemas[&output], &FileMeta::new(&self.about, epoch))?;
+                let begun = TableFile::create(&self.store, key, &self.schemas[&output], &FileMeta::new(&self.about, epoch))?;
                 Ok(file.insert(begun))
             }
         }
@@ -268,50 +305,61 @@ impl Files {
 
     fn publish(&mut self, as_of: u64) -> Result<(), PublishError> {
         self.published = self.published.max(as_of);
+        let mut spools = Vec::new();
         while let Some(entry) = self.cells.first_entry()
             && entry.key().epoch <= as_of
         {
             let (name, mut pending) = entry.remove_entry();
             self.encode_cells(&name, &mut pending)?;
-            self.show(pending.file)?;
+            spools.extend(self.close_file(pending.file)?);
         }
+        self.close_late(as_of, &mut spools)?;
+        self.store.show(spools)?;
+        self.shown.store(self.published, Ordering::Release);
+        Ok(())
+    }
+
+    /// Closes the files of late adjustments and dead letters of all epochs up to one.
+    fn close_late(&mut self, through: u64, spools: &mut Vec<Spool>) -> Result<(), PublishError> {
         while let Some(entry) = self.late.first_entry()
-            && entry.key().epoch <= as_of
+            && entry.key().epoch <= through
         {
             let (name, mut pending) = entry.remove_entry();
             self.encode_late(&name, &mut pending)?;
-            self.show(pending.file)?;
+            spools.extend(self.close_file(pending.file)?);
+        }
+        while let Some(entry) = self.dead_letters.first_entry()
+            && entry.key().epoch <= through
+        {
+            let file = entry.remove();
+            let (letters, bytes) = file.size();
+            self.totals.files += 1;
+            self.totals.dead_letters += letters;
+            self.totals.bytes += bytes;
+            spools.push(file.into_spool());
         }
         Ok(())
     }
 
-    fn show(&mut self, file: Option<TableFile>) -> Result<(), PublishError> {
-        if let Some(mut file) = file {
-            self.totals.files += 1;
-            self.totals.rows += file.rows();
-            self.totals.bytes += file.close()?;
-            file.show()?;
-        }
-        Ok(())
+    fn close_file(&mut self, file: Option<TableFile>) -> Result<Option<Spool>, PublishError> {
+        let Some(mut file) = file else { return Ok(None) };
+        self.totals.files += 1;
+        self.totals.rows += file.rows();
+        self.totals.bytes += file.close()?;
+        Ok(Some(file.into_spool()))
     }
 
     fn close(mut self) -> Result<Totals, PublishError> {
-        // At the end of a replay the last epoch is unfinished; the late adjustments it has are shown under its name.
-        for (name, mut pending) in std::mem::take(&mut self.late) {
-            if name.epoch <= self.about.horizons.epoch_after(self.published) {
-                self.encode_late(&name, &mut pending)?;
-                self.show(pending.file)?;
-            } else if let Some(file) = pending.file {
-                file.discard()?;
-            }
-        }
-        for (_, pending) in std::mem::take(&mut self.cells) {
-            pending.file.map_or(Ok(()), TableFile::discard)?;
-        }
-        for (_, file) in std::mem::take(&mut self.dead_letters) {
-            self.totals.files += 1;
-            self.totals.bytes += file.close()?;
-        }
+        // At the end of a run the last epoch is unfinished; what it has of late adjustments and dead letters is shown under
+        // its name.
+        let mut spools = Vec::new();
+        self.close_late(self.about.horizons.epoch_after(self.published), &mut spools)?;
+        self.store.show(spools)?;
+        let late = std::mem::take(&mut self.late).into_values().filter_map(|pending| pending.file);
+        let cells = std::mem::take(&mut self.cells).into_values().filter_map(|pending| pending.file);
+        late.chain(cells).try_for_each(TableFile::discard)?;
+        let letters = std::mem::take(&mut self.dead_letters).into_values();
+        letters.map(DeadLetterFile::into_spool).try_for_each(Spool::discard)?;
         Ok(self.totals)
     }
 }
@@ -339,19 +387,30 @@ fn group<R, N: Ord + Copy>(rows: Vec<R>, name: impl Fn(&R) -> N, files: &mut BTr
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
-    use crate::publish::testing::{job, key, row};
+    use crate::publish::testing::{dead_letter, job, key, row};
 
     const MINUTE: u64 = 60_000;
     /// 2026-11-20T23:30:00Z; its window ends at midnight, its epoch is 2026-11-21T00:02:00Z.
     const WINDOW: i64 = 1_795_217_400_000;
     const EPOCH: u64 = WINDOW as u64 + 32 * MINUTE;
 
+    fn create(root: &Path, workers: usize) -> Generation {
+        Generation::create(&Store::folder(root).unwrap(), &job("mall"), workers, None).unwrap()
+    }
+
+    fn partitions() -> Arc<PartitionNames> {
+        Arc::new(PartitionNames::sorted(["t"]))
+    }
+
     fn names(generation: &Generation) -> Vec<String> {
-        let dir = generation.paths().dir();
-        let mut names: Vec<_> = crate::publish::testing::files(dir)
+        let dir = generation.place();
+        let mut names: Vec<_> = crate::publish::testing::files(&dir)
             .into_iter()
-            .filter_map(|path| Some(path.strip_prefix(dir).ok()?.to_str()?.to_owned()))
+            .filter_map(|path| Some(path.strip_prefix(&dir).ok()?.to_str()?.to_owned()))
+            .filter(|name| name != "started.json")
             .collect();
         names.sort();
         names
@@ -373,8 +432,8 @@ mod tests {
     #[test]
     fn files_appear_at_publish_in_the_folders_of_their_windows() {
         let root = tempfile::tempdir().unwrap();
-        let generation = Generation::create(root.path(), &job("mall"), 2).unwrap();
-        let writer = HistoryWriter::start(&generation, vec![("t".into(), 0)]).unwrap();
+        let generation = create(root.path(), 2);
+        let writer = HistoryWriter::start(&generation, 0..2, partitions()).unwrap();
         let next = EPOCH + 30 * MINUTE;
         let rows = vec![
             row(Table::StorePayments, EPOCH, WINDOW, "a"),
@@ -384,33 +443,38 @@ mod tests {
             row(Table::StorePayments, next, WINDOW, "a"),
             row(Table::StoreProducts, EPOCH, NO_WINDOW, "a"),
         ];
-        let dead_letters = vec![crate::publish::testing::dead_letter()];
+        let letter = |stamp| DeadLetter { stamp, ..dead_letter() };
+        // Of this epoch, of the unfinished one, and of one that is never reached.
+        let dead_letters = vec![letter(EPOCH - 1), letter(EPOCH - 2), letter(EPOCH), letter(next)];
         writer.sender().send(Batch { worker: 1, rows, late: vec![late(EPOCH), late(next)], dead_letters }).unwrap();
         writer.publish(EPOCH).unwrap();
         writer.publish(EPOCH + 1).unwrap();
+        let letter_of_a_later_batch = vec![letter(EPOCH + 5)];
         let rows = vec![row(Table::StorePayments, next, WINDOW, "c")];
         writer.sender().send(Batch { worker: 0, rows, ..Batch::default() }).unwrap();
+        writer.sender().send(Batch { worker: 1, dead_letters: letter_of_a_later_batch, ..Batch::default() }).unwrap();
         let totals = writer.close().unwrap();
-        assert_eq!((totals.files, totals.rows, totals.dead_letters), (6, 5, 1));
+        assert_eq!((totals.files, totals.rows, totals.dead_letters), (7, 5, 4));
         assert_eq!(
             names(&generation),
             [
-                "dead_letters/1of2.ndjson",
+                "dead_letters/date=2026-11-21/epoch=20261121T000200Z-1of2.ndjson",
+                "dead_letters/date=2026-11-21/epoch=20261121T003200Z-1of2.ndjson",
                 "history/late_adjustments/date=2026-11-21/epoch=20261121T003200Z-1of2.parquet",
                 "history/store_clicks/date=2026-11-20/epoch=20261121T000200Z-1of2.parquet",
                 "history/store_payments/date=2026-11-19/epoch=20261121T000200Z-1of2.parquet",
                 "history/store_payments/date=2026-11-20/epoch=20261121T000200Z-1of2.parquet",
                 "history/store_products/date=2026-11-21/epoch=20261121T000200Z-1of2.parquet",
             ],
-            "the next epoch was never published, and the late adjustment past it neither"
+            "the next epoch was never published, and what is late or dead past it neither"
         );
     }
 
     #[test]
     fn rows_are_encoded_before_they_pile_up() {
         let root = tempfile::tempdir().unwrap();
-        let generation = Generation::create(root.path(), &job("mall"), 1).unwrap();
-        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        let generation = create(root.path(), 1);
+        let writer = HistoryWriter::start(&generation, 0..1, partitions()).unwrap();
         let half = ROW_GROUP_ROWS / 2 + 1;
         for part in 0..3 {
             let rows = (0..half).map(|n| row(Table::StoreSales, EPOCH, WINDOW, &format!("{part}-{n}"))).collect();
@@ -418,8 +482,8 @@ mod tests {
         }
         writer.publish(EPOCH).unwrap();
         assert_eq!(writer.close().unwrap().rows, 3 * half as u64);
-        let file = generation.paths().history(Output::Cells(Table::StoreSales), time::day(WINDOW), EPOCH, 0);
-        let rows = crate::publish::table_reader::read_rows(&file, Table::StoreSales).unwrap();
+        let key = generation.keys().history(Output::Cells(Table::StoreSales), time::day(WINDOW), EPOCH, 0);
+        let rows = crate::publish::testing::read(&generation.store().place(&key), Table::StoreSales).unwrap();
         let stores: std::collections::BTreeSet<_> = rows.into_iter().map(|row| row.store_id).collect();
         assert_eq!(stores.len(), 3 * half);
     }
@@ -427,26 +491,31 @@ mod tests {
     #[test]
     fn rows_after_their_publish_stop_the_writer() {
         let root = tempfile::tempdir().unwrap();
-        let generation = Generation::create(root.path(), &job("mall"), 1).unwrap();
-        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        let generation = create(root.path(), 1);
+        let writer = HistoryWriter::start(&generation, 0..1, partitions()).unwrap();
         writer.publish(EPOCH).unwrap();
         let rows = vec![row(Table::StoreSales, EPOCH, WINDOW, "a")];
         writer.sender().send(Batch { rows, ..Batch::default() }).unwrap();
         assert!(matches!(writer.close(), Err(PublishError::AfterPublish { epoch: EPOCH, as_of: EPOCH })));
-        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        let writer = HistoryWriter::start(&generation, 0..1, partitions()).unwrap();
         writer.publish(EPOCH).unwrap();
         writer.sender().send(Batch { late: vec![late(EPOCH - 1)], ..Batch::default() }).unwrap();
+        assert!(matches!(writer.close(), Err(PublishError::AfterPublish { .. })));
+        let writer = HistoryWriter::start(&generation, 0..1, partitions()).unwrap();
+        writer.publish(EPOCH).unwrap();
+        let dead_letters = vec![DeadLetter { stamp: EPOCH - 1, ..dead_letter() }];
+        writer.sender().send(Batch { dead_letters, ..Batch::default() }).unwrap();
         assert!(matches!(writer.close(), Err(PublishError::AfterPublish { .. })));
     }
 
     #[test]
     fn an_error_names_the_path_and_stops_the_workers() {
         let root = tempfile::tempdir().unwrap();
-        let generation = Generation::create(root.path(), &job("mall"), 1).unwrap();
+        let generation = create(root.path(), 1);
         // A file where a folder should be: what a full or forbidden disk looks like from here.
-        let in_the_way = generation.paths().dir().join("history");
+        let in_the_way = generation.place().join("history");
         std::fs::write(&in_the_way, "").unwrap();
-        let writer = HistoryWriter::start(&generation, vec![]).unwrap();
+        let writer = HistoryWriter::start(&generation, 0..1, partitions()).unwrap();
         let sender = writer.sender();
         let rows = vec![row(Table::StoreSales, EPOCH, WINDOW, "a")];
         sender.send(Batch { rows, ..Batch::default() }).unwrap();

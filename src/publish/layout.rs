@@ -1,25 +1,27 @@
-//! The data directory: where every file is, and which run's files count.
+//! The data directory, a local folder or a prefix of a bucket: where every object is, and which run's objects count.
 //!
 //! ```text
-//! <data-dir>/lock                                    held while a run writes
-//!           /current.json                            the pointer: job, generation, as-of
-//!           /<job>/gen-000001/history/<table>/date=2026-11-20/epoch=20261120T103200Z-0of2.parquet
-//!                            /view/<table>-0of2.parquet
-//!                            /dead_letters/0of2.ndjson
+//! <store>/lock                                       held while a run writes (folders only)
+//!        /current.json                               the pointer: job, generation, as-of, whether the run has finished
+//!        /<job>/gen-000001/started.json              whose generation it is: created once
+//!                         /history/<table>/date=2026-11-20/epoch=20261120T103200Z-0of2.parquet
+//!                         /view/<table>-0of2.parquet
+//!                         /dead_letters/date=2026-11-20/epoch=20261120T103200Z-0of2.ndjson
 //! ```
 //!
-//! `0of2` is a shard group: worker w of n owns the shards s with s % n == w.
+//! `0of2` is a shard group: worker w of n, over all processes, owns the shards s with s % n == w.
 //!
-//! Upholds: (1) the pointer moves last, whole, after everything it points at is on stable storage; (2) a generation is
-//! current or it is nothing: what a crash left behind is removed by the next run that finishes; (3) one job per directory,
-//! one run at a time.
-//! Keeps: the operating system's lock on `lock`, released with the process however it ends.
+//! Upholds: (1) the pointer moves last, whole, after everything it points at is on stable storage, and never to an older
+//! generation; (2) a generation is current or it is nothing: what a crash left behind is removed by the next run that
+//! finishes; (3) one job per store; a number of a generation is given to one run.
+//! Keeps: the operating system's lock on `lock`, released with the process however it ends. A bucket has no such thing:
+//! there, two runs write beside each other, and the one that began first is told so when it moves the pointer.
+//! Absent on purpose: removing anything while a run goes on. Who reads what it points at may still be reading.
 
-use std::fs::{File, TryLockError};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use storeflow_dataflows::epoch::Horizons;
 
@@ -27,37 +29,55 @@ use super::error::PublishError;
 use super::schema::Output;
 use super::time;
 use crate::config::{Job, Role};
+use crate::store::{Exclusive, Store, StoreError};
 
-/// Version of the layout and of the files in it.
+/// Version of the files in a generation.
 pub const FORMAT: u32 = 1;
 
-/// Files put on stable storage at the same time.
-const SYNC_THREADS: usize = 16;
+/// Version of the pointer. 1 had no `finished`: it was written by runs that had.
+const POINTER_FORMAT: u32 = 2;
+
+const POINTER: &str = "current.json";
 
 /// What is true of a whole generation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct About {
     /// The job's name.
     pub job: String,
-    /// Number of the run in this data directory, from 1.
+    /// Number of the run in this store, from 1.
     pub generation: u64,
     /// The job's lengths of time.
     pub horizons: Horizons,
     /// Decimal digits of money.
     pub scale: u32,
-    /// Workers, hence shard groups.
+    /// Workers of all processes, hence shard groups.
     pub workers: usize,
     /// Whether distinct products of clicks are known.
     pub clicks_distinct: bool,
 }
 
+impl About {
+    fn of(job: &Job, generation: u64, workers: usize) -> About {
+        About {
+            job: job.name.clone(),
+            generation,
+            horizons: job.horizons,
+            scale: job.scale,
+            workers,
+            clicks_distinct: job.sources.iter().any(|source| source.role == Role::Clicks && source.distinct),
+        }
+    }
+}
+
 /// `current.json`. The field order is the file's.
 #[derive(Serialize, Deserialize)]
-struct PointerV1 {
+struct PointerV2 {
     format: u32,
     job: String,
     generation: u64,
     as_of: u64,
+    #[serde(default = "finished")]
+    finished: bool,
     window_ms: u64,
     grace_ms: u64,
     retention_ms: u64,
@@ -67,80 +87,134 @@ struct PointerV1 {
     clicks_distinct: bool,
 }
 
-/// The paths of a generation.
+/// Of a pointer of format 1.
+fn finished() -> bool {
+    true
+}
+
+/// `started.json`: one run's claim to a generation.
+#[derive(Serialize, Deserialize)]
+struct StartedV1 {
+    format: u32,
+    job: String,
+    generation: u64,
+    workers: usize,
+    /// What no other run has, so that a claim whose answer was lost can be told from somebody else's.
+    run: String,
+}
+
+/// The keys of a generation.
 #[derive(Clone, Debug)]
-pub struct Paths {
-    dir: PathBuf,
+pub struct Keys {
+    prefix: String,
     workers: usize,
 }
 
-impl Paths {
-    /// The generation's folder.
-    pub fn dir(&self) -> &Path {
-        &self.dir
+impl Keys {
+    fn of(about: &About) -> Keys {
+        Keys { prefix: generation_prefix(&about.job, about.generation), workers: about.workers }
     }
 
-    /// The folder of an output's history, over all dates.
-    pub fn history_dir(&self, output: Output) -> PathBuf {
-        self.dir.join("history").join(output.name())
+    /// What all of them begin with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// What the history of an output begins with, over all dates.
+    pub fn history_prefix(&self, output: Output) -> String {
+        format!("{}/history/{}", self.prefix, output.name())
     }
 
     /// A file of history; `day` counts from 1970.
-    pub(crate) fn history(&self, output: Output, day: i64, epoch: u64, worker: usize) -> PathBuf {
-        let name = format!("epoch={}-{worker}of{}.parquet", time::compact(epoch), self.workers);
-        self.history_dir(output).join(format!("date={}", time::date(day))).join(name)
+    pub(crate) fn history(&self, output: Output, day: i64, epoch: u64, worker: usize) -> String {
+        format!("{}/{}.parquet", self.history_prefix(output), self.of_epoch(day, epoch, worker))
     }
 
     /// A file of the dumped view.
-    pub fn view(&self, output: Output, worker: usize) -> PathBuf {
-        self.dir.join("view").join(format!("{}-{worker}of{}.parquet", output.name(), self.workers))
+    pub fn view(&self, output: Output, worker: usize) -> String {
+        format!("{}/view/{}-{worker}of{}.parquet", self.prefix, output.name(), self.workers)
     }
 
-    /// The folder of dead letters.
-    pub fn dead_letters_dir(&self) -> PathBuf {
-        self.dir.join("dead_letters")
+    /// What all dead letters begin with, over all dates.
+    pub fn dead_letters_prefix(&self) -> String {
+        format!("{}/dead_letters", self.prefix)
     }
 
-    /// A worker's dead letters.
-    pub fn dead_letters(&self, worker: usize) -> PathBuf {
-        self.dead_letters_dir().join(format!("{worker}of{}.ndjson", self.workers))
+    /// A worker's dead letters of an epoch.
+    pub(crate) fn dead_letters(&self, epoch: u64, worker: usize) -> String {
+        let day = time::day(i64::try_from(epoch).unwrap_or(i64::MAX));
+        format!("{}/{}.ndjson", self.dead_letters_prefix(), self.of_epoch(day, epoch, worker))
     }
+
+    fn of_epoch(&self, day: i64, epoch: u64, worker: usize) -> String {
+        format!("date={}/epoch={}-{worker}of{}", time::date(day), time::compact(epoch), self.workers)
+    }
+}
+
+/// Whether the epoch in a key's name is at or before an as-of.
+pub(crate) fn is_through(key: &str, as_of: u64) -> bool {
+    let name = key.rsplit('/').next().unwrap_or(key);
+    // Names are of one length and sort by time.
+    let last = format!("epoch={}", time::compact(as_of));
+    name.get(..last.len()).is_some_and(|epoch| epoch <= last.as_str())
 }
 
 /// A run's own generation, while it is being written.
 #[derive(Debug)]
 pub struct Generation {
-    root: PathBuf,
+    store: Store,
     about: About,
-    paths: Paths,
-    _lock: File,
+    keys: Keys,
+    _exclusive: Option<Exclusive>,
 }
 
 impl Generation {
-    /// Takes the data directory for `job` (creating it if need be) and begins its next generation.
-    pub fn create(root: &Path, job: &Job, workers: usize) -> Result<Generation, PublishError> {
-        std::fs::create_dir_all(root).map_err(PublishError::io("create", root))?;
-        let lock = lock(root)?;
-        if let Some(pointer) = read_pointer(root)?
+    /// Takes the store for `job` and begins its next generation, for `peers` workers over all processes. Its number is at
+    /// least `at_least`, if given.
+    ///
+    /// # Errors
+    /// If another run has the folder, the store holds another job, or does not do what is asked.
+    pub fn create(store: &Store, job: &Job, peers: usize, at_least: Option<u64>) -> Result<Generation, PublishError> {
+        let exclusive = store.exclusive()?;
+        if let Some(pointer) = read_pointer(store)?
             && pointer.job != job.name
         {
-            return Err(PublishError::OtherJob { root: root.to_owned(), found: pointer.job, wanted: job.name.clone() });
+            return Err(PublishError::OtherJob { root: store.place(""), found: pointer.job, wanted: job.name.clone() });
         }
-        let of_job = root.join(&job.name);
-        std::fs::create_dir_all(&of_job).map_err(PublishError::io("create", &of_job))?;
         // Past the remains of crashed runs as well, so that nothing of them can be taken for ours.
-        let generation = generations(&of_job)?.last().map_or(1, |(last, _)| last + 1);
-        let dir = generation_dir(root, &job.name, generation);
-        std::fs::create_dir(&dir).map_err(PublishError::io("create", &dir))?;
-        let about = About {
-            job: job.name.clone(),
-            generation,
-            horizons: job.horizons,
-            scale: job.scale,
-            workers,
-            clicks_distinct: job.sources.iter().any(|source| source.role == Role::Clicks && source.distinct),
-        };
-        Ok(Generation { root: root.to_owned(), about, paths: Paths { dir, workers }, _lock: lock })
+        let next = generations(store, &job.name)?.last().map_or(1, |last| last + 1);
+        let mut generation = next.max(at_least.unwrap_or(1));
+        let run = run_id();
+        loop {
+            let about = About::of(job, generation, peers);
+            let keys = Keys::of(&about);
+            let started = StartedV1 { format: FORMAT, job: job.name.clone(), generation, workers: peers, run: run.clone() };
+            let key = started_key(&keys);
+            if store.put_if_absent(&key, json(store, &key, &started)?)? {
+                return Ok(Generation { store: store.clone(), about, keys, _exclusive: Some(exclusive) });
+            }
+            // Somebody was faster.
+            generation += 1;
+        }
+    }
+
+    /// The generation that another process of this run has created, without taking the store.
+    ///
+    /// # Errors
+    /// If there is no such generation, or it was created for another number of workers.
+    pub fn join(store: &Store, job: &Job, peers: usize, number: u64) -> Result<Generation, PublishError> {
+        let about = About::of(job, number, peers);
+        let keys = Keys::of(&about);
+        let key = started_key(&keys);
+        let place = store.place(&key);
+        let Some(text) = store.get(&key)? else { return Err(PublishError::NoGeneration { place }) };
+        const EXPECTED: &str = "what a run of this job and these workers has started";
+        let started: StartedV1 = serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, EXPECTED))?;
+        if started.workers != peers {
+            let wrong = format!("it is of a run of {} workers, this one has {peers}", started.workers);
+            return Err(PublishError::unreadable(&place, EXPECTED)(wrong));
+        }
+        Ok(Generation { store: store.clone(), about, keys, _exclusive: None })
     }
 
     /// What is true of all its files.
@@ -149,21 +223,71 @@ impl Generation {
     }
 
     /// Where its files are.
-    pub fn paths(&self) -> &Paths {
-        &self.paths
+    pub fn keys(&self) -> &Keys {
+        &self.keys
     }
 
-    /// The run has finished and all its files are written: makes this generation the current one and removes the others.
+    /// The store it is in.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> PathBuf {
+        self.store.place(self.keys.prefix())
+    }
+
+    /// Puts all that this process has shown on stable storage. Every process must, before the first one moves the pointer.
+    ///
+    /// # Errors
+    /// If the file system refuses.
+    pub fn sync(&self) -> Result<(), PublishError> {
+        Ok(self.store.sync()?)
+    }
+
+    /// Everything up to `as_of` is shown and synced by all processes, and the run goes on: moves the pointer there. Only the
+    /// process that created the generation may.
+    ///
+    /// # Errors
+    /// If a newer run has taken the store over, or it does not do what is asked.
+    pub fn advance(&self, as_of: u64) -> Result<(), PublishError> {
+        self.point(as_of, false)
+    }
+
+    /// The run has finished and all its files are written and synced by all processes: makes this generation the current one
+    /// and removes the older ones.
+    ///
+    /// # Errors
+    /// As [`Generation::advance`].
     pub fn finish(self, as_of: u64) -> Result<(), PublishError> {
-        sync_tree(&self.paths.dir)?;
-        let of_job = self.root.join(&self.about.job);
-        sync(&of_job)?;
-        let About { job, generation, horizons, scale, workers, clicks_distinct } = self.about;
-        let pointer = PointerV1 {
-            format: FORMAT,
+        self.point(as_of, true)?;
+        // From here on the run has succeeded. What cannot be removed now is removed by the next one.
+        let others = generations(&self.store, &self.about.job).unwrap_or_else(|error| {
+            tracing::warn!(%error, "could not look for old generations");
+            Vec::new()
+        });
+        for other in others.into_iter().filter(|other| *other < self.about.generation) {
+            let prefix = generation_prefix(&self.about.job, other);
+            if let Err(error) = self.store.delete_all(&prefix) {
+                tracing::warn!(path = %self.store.place(&prefix).display(), %error, "could not remove an old generation");
+            }
+        }
+        Ok(())
+    }
+
+    fn point(&self, as_of: u64, finished: bool) -> Result<(), PublishError> {
+        self.sync()?;
+        let found = read_pointer(&self.store)?.map_or(0, |pointer| pointer.generation);
+        if found > self.about.generation {
+            return Err(PublishError::Superseded { place: self.place(), newer: found });
+        }
+        let About { job, generation, horizons, scale, workers, clicks_distinct } = self.about.clone();
+        let pointer = PointerV2 {
+            format: POINTER_FORMAT,
             job,
             generation,
             as_of,
+            finished,
             window_ms: horizons.window,
             grace_ms: horizons.grace,
             retention_ms: horizons.retention,
@@ -172,41 +296,32 @@ impl Generation {
             workers,
             clicks_distinct,
         };
-        let path = self.root.join("current.json");
-        let mut text = serde_json::to_vec_pretty(&pointer).map_err(PublishError::encode(&path))?;
-        text.push(b'\n');
-        replace(&path, &text)?;
-        // From here on the run has succeeded. What cannot be removed now is removed by the next one.
-        for (other, dir) in generations(&of_job)? {
-            if other != generation
-                && let Err(error) = std::fs::remove_dir_all(&dir)
-            {
-                tracing::warn!(path = %dir.display(), %error, "could not remove an old generation");
-            }
-        }
-        Ok(())
+        Ok(self.store.put(POINTER, json(&self.store, POINTER, &pointer)?)?)
     }
 }
 
-/// The generation of the last run that finished.
+/// The generation that the pointer names.
 #[derive(Clone, Debug)]
 pub struct Current {
+    /// The store it is in.
+    pub store: Store,
     /// What is true of all its files.
     pub about: About,
     /// Everything in it is as of this instant, milliseconds.
     pub as_of: u64,
+    /// Whether its run has finished. Until then it has a history, and its view is elsewhere.
+    pub finished: bool,
     /// Where its files are.
-    pub paths: Paths,
+    pub keys: Keys,
 }
 
 impl Current {
-    /// Follows the pointer of a data directory.
-    pub fn open(root: &Path) -> Result<Current, PublishError> {
-        if !root.is_dir() {
-            return Err(PublishError::NoDirectory { root: root.to_owned() });
-        }
-        let pointer = read_pointer(root)?.ok_or_else(|| PublishError::NoRun { root: root.to_owned() })?;
-        let paths = Paths { dir: generation_dir(root, &pointer.job, pointer.generation), workers: pointer.workers };
+    /// Follows the pointer of a store.
+    ///
+    /// # Errors
+    /// If there is no pointer, or it cannot be read.
+    pub fn open(store: &Store) -> Result<Current, PublishError> {
+        let pointer = read_pointer(store)?.ok_or_else(|| PublishError::NoRun { root: store.place("") })?;
         let about = About {
             job: pointer.job,
             generation: pointer.generation,
@@ -220,104 +335,50 @@ impl Current {
             workers: pointer.workers,
             clicks_distinct: pointer.clicks_distinct,
         };
-        Ok(Current { about, as_of: pointer.as_of, paths })
+        let keys = Keys::of(&about);
+        Ok(Current { store: store.clone(), about, as_of: pointer.as_of, finished: pointer.finished, keys })
     }
 }
 
-/// The name a file has while it is being written. No pattern of engines (`*.parquet`, `*.ndjson`) matches it.
-pub(crate) fn temporary(path: &Path) -> PathBuf {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.tmp"))
+fn generation_prefix(job: &str, generation: u64) -> String {
+    format!("{job}/gen-{generation:06}")
 }
 
-/// Creates the folder a file is to be in.
-pub(crate) fn create_parent(path: &Path) -> Result<(), PublishError> {
-    match path.parent() {
-        Some(parent) => std::fs::create_dir_all(parent).map_err(PublishError::io("create", parent)),
-        None => Ok(()),
-    }
+fn started_key(keys: &Keys) -> String {
+    format!("{}/started.json", keys.prefix())
 }
 
-fn generation_dir(root: &Path, job: &str, generation: u64) -> PathBuf {
-    root.join(job).join(format!("gen-{generation:06}"))
-}
-
-/// The generations in a job's folder, by number.
-fn generations(of_job: &Path) -> Result<Vec<(u64, PathBuf)>, PublishError> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(of_job).map_err(PublishError::io("list", of_job))? {
-        let path = entry.map_err(PublishError::io("list", of_job))?.path();
-        let number = path.file_name().and_then(|name| name.to_str()?.strip_prefix("gen-")?.parse().ok());
-        found.extend(number.map(|number| (number, path)));
-    }
+/// The numbers of a job's generations, ascending.
+fn generations(store: &Store, job: &str) -> Result<Vec<u64>, StoreError> {
+    let folders = store.folders(job)?;
+    let mut found: Vec<u64> = folders.iter().filter_map(|name| name.strip_prefix("gen-")?.parse().ok()).collect();
     found.sort_unstable();
     Ok(found)
 }
 
-fn lock(root: &Path) -> Result<File, PublishError> {
-    let path = root.join("lock");
-    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(PublishError::io("create", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(PublishError::Locked { root: root.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(PublishError::io("lock", &path)(error)),
-    }
-}
-
-fn read_pointer(root: &Path) -> Result<Option<PointerV1>, PublishError> {
+fn read_pointer(store: &Store) -> Result<Option<PointerV2>, PublishError> {
     const EXPECTED: &str = "the pointer of a data directory";
-    let path = root.join("current.json");
-    let text = match std::fs::read(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        read => read.map_err(PublishError::io("read", &path))?,
-    };
-    let pointer: PointerV1 = serde_json::from_slice(&text).map_err(PublishError::unreadable(&path, EXPECTED))?;
-    if pointer.format != FORMAT {
-        let wrong = format!("it has format {}, this program knows {FORMAT}", pointer.format);
-        return Err(PublishError::unreadable(&path, EXPECTED)(wrong));
+    let place = store.place(POINTER);
+    let Some(text) = store.get(POINTER)? else { return Ok(None) };
+    let pointer: PointerV2 = serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, EXPECTED))?;
+    if !(1..=POINTER_FORMAT).contains(&pointer.format) {
+        let wrong = format!("it has format {}, this program knows 1 to {POINTER_FORMAT}", pointer.format);
+        return Err(PublishError::unreadable(&place, EXPECTED)(wrong));
     }
     Ok(Some(pointer))
 }
 
-/// Replaces a small file: the old or the new one is there, whole, whatever happens.
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), PublishError> {
-    let temporary = temporary(path);
-    let mut file = File::create(&temporary).map_err(PublishError::io("create", &temporary))?;
-    file.write_all(bytes).map_err(PublishError::io("write", &temporary))?;
-    file.sync_all().map_err(PublishError::io("sync", &temporary))?;
-    std::fs::rename(&temporary, path).map_err(PublishError::io("rename to", path))?;
-    path.parent().map_or(Ok(()), sync)
+fn json(store: &Store, key: &str, value: &impl Serialize) -> Result<Bytes, PublishError> {
+    let mut text = serde_json::to_vec_pretty(value).map_err(PublishError::encode(&store.place(key)))?;
+    text.push(b'\n');
+    Ok(text.into())
 }
 
-/// Puts a file or a folder's entries on stable storage.
-fn sync(path: &Path) -> Result<(), PublishError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(PublishError::io("sync", path))
-}
-
-/// Puts everything below a folder on stable storage.
-///
-/// Waiting for the disk is all there is to it, and a file system commits what is asked for at the same time in one go: 400
-/// files take 60 ms together and 20 times as long one after the other.
-fn sync_tree(dir: &Path) -> Result<(), PublishError> {
-    let mut paths = vec![dir.to_owned()];
-    let mut listed = 0;
-    while let Some(path) = paths.get(listed).cloned() {
-        if path.is_dir() {
-            for entry in std::fs::read_dir(&path).map_err(PublishError::io("list", &path))? {
-                paths.push(entry.map_err(PublishError::io("list", &path))?.path());
-            }
-        }
-        listed += 1;
-    }
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        let sync_some = || {
-            while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                sync(path)?;
-            }
-            Ok(())
-        };
-        let threads: Vec<_> = (0..SYNC_THREADS.min(paths.len())).map(|_| scope.spawn(sync_some)).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(PublishError::Stopped)))
-    })
+/// What no other run has: process, wall time, and a count within the process.
+fn run_id() -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    let host = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let all = format!("{}-{time}-{}", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed));
+    format!("{:016x}{:016x}", xxhash_rust::xxh3::xxh3_64(&host), xxhash_rust::xxh3::xxh3_64(all.as_bytes()))
 }

@@ -1,4 +1,4 @@
-//! What the outside may read: the data directory with its history, view and dead letters.
+//! What the outside may read: a store with history, view and dead letters.
 //!
 //! ```text
 //! HistoryRow, LateAdjustment, DeadLetter ─► history (one thread) ─┐
@@ -7,12 +7,13 @@
 //! ```
 //!
 //! Upholds: (1) a file under its final name is whole, and holds only what a committed as-of covers; (2) readers follow
-//! `current.json`, so a run that did not finish is never seen; (3) two runs never share a data directory.
+//! `current.json`, so a run that did not finish is never seen; (3) two runs never share a generation.
 //! Keeps: the view, and rows waiting for their file (bounded, see [`history`]).
-//! Absent on purpose: any decision about values. What is written was computed in `dataflows`.
+//! Absent on purpose: any decision about values, which were computed in `dataflows`, and where files are: see `store`.
 
 pub mod columns;
 mod current;
+pub mod ddl;
 pub mod dead_letters;
 pub mod encode;
 pub mod error;
@@ -34,7 +35,7 @@ pub mod view;
 pub use dead_letters::DeadLetter;
 pub use error::PublishError;
 pub use history::{Batch, HistorySender, HistoryWriter, Totals};
-pub use layout::{Current, Generation};
+pub use layout::{Current, Generation, Keys};
 pub use row::{LateRow, Row};
 pub use schema::Output;
 pub use view::MemoryView;

@@ -1,4 +1,4 @@
-//! A Parquet file of one output: row groups as rows come, its final name once it is whole.
+//! A Parquet file of one output: row groups as rows come, a name in the store once it is whole.
 //!
 //! Upholds: (1) a file without its footer never has its final name; (2) no file is held open between row groups, so the
 //! number of files being written is not bound by the process's limit of open files; (3) the footer holds a checksum of all
@@ -8,7 +8,7 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::mem::take;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::KeyValue;
@@ -20,8 +20,10 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::columns::{Cell, Columns};
 use super::encode::{Encoder, Values};
 use super::error::PublishError;
-use super::layout::{About, FORMAT, create_parent, temporary};
+use super::layout::{About, FORMAT};
 use super::schema::{Column, Field, TableSchema, fields};
+use crate::source::names::PartitionNames;
+use crate::store::{Spool, Store};
 
 /// Rows of one row group at most; what a writer collects before it encodes.
 pub const ROW_GROUP_ROWS: usize = 1 << 17;
@@ -45,21 +47,31 @@ impl FileMeta {
 }
 
 /// Writes a whole file of cells under its final name; returns its size.
-pub fn write_rows(path: &Path, schema: &TableSchema, rows: &[HistoryRow], meta: &FileMeta) -> Result<u64, PublishError> {
-    let mut file = TableFile::create(path.to_owned(), schema, meta)?;
-    let mut encoder = Encoder::new().map_err(PublishError::io("compress", path))?;
+///
+/// # Errors
+/// If rows cannot be encoded or the store refuses; there is no such file then.
+pub fn write_rows(
+    store: &Store,
+    key: &str,
+    schema: &TableSchema,
+    rows: &[HistoryRow],
+    meta: &FileMeta,
+) -> Result<u64, PublishError> {
+    let mut file = TableFile::create(store, key, schema, meta)?;
+    let mut encoder = Encoder::new().map_err(PublishError::io("compress", &store.place(key)))?;
     for rows in rows.chunks(ROW_GROUP_ROWS) {
         file.append_cells(&mut encoder, rows.iter().map(Cell::from))?;
     }
     let bytes = file.close()?;
-    file.show()?;
+    store.show(vec![file.into_spool()])?;
     Ok(bytes)
 }
 
 /// A file being written.
 pub struct TableFile {
+    /// As people read its key.
     path: PathBuf,
-    temporary: PathBuf,
+    spool: Spool,
     schema: TableSchema,
     writer: SerializedFileWriter<Vec<u8>>,
     checksum: Xxh3Default,
@@ -68,11 +80,11 @@ pub struct TableFile {
 }
 
 impl TableFile {
-    /// Begins a file whose final name is `path`.
-    pub fn create(path: PathBuf, schema: &TableSchema, meta: &FileMeta) -> Result<TableFile, PublishError> {
-        create_parent(&path)?;
-        let temporary = temporary(&path);
-        std::fs::File::create(&temporary).map_err(PublishError::io("create", &temporary))?;
+    /// Begins a file that will be `key` in the store.
+    pub fn create(store: &Store, key: &str, schema: &TableSchema, meta: &FileMeta) -> Result<TableFile, PublishError> {
+        let path = store.place(key);
+        let spool = store.spool(key)?;
+        std::fs::File::create(spool.path()).map_err(PublishError::io("create", spool.path()))?;
         let mut writer = SerializedFileWriter::new(Vec::new(), schema.parquet.clone(), schema.properties.clone())
             .map_err(PublishError::encode(&path))?;
         for (key, value) in [
@@ -84,7 +96,7 @@ impl TableFile {
         ] {
             writer.append_key_value_metadata(KeyValue::new(format!("storeflow.{key}"), value));
         }
-        Ok(TableFile { path, temporary, schema: schema.clone(), writer, checksum: Xxh3Default::new(), rows: 0, bytes: 0 })
+        Ok(TableFile { path, spool, schema: schema.clone(), writer, checksum: Xxh3Default::new(), rows: 0, bytes: 0 })
     }
 
     /// Appends cells of the file's table as a row group.
@@ -93,15 +105,15 @@ impl TableFile {
         self.append(encoder)
     }
 
-    /// Appends late adjustments as a row group; `partitions` is the job's sorted list of topics and partitions.
+    /// Appends late adjustments as a row group; `names` resolves their partitions.
     pub fn append_late(
         &mut self,
         encoder: &mut Encoder,
         rows: &[LateAdjustment],
         horizons: &Horizons,
-        partitions: &[(String, u32)],
+        names: &PartitionNames,
     ) -> Result<(), PublishError> {
-        encoder.columns.set_late(rows, horizons, partitions, self.schema.scale);
+        encoder.columns.set_late(rows, horizons, names, self.schema.scale);
         self.append(encoder)
     }
 
@@ -122,14 +134,14 @@ impl TableFile {
         Ok(self.bytes)
     }
 
-    /// Gives the closed file its final name.
-    pub fn show(self) -> Result<(), PublishError> {
-        std::fs::rename(&self.temporary, &self.path).map_err(PublishError::io("rename to", &self.path))
+    /// The closed file, for [`Store::show`].
+    pub fn into_spool(self) -> Spool {
+        self.spool
     }
 
     /// Removes the file: what it holds was never committed.
     pub fn discard(self) -> Result<(), PublishError> {
-        std::fs::remove_file(&self.temporary).map_err(PublishError::io("remove", &self.temporary))
+        Ok(self.spool.discard()?)
     }
 
     fn append(&mut self, encoder: &mut Encoder) -> Result<(), PublishError> {
@@ -166,9 +178,9 @@ impl TableFile {
         self.bytes += encoded.len() as u64;
         OpenOptions::new()
             .append(true)
-            .open(&self.temporary)
+            .open(self.spool.path())
             .and_then(|mut file| file.write_all(&encoded))
-            .map_err(PublishError::io("write", &self.temporary))
+            .map_err(PublishError::io("write", self.spool.path()))
     }
 }
 

@@ -24,22 +24,32 @@ use super::layout::FORMAT;
 use super::row::{LateRow, Row};
 use super::schema::{Column, Field, Output, TableSchema, fields};
 
-/// The cells of a file of `table`, in the order they are written.
-pub fn read_rows(path: &Path, table: Table) -> Result<Vec<Row>, PublishError> {
-    read(path, "a table of storeflow", |bytes| {
+/// The cells of a file of `table`, in the order they are written. `path`: where the bytes were, for messages.
+///
+/// # Errors
+/// If they are no such file, or damaged.
+pub fn read_rows(path: &Path, bytes: Bytes, table: Table) -> Result<Vec<Row>, PublishError> {
+    read(path, bytes, "a table of storeflow", |bytes| {
         decode(bytes, Output::Cells(table), |group, _, rows: &mut Vec<Row>| cells(table, group, rows))
     })
 }
 
 /// The late adjustments of a file, in the order they are written. `scale`: the job's digits of money.
-pub fn read_late(path: &Path, scale: u32) -> Result<Vec<LateRow>, PublishError> {
-    read(path, "late adjustments of storeflow", |bytes| {
+///
+/// # Errors
+/// As [`read_rows`].
+pub fn read_late(path: &Path, bytes: Bytes, scale: u32) -> Result<Vec<LateRow>, PublishError> {
+    read(path, bytes, "late adjustments of storeflow", |bytes| {
         decode(bytes, Output::LateAdjustments, |group, _, rows| late(scale, group, rows))
     })
 }
 
-fn read<R>(path: &Path, expected: &'static str, decode: impl FnOnce(Bytes) -> Result<R, BoxError>) -> Result<R, PublishError> {
-    let bytes = Bytes::from(std::fs::read(path).map_err(PublishError::io("read", path))?);
+fn read<R>(
+    path: &Path,
+    bytes: Bytes,
+    expected: &'static str,
+    decode: impl FnOnce(Bytes) -> Result<R, BoxError>,
+) -> Result<R, PublishError> {
     // The decoders below us index by lengths they read. The checksum keeps damage away from them, save in the footer itself.
     let decoded = catch_unwind(AssertUnwindSafe(|| decode(bytes)));
     decoded.unwrap_or_else(|_| Err("its footer makes no sense".into())).map_err(PublishError::unreadable(path, expected))

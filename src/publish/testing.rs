@@ -6,7 +6,8 @@ use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::{Key, Text};
 use storeflow_dataflows::table::{HistoryRow, Table, Value, Window};
 
-use super::DeadLetter;
+use super::table_reader::read_rows;
+use super::{DeadLetter, PublishError, Row};
 use crate::config::{ClockMode, Format, Idle, Job, KafkaSpec, KeySpace, Role, SourceSpec};
 
 const MINUTE: u64 = 60_000;
@@ -55,6 +56,11 @@ pub(crate) fn dead_letter() -> DeadLetter {
         error: "expected value at byte 1 of \"x\"".into(),
         stamp: 1_795_168_800_001,
     }
+}
+
+/// The cells of a file.
+pub(crate) fn read(path: &Path, table: Table) -> Result<Vec<Row>, PublishError> {
+    read_rows(path, std::fs::read(path).map_err(PublishError::io("read", path))?.into(), table)
 }
 
 /// All files below a folder.

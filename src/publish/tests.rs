@@ -7,8 +7,11 @@ use storeflow_dataflows::table::{CellChange, HistoryRow, LateAdjustment, NO_WIND
 
 use super::schema::TableSchema;
 use super::table_file::{FileMeta, write_rows};
-use super::table_reader::{read_late, read_rows};
-use super::testing::{clicks_with_distinct, dead_letter, job, key, row};
+use super::table_reader::read_late;
+use super::testing::{clicks_with_distinct, dead_letter, job, key, read as read_rows, row};
+use crate::source::names::PartitionNames;
+use crate::store::{Store, StoreError};
+
 use super::{Batch, Current, Generation, HistoryWriter, LateRow, MemoryView, Output, PublishError, Row};
 
 /// 2026-11-20T10:00:00Z, and the epoch of its window.
@@ -25,8 +28,9 @@ fn meta() -> FileMeta {
 }
 
 fn written(dir: &Path, table: Table, clicks_distinct: bool, rows: &[HistoryRow]) -> PathBuf {
-    let path = dir.join(format!("{}.parquet", table.name()));
-    let bytes = write_rows(&path, &schema(table, clicks_distinct), rows, &meta()).unwrap();
+    let key = format!("{}.parquet", table.name());
+    let path = dir.join(&key);
+    let bytes = write_rows(&Store::folder(dir).unwrap(), &key, &schema(table, clicks_distinct), rows, &meta()).unwrap();
     assert_eq!(bytes, std::fs::metadata(&path).unwrap().len());
     path
 }
@@ -154,40 +158,47 @@ fn items_beyond_64_bits_are_an_error_and_not_another_number() {
     let mut row = row(Table::StoreSales, EPOCH, WINDOW, "a");
     row.value.sum = i128::from(i64::MAX) + 1;
     let path = dir.path().join("x.parquet");
-    let error = write_rows(&path, &schema(Table::StoreSales, false), &[row], &meta()).unwrap_err();
+    let store = Store::folder(dir.path()).unwrap();
+    let error = write_rows(&store, "x.parquet", &schema(Table::StoreSales, false), &[row], &meta()).unwrap_err();
     assert!(error.to_string().contains("x.parquet"), "{error}");
     assert!(!path.exists(), "what failed never gets its name");
+}
+
+fn create(root: &Path, name: &str, workers: usize) -> Result<Generation, PublishError> {
+    Generation::create(&Store::folder(root)?, &job(name), workers, None)
+}
+
+fn open(root: &Path) -> Result<Current, PublishError> {
+    Current::open(&Store::folder(root)?)
 }
 
 #[test]
 fn a_run_is_seen_once_it_has_finished() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path().join("data");
-    assert!(matches!(Current::open(&root), Err(PublishError::NoDirectory { .. })));
-
-    let crashed = Generation::create(&root, &job("mall"), 2).unwrap();
-    assert!(matches!(Current::open(&root), Err(PublishError::NoRun { .. })));
-    assert!(matches!(Generation::create(&root, &job("mall"), 2), Err(PublishError::Locked { .. })), "one run at a time");
+    let crashed = create(&root, "mall", 2).unwrap();
+    assert!(matches!(open(&root), Err(PublishError::NoRun { .. })));
+    assert!(matches!(create(&root, "mall", 2), Err(PublishError::Store(StoreError::Locked { .. }))), "one run at a time");
     drop(crashed);
 
-    let first = Generation::create(&root, &job("mall"), 2).unwrap();
-    let dir = first.paths().dir().to_owned();
+    let first = create(&root, "mall", 2).unwrap();
+    let dir = first.place();
     assert_eq!(dir, root.join("mall/gen-000002"), "not the one of the crash");
     MemoryView::new(2).dump(&first).unwrap();
     first.finish(AS_OF).unwrap();
     assert!(!root.join("mall/gen-000001").exists(), "what the crash left is removed");
 
-    let current = Current::open(&root).unwrap();
+    let current = open(&root).unwrap();
     assert_eq!((current.about.job.as_str(), current.about.generation, current.as_of), ("mall", 2, AS_OF));
     assert_eq!((current.about.scale, current.about.workers, current.about.horizons), (2, 2, job("mall").horizons));
     assert_eq!(current.view_rows(Table::StorePayments).unwrap(), []);
 
-    let crashed = Generation::create(&root, &job("mall"), 1).unwrap();
+    let crashed = create(&root, "mall", 1).unwrap();
     drop(crashed);
-    assert_eq!(Current::open(&root).unwrap().about.generation, 2, "a crash changes nothing");
-    let next = Generation::create(&root, &job("mall"), 1).unwrap();
+    assert_eq!(open(&root).unwrap().about.generation, 2, "a crash changes nothing");
+    let next = create(&root, "mall", 1).unwrap();
     next.finish(AS_OF + 1).unwrap();
-    assert_eq!(Current::open(&root).unwrap().about.generation, 4);
+    assert_eq!(open(&root).unwrap().about.generation, 4);
     assert!(!dir.exists());
     assert_eq!(std::fs::read_dir(root.join("mall")).unwrap().count(), 1);
 }
@@ -195,8 +206,8 @@ fn a_run_is_seen_once_it_has_finished() {
 #[test]
 fn a_directory_holds_one_job() {
     let root = tempfile::tempdir().unwrap();
-    Generation::create(root.path(), &job("mall"), 1).unwrap().finish(AS_OF).unwrap();
-    let error = Generation::create(root.path(), &job("market"), 1).unwrap_err();
+    create(root.path(), "mall", 1).unwrap().finish(AS_OF).unwrap();
+    let error = create(root.path(), "market", 1).unwrap_err();
     assert!(matches!(error, PublishError::OtherJob { .. }));
     assert!(error.to_string().ends_with("holds job \"mall\", not \"market\""), "{error}");
     assert!(!root.path().join("market").exists());
@@ -205,13 +216,13 @@ fn a_directory_holds_one_job() {
 #[test]
 fn a_damaged_pointer_is_an_error() {
     let root = tempfile::tempdir().unwrap();
-    Generation::create(root.path(), &job("mall"), 1).unwrap().finish(AS_OF).unwrap();
+    create(root.path(), "mall", 1).unwrap().finish(AS_OF).unwrap();
     let path = root.path().join("current.json");
     let text = std::fs::read_to_string(&path).unwrap();
-    for damaged in ["", "{}", &text.replace("\"format\": 1", "\"format\": 9")] {
+    for damaged in ["", "{}", &text.replace("\"format\": 2", "\"format\": 9")] {
         std::fs::write(&path, damaged).unwrap();
-        assert!(matches!(Current::open(root.path()), Err(PublishError::Unreadable { path: found, .. }) if found == path));
-        assert!(Generation::create(root.path(), &job("mall"), 1).is_err(), "nor is it written over");
+        assert!(matches!(open(root.path()), Err(PublishError::Unreadable { path: found, .. }) if found == path));
+        assert!(create(root.path(), "mall", 1).is_err(), "nor is it written over");
     }
 }
 
@@ -220,8 +231,11 @@ fn a_directory_that_cannot_be_made_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     std::fs::write(&file, "").unwrap();
-    let error = Generation::create(&file.join("data"), &job("mall"), 1).unwrap_err();
-    assert!(matches!(&error, PublishError::Io { action: "create", path, .. } if *path == file.join("data")), "{error}");
+    let error = create(&file.join("data"), "mall", 1).unwrap_err();
+    assert!(
+        matches!(&error, PublishError::Store(StoreError::Io { action: "create", path, .. }) if *path == file.join("data")),
+        "{error}"
+    );
 }
 
 fn change(after: u64, window: i64, store: &str, value: Option<i64>) -> CellChange {
@@ -261,9 +275,10 @@ fn the_view_moves_with_its_as_of() {
 pub(crate) fn small_run(root: &Path) {
     let mut job = job("mall");
     job.sources = vec![clicks_with_distinct()];
-    let generation = Generation::create(root, &job, 2).unwrap();
-    let partitions = vec![("mall.clicks".to_owned(), 0), ("mall.payments".to_owned(), 3)];
-    let writer = HistoryWriter::start(&generation, partitions).unwrap();
+    let generation = Generation::create(&Store::folder(root).unwrap(), &job, 2, None).unwrap();
+    let names = std::sync::Arc::new(PartitionNames::sorted(["mall.clicks", "mall.payments"]));
+    let late_partition = names.id("mall.payments", 3);
+    let writer = HistoryWriter::start(&generation, 0..2, names).unwrap();
     let view = MemoryView::new(2);
     let next = EPOCH + 30 * 60_000;
     for (worker, store) in [(0, "s-2"), (1, "s-10")] {
@@ -285,7 +300,7 @@ pub(crate) fn small_run(root: &Path) {
             key: key(store, if table == Table::StoreSales { "" } else { "KRW" }),
             sum,
             count: -1,
-            partition: 1,
+            partition: late_partition,
             position: u64::from(u32::MAX) + worker as u64,
             stamp: EPOCH + 5,
         };
@@ -303,7 +318,7 @@ pub(crate) fn small_run(root: &Path) {
 fn a_run_is_read_back_in_order() {
     let root = tempfile::tempdir().unwrap();
     small_run(root.path());
-    let current = Current::open(root.path()).unwrap();
+    let current = open(root.path()).unwrap();
     for table in Table::ALL {
         let stores = |rows: Vec<Row>| rows.into_iter().map(|row| row.store_id).collect::<Vec<_>>();
         assert_eq!(stores(current.view_rows(table).unwrap()), ["s-10", "s-2"], "bytewise");
@@ -323,6 +338,87 @@ fn a_run_is_read_back_in_order() {
     );
     assert_eq!((late[0].position, late[0].partition, late[0].as_of), (4_294_967_296, 3, EPOCH + 30 * 60_000));
     assert_eq!(current.dead_letter_count().unwrap(), 3);
-    let file = current.paths.view(Output::Cells(Table::StorePayments), 0);
-    assert!(matches!(read_late(&file, 2), Err(PublishError::Unreadable { .. })));
+    let file = root.path().join(current.keys.view(Output::Cells(Table::StorePayments), 0));
+    let bytes = std::fs::read(&file).unwrap();
+    assert!(matches!(read_late(&file, bytes.into(), 2), Err(PublishError::Unreadable { .. })));
+}
+
+#[test]
+fn a_live_run_shows_its_history_up_to_the_pointer() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::folder(root.path()).unwrap();
+    let first = Generation::create(&store, &job("mall"), 2, Some(7)).unwrap();
+    assert_eq!(first.about().generation, 7);
+    let second = Generation::join(&store, &job("mall"), 2, 7).unwrap();
+    let next = EPOCH + 30 * 60_000;
+    let names = std::sync::Arc::new(PartitionNames::default());
+    for (worker, generation) in [(0, &first), (1, &second)] {
+        let writer = HistoryWriter::start(generation, worker..worker + 1, names.clone()).unwrap();
+        let rows = [EPOCH, next].map(|epoch| row(Table::StoreSales, epoch, WINDOW, &format!("s-{worker}"))).to_vec();
+        writer.sender().send(Batch { worker, rows, dead_letters: vec![dead_letter()], ..Batch::default() }).unwrap();
+        let sender = writer.sender();
+        writer.publish(EPOCH).unwrap();
+        writer.publish(next).unwrap();
+        writer.close().unwrap();
+        assert_eq!(sender.shown(), next);
+        generation.sync().unwrap();
+    }
+    first.advance(EPOCH + 1000).unwrap();
+    let current = Current::open(&store).unwrap();
+    assert_eq!((current.finished, current.as_of, current.about.generation), (false, EPOCH + 1000, 7));
+    let rows = current.history_changes(Table::StoreSales).unwrap();
+    assert!(rows.len() == 2 && rows.iter().all(|row| row.epoch == EPOCH), "nothing past the pointer: {rows:?}");
+    assert_eq!(current.dead_letter_count().unwrap(), 2);
+    let error = current.view_rows(Table::StoreSales).unwrap_err();
+    assert!(matches!(error, PublishError::Unfinished { .. }) && error.to_string().contains("Redis"), "{error}");
+    first.finish(next).unwrap();
+    let current = Current::open(&store).unwrap();
+    assert_eq!((current.finished, current.history_changes(Table::StoreSales).unwrap().len()), (true, 4));
+    assert!(matches!(current.view_rows(Table::StoreSales), Err(PublishError::NoView { .. })), "no view was dumped");
+}
+
+#[test]
+fn each_process_dumps_its_part_of_the_view() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::folder(root.path()).unwrap();
+    let first = Generation::create(&store, &job("mall"), 3, None).unwrap();
+    let second = Generation::join(&store, &job("mall"), 3, 1).unwrap();
+    for (workers, generation) in [(0..1, &first), (1..3, &second)] {
+        let view = MemoryView::of(workers.clone());
+        for worker in workers {
+            view.apply(worker, 9, &mut vec![change(5, 0, &format!("s-{worker}"), Some(1))], &mut Vec::new());
+        }
+        view.dump(generation).unwrap();
+        generation.sync().unwrap();
+    }
+    first.finish(9).unwrap();
+    let stores: Vec<_> =
+        open(root.path()).unwrap().view_rows(Table::StorePayments).unwrap().into_iter().map(|row| row.store_id).collect();
+    assert_eq!(stores, ["s-0", "s-1", "s-2"]);
+}
+
+#[test]
+fn only_what_was_created_can_be_joined() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Store::folder(root.path()).unwrap();
+    let generation = create(root.path(), "mall", 2).unwrap();
+    assert!(matches!(Generation::join(&store, &job("mall"), 2, 2), Err(PublishError::NoGeneration { .. })));
+    assert!(matches!(Generation::join(&store, &job("mall"), 3, 1), Err(PublishError::Unreadable { .. })));
+    drop(generation);
+    // A pointer to a newer run stays.
+    let old = Generation::join(&store, &job("mall"), 2, 1).unwrap();
+    create(root.path(), "mall", 2).unwrap().finish(AS_OF).unwrap();
+    assert!(matches!(old.advance(AS_OF), Err(PublishError::Superseded { newer: 2, .. })));
+}
+
+#[test]
+fn a_pointer_of_the_first_format_still_reads() {
+    let root = tempfile::tempdir().unwrap();
+    create(root.path(), "mall", 1).unwrap().finish(AS_OF).unwrap();
+    let path = root.path().join("current.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let old = text.replace("\"format\": 2", "\"format\": 1").replace("  \"finished\": true,\n", "");
+    assert!(!old.contains("finished"));
+    std::fs::write(&path, old).unwrap();
+    assert!(open(root.path()).unwrap().finished);
 }

@@ -7,6 +7,7 @@
 //! Keeps: a map per table and window, so that expiry is one removal and not one per cell.
 //! Absent on purpose: history, and totals kept up to date; sums and lists are computed when asked for.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use storeflow_dataflows::key::{Key, WordMap};
@@ -29,9 +30,11 @@ struct Part {
     tables: [WordMap<Window, Cells>; 4],
 }
 
-/// The serving copy of all cells, one part per worker.
+/// The serving copy of the cells of this process's workers, one part each.
 #[derive(Debug)]
 pub struct MemoryView {
+    /// The first of them, counted over all processes.
+    first: usize,
     parts: Vec<Mutex<Part>>,
 }
 
@@ -62,9 +65,14 @@ pub struct TableTotals {
 }
 
 impl MemoryView {
-    /// An empty view of so many workers.
+    /// An empty view of so many workers, all in this process.
     pub fn new(workers: usize) -> Self {
-        MemoryView { parts: (0..workers).map(|_| Mutex::default()).collect() }
+        MemoryView::of(0..workers)
+    }
+
+    /// An empty view of this process's workers, counted over all processes.
+    pub fn of(workers: Range<usize>) -> Self {
+        MemoryView { first: workers.start, parts: workers.map(|_| Mutex::default()).collect() }
     }
 
     /// Moves a worker's part to `as_of`: takes what is due (`after < as_of`) from the front of both lists, which are in the
@@ -72,7 +80,7 @@ impl MemoryView {
     pub fn apply(&self, worker: usize, as_of: u64, changes: &mut Vec<CellChange>, expiries: &mut Vec<WindowExpiry>) {
         let due_changes = changes.partition_point(|change| change.after < as_of);
         let due_expiries = expiries.partition_point(|expiry| expiry.after < as_of);
-        let mut part = lock(&self.parts[worker]);
+        let mut part = lock(&self.parts[worker - self.first]);
         assert!(part.as_of <= as_of, "the view of worker {worker} is at {}, so it cannot go to {as_of}", part.as_of);
         part.as_of = as_of;
         for change in changes.drain(..due_changes) {
@@ -144,10 +152,10 @@ impl MemoryView {
         sums.into_iter().map(|(store, sum)| (String::from_utf8_lossy(&store).into_owned(), sum)).collect()
     }
 
-    /// Writes the view's files of a generation, one thread per worker's part. Returns rows and bytes.
+    /// Writes the files of a generation that are this process's, one thread per worker's part. Returns rows and bytes.
     pub fn dump(&self, generation: &Generation) -> Result<(u64, u64), PublishError> {
         std::thread::scope(|scope| {
-            let parts: Vec<_> = self.parts.iter().enumerate().collect();
+            let parts: Vec<_> = (self.first..).zip(&self.parts).collect();
             let threads: Vec<_> =
                 parts.into_iter().map(|(worker, part)| scope.spawn(move || dump_part(generation, worker, &lock(part)))).collect();
             threads.into_iter().try_fold((0, 0), |(rows, bytes), thread| {
@@ -169,13 +177,13 @@ impl MemoryView {
 }
 
 fn dump_part(generation: &Generation, worker: usize, part: &Part) -> Result<(u64, u64), PublishError> {
-    let (mut rows, mut bytes) = (0, 0);
-    let mut encoder = Encoder::new().map_err(PublishError::io("compress for", generation.paths().dir()))?;
+    let (mut rows, mut bytes, mut spools) = (0, 0, Vec::new());
+    let mut encoder = Encoder::new().map_err(PublishError::io("compress for", &generation.place()))?;
     for table in Table::ALL {
         let output = Output::Cells(table);
         let schema = TableSchema::of(output, generation.about())?;
         let meta = FileMeta::new(generation.about(), part.as_of);
-        let mut file = TableFile::create(generation.paths().view(output, worker), &schema, &meta)?;
+        let mut file = TableFile::create(generation.store(), &generation.keys().view(output, worker), &schema, &meta)?;
         let mut cells = part.tables[table as usize].iter().flat_map(|(window, cells)| {
             cells.iter().map(|(key, (value, revision))| Cell {
                 key,
@@ -194,8 +202,9 @@ fn dump_part(generation: &Generation, worker: usize, part: &Part) -> Result<(u64
         }
         rows += file.rows();
         bytes += file.close()?;
-        file.show()?;
+        spools.push(file.into_spool());
     }
+    generation.store().show(spools)?;
     Ok((rows, bytes))
 }
 

@@ -11,8 +11,10 @@ use crate::publish::history::{HistoryWriter, Totals};
 use crate::publish::layout::Generation;
 use crate::publish::view::MemoryView;
 use crate::source::dataset::{DatasetError, PartitionFile, partitions};
+use crate::source::names::PartitionNames;
 use crate::source::operator::Intake;
 use crate::source::partition::Partition;
+use crate::store::Store;
 
 /// What is left of an embedded run: its view and what was written.
 pub struct Kept {
@@ -26,15 +28,15 @@ pub struct Kept {
     pub dir: PathBuf,
 }
 
-/// Replays `dataset` into `data_dir`: history as it goes, the view at the end, then the pointer to it all.
+/// Replays `dataset` into `store`: history as it goes, the view at the end, then the pointer to it all.
 ///
 /// # Errors
 /// Whatever the user can mend; nothing half-written is taken for whole then.
-pub fn run(job: &Job, dataset: &Path, data_dir: &Path, tuning: &Tuning, watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
+pub fn run(job: &Job, dataset: &Path, store: &Store, tuning: &Tuning, watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
     let files = partitions(job, dataset)?;
-    let generation = Generation::create(data_dir, job, tuning.workers)?;
-    let names = files.iter().map(|file| (file.topic.clone(), file.partition)).collect();
-    let history = HistoryWriter::start(&generation, names)?;
+    let generation = Generation::create(store, job, tuning.workers, None)?;
+    let names = Arc::new(PartitionNames::sorted(topics_of(&files)));
+    let history = HistoryWriter::start(&generation, 0..tuning.workers, names)?;
     let view = Arc::new(MemoryView::new(tuning.workers));
     let publisher = Arc::new(Embedded::new(Arc::clone(&view), Some(history.sender())));
     let replayed = replay(job, &files, tuning, false, publisher, watch);
@@ -49,7 +51,7 @@ pub fn run(job: &Job, dataset: &Path, data_dir: &Path, tuning: &Tuning, watch: i
     history.publish(finished.as_of)?;
     let totals = history.close()?;
     view.dump(&generation)?;
-    let dir = generation.paths().dir().to_owned();
+    let dir = generation.place();
     generation.finish(finished.as_of)?;
     Ok(Kept { finished, view, totals, dir })
 }
@@ -76,7 +78,8 @@ pub fn replay(
 pub fn open(job: &Job, files: &[PartitionFile], tuning: &Tuning) -> Result<Vec<Partition>, DatasetError> {
     let topics = topics_of(files);
     let chunk = chunk_of(files, tuning);
-    (0..).zip(files).map(|(index, file)| Partition::open(job, file, index, &topics, chunk)).collect()
+    let names = PartitionNames::sorted(&topics);
+    files.iter().map(|file| Partition::open(job, file, names.id(&file.topic, file.partition), &topics, chunk)).collect()
 }
 
 /// The topics of the files, which are sorted by them.

@@ -165,7 +165,7 @@ pub(super) fn work(
                             Control::Tick(from, step) => schedule.borrow_mut().announce(from, step),
                             Control::Clock(worker, time) => drop(clocks.borrow_mut().insert(worker, time)),
                             Control::Topic(number, name) => {
-                                let known = names.add(&name);
+                                let known = names.register(&name);
                                 assert_eq!(known, number, "the leader numbers topics for all, and called \"{name}\" so");
                             }
                         }

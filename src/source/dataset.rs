@@ -144,7 +144,9 @@ fn topic_partitions(folder: &Path, topic: &str) -> Result<Vec<PartitionFile>, Da
             },
         };
         let bad = |what: String| DatasetError::BadFile { path: path.clone(), what };
-        let partition = stem.parse().map_err(|_| bad("is not named after a partition number".to_owned()))?;
+        // Numbers of 16 bits, as in the ids of `names`.
+        let partition = stem.parse::<u16>().map_err(|_| bad("is not named after a partition number (0 to 65535)".to_owned()))?;
+        let partition = u32::from(partition);
         if files.iter().any(|file| file.partition == partition) {
             return Err(bad(format!("is a second file of partition {partition}")));
         }

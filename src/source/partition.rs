@@ -17,6 +17,7 @@ use super::dataset::{DatasetError, PartitionFile};
 use super::envelope::{Envelopes, valid_timestamp};
 use super::feed::{Feed, FeedError, Polled, Raw};
 use super::lines::Lines;
+use super::names::PartitionNames;
 use crate::config::{Job, KeySpace};
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
@@ -145,20 +146,12 @@ impl Partition {
         open(LogClock::starting_at(least), per_hour).map_err(unreadable)
     }
 
-    /// A partition that goes on, `number` of `topic`, known as `index` among all partitions and as `topic_index` among topics.
-    #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
-    pub fn going_on(
-        job: &Job,
-        topic: &str,
-        number: u32,
-        index: u32,
-        topic_index: usize,
-        feed: Box<dyn Feed>,
-        quiet: Quiet,
-    ) -> Self {
+    /// A partition that goes on, `number` of `topic`, with the id it has in the job's [`PartitionNames`].
+    pub fn going_on(job: &Job, topic: &str, number: u32, id: u32, feed: Box<dyn Feed>, quiet: Quiet) -> Self {
         let (first, marks) = (VecDeque::new(), VecDeque::new());
         let going = Going { feed, quiet, live: false, waiting: true, first, ended: false, dry: false, marks };
-        Partition::new(job, topic, number, index, topic_index, Input::Feed(Box::new(going)), LogClock::default(), 0)
+        let topic_index = PartitionNames::topic_of(id);
+        Partition::new(job, topic, number, id, topic_index, Input::Feed(Box::new(going)), LogClock::default(), 0)
     }
 
     /// A partition of records decoded before: where its clock starts, the jumps it confirms, its records per hour.

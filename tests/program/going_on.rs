@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use storeflow::config::Job;
 use storeflow::observe::{WorkerStats, wall_ms};
 use storeflow::runtime::workers::{self, Crew, Finished, Tuning, alone};
+use storeflow::source::names::PartitionNames;
 use storeflow::source::operator::{Arrival, Intake};
 use storeflow::source::partition::{Partition, Quiet};
 use storeflow::verify::{Recomputation, compare};
@@ -35,12 +36,10 @@ fn logs(files: Files, ends: bool) -> (Vec<Arc<MemoryLog>>, Files) {
 
 /// A partition of the job's, by its place among the files.
 fn partition(job: &Job, files: &Files, at: usize, log: &Arc<MemoryLog>, dry_every: u64, quiet: Quiet) -> Partition {
-    let mut topics: Vec<&str> = files.iter().map(|(topic, ..)| topic.as_str()).collect();
-    topics.sort_unstable();
-    topics.dedup();
     let (topic, number, _) = &files[at];
-    let topic_index = topics.iter().position(|known| known == topic).expect("it is one of them");
-    Partition::going_on(job, topic, *number, at as u32, topic_index, log.feed(dry_every), quiet)
+    let names = PartitionNames::sorted(topics(files));
+    let id = names.id(topic, *number);
+    Partition::going_on(job, topic, *number, id, log.feed(dry_every), quiet)
 }
 
 /// A crew whose workers read these partitions, each dealt to the worker with its number.
@@ -64,8 +63,8 @@ fn crew(job: &Job, tuning: &Tuning, mut partitions: Vec<Partition>, dealt: impl 
     Crew { job, tuning, intakes, start, records_per_hour, names, stats, measure_latency: false, drain }
 }
 
-fn places(files: &Files) -> Vec<(String, u32)> {
-    files.iter().map(|(topic, number, _)| (topic.clone(), *number)).collect()
+fn topics(files: &Files) -> Vec<String> {
+    files.iter().map(|(topic, ..)| topic.clone()).collect()
 }
 
 fn tuning() -> impl Strategy<Value = Tuning> {
@@ -96,7 +95,7 @@ proptest! {
         let dry_every = if dry_every == 1 { 0 } else { dry_every };
         let partitions = (0..).zip(&logs).map(|(at, log)| partition(&job, &files, at, log, dry_every, Quiet::Wall)).collect();
         let crew = crew(&job, &tuning, partitions, |at| at);
-        let run = record_by(&job, places(&files), |recorder| finish(crew, recorder));
+        let run = record_by(&job, topics(&files), |recorder| finish(crew, recorder));
         assert_exact(&job, &tuning, &run, &twin);
     }
 
@@ -110,7 +109,7 @@ proptest! {
         let (crew, senders) = going(crew(&job, &tuning, partitions, |at| at));
         let drain = Arc::clone(&crew.drain);
         let began = Instant::now();
-        let run = record_by(&job, places(&files), |recorder| {
+        let run = record_by(&job, topics(&files), |recorder| {
             workers::run(crew, alone(tuning.workers).expect("threads"), recorder, || {
                 if began.elapsed() >= Duration::from_micros(after) {
                     drain.store(true, Ordering::Relaxed);
@@ -216,7 +215,7 @@ fn a_quiet_partition_follows_wall_time_once_the_log_confirms_it() {
         let partitions = vec![clicks.partition(0, Quiet::Wall), clicks.partition(1, Quiet::Wall)];
         let (crew, _senders) = going(crew(&clicks.job, &tuning, partitions, |at| at));
         // All but what may be on its way to the log is shown.
-        let run = record_by(&clicks.job, places(&clicks.files), |recorder| run_until(crew, recorder, now - 2 * MINUTE, |_| ()));
+        let run = record_by(&clicks.job, topics(&clicks.files), |recorder| run_until(crew, recorder, now - 2 * MINUTE, |_| ()));
         assert!(run.finished.as_of < now);
         exact_at_all(&run, &clicks.twin());
     }
@@ -231,7 +230,7 @@ fn a_quiet_partition_that_is_told_to_hold_holds() {
     let partitions = vec![clicks.partition(0, Quiet::Wall), clicks.partition(1, Quiet::Hold)];
     let (crew, _senders) = going(crew(&clicks.job, &Tuning::default(), partitions, |at| at));
     let until = quiet_since - MINUTE;
-    let run = record_by(&clicks.job, places(&clicks.files), |recorder| run_until(crew, recorder, until, |_| ()));
+    let run = record_by(&clicks.job, topics(&clicks.files), |recorder| run_until(crew, recorder, until, |_| ()));
     assert!(run.finished.as_of <= quiet_since, "nobody knows what is still to come there");
     exact_at_all(&run, &clicks.twin());
 }
@@ -247,7 +246,7 @@ fn an_old_log_being_loaded_does_not_follow_wall_time() {
     // So far behind wall time, ticks would be long.
     let tuning = Tuning { tick: Some(1_000), ..Tuning::default() };
     let (crew, _senders) = going(crew(&clicks.job, &tuning, partitions, |at| at));
-    let run = record_by(&clicks.job, places(&clicks.files), |recorder| run_until(crew, recorder, old + 45 * MINUTE, |_| ()));
+    let run = record_by(&clicks.job, topics(&clicks.files), |recorder| run_until(crew, recorder, old + 45 * MINUTE, |_| ()));
     assert!(run.finished.as_of <= old + 49 * MINUTE);
 }
 
@@ -264,7 +263,7 @@ fn workers_without_partitions_hold_nobody_back_and_take_what_arrives() {
         let (log, mut more) = (Arc::clone(&clicks.logs[0]), minutes(120, 299));
         let mut files = clicks.files.clone();
         files[0].2.extend(more.iter().flat_map(|&at| line(&clicks.files[0].0, &click(at)).into_bytes()));
-        let run = record_by(&clicks.job, places(&clicks.files), |recorder| {
+        let run = record_by(&clicks.job, topics(&clicks.files), |recorder| {
             run_until(crew, recorder, start + 295 * MINUTE, |stats| {
                 // Once everybody is past what the first partition had, a second one appears, for the last worker.
                 if stats.iter().all(|stats| stats.as_of.get() >= start + 115 * MINUTE)

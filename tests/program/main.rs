@@ -6,4 +6,5 @@ mod faults;
 mod going_on;
 mod golden;
 mod services;
+mod store;
 mod support;

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 use storeflow::config::Job;
 use storeflow::publish::error::PublishError;
 use storeflow::runtime::publisher::{Publisher, Staged};
-use storeflow::runtime::replay::replay;
+use storeflow::runtime::replay::{replay, topics_of};
 use storeflow::runtime::workers::{Finished, Tuning};
 use storeflow::source::dataset::partitions;
+use storeflow::source::names::PartitionNames;
 use storeflow::verify::{CellId, CellRow, HistoryId, HistoryValue, LateRow};
 use storeflow_dataflows::key::Key;
 use storeflow_dataflows::table::{NO_WINDOW, Table, Window};
@@ -30,7 +31,7 @@ struct Recorded {
     dead_letters: Vec<((String, u32, u64), u64)>,
     as_ofs: BTreeMap<usize, u64>,
     cuts: BTreeSet<u64>,
-    topics: Vec<(String, u32)>,
+    names: PartitionNames,
     window: u64,
     grace: u64,
 }
@@ -81,14 +82,14 @@ impl Publisher for Recorder {
         }
         for late in staged.late {
             assert!(due.contains(&late.stamp), "handed over for its as-of: {late:?} in {due:?}");
-            let (topic, partition) = all.topics[late.partition as usize].clone();
+            let (topic, partition) = all.names.get(late.partition);
             let (window, grace) = (all.window, all.grace);
             // The least k * window + grace greater than the stamp.
             let phase = grace % window;
             let epoch = if late.stamp < phase { phase } else { phase + ((late.stamp - phase) / window + 1) * window };
             all.late.push(LateRow {
                 stamp: late.stamp,
-                topic,
+                topic: topic.to_string(),
                 partition,
                 position: late.position,
                 cell: cell(late.table, late.window, &late.key),
@@ -115,16 +116,15 @@ pub(crate) struct Run {
 /// Replays `dataset`, keeping all it publishes.
 pub(crate) fn record(job: &Job, dataset: &Path, tuning: &Tuning) -> Run {
     let files = partitions(job, dataset).expect("a readable dataset");
-    let places = files.iter().map(|file| (file.topic.clone(), file.partition)).collect();
-    record_by(job, places, |recorder| replay(job, &files, tuning, false, recorder, |_| {}).expect("a run"))
+    record_by(job, topics_of(&files), |recorder| replay(job, &files, tuning, false, recorder, |_| {}).expect("a run"))
 }
 
-/// Keeps all that a run publishes; `places` are its partitions by index.
-pub(crate) fn record_by(job: &Job, places: Vec<(String, u32)>, run: impl FnOnce(Arc<Recorder>) -> Finished) -> Run {
+/// Keeps all that a run of these topics publishes.
+pub(crate) fn record_by(job: &Job, topics: Vec<String>, run: impl FnOnce(Arc<Recorder>) -> Finished) -> Run {
     let recorder = Arc::new(Recorder::default());
     {
         let mut recorded = recorder.published.lock().expect("not poisoned");
-        recorded.topics = places;
+        recorded.names = PartitionNames::sorted(topics);
         recorded.window = job.horizons.window;
         recorded.grace = job.horizons.grace;
     }
