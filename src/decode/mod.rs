@@ -217,7 +217,7 @@ fn row_hash(bytes: &[u8]) -> u64 {
 }
 
 /// The key of a cell: its shard is that of the store alone, so that a store is wholly in one place.
-fn cell_key(store: &[u8], second: &[u8], scratch: &mut Vec<u8>) -> Key {
+pub fn cell_key(store: &[u8], second: &[u8], scratch: &mut Vec<u8>) -> Key {
     Key::cell_bytes(store, second, scratch);
     let shard = xxhash_rust::xxh3::xxh3_64(store) >> 54 << 54;
     Key { hash: shard | xxhash_rust::xxh3::xxh3_64(scratch) >> 10, text: Text::new(scratch) }

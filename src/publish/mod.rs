@@ -20,6 +20,7 @@ pub mod error;
 pub mod history;
 pub mod layout;
 mod pages;
+pub mod redis;
 pub mod row;
 pub mod schema;
 pub mod table_file;

@@ -1,12 +1,15 @@
 //! The view in memory: the newest value of every cell that is not expired, served while the process runs and dumped at
 //! its end.
 //!
+//! A process keeps the parts of its own workers, which are numbered over all processes of the job.
+//!
 //! Upholds: (1) a worker's part moves from one as-of to the next as a whole, under its lock; (2) the view's as-of is the
 //! least of its parts, so everything shown is at least as new, and a reader of one store, whose shard is in one part, always
 //! sees one cut; (3) an expired window leaves with all its cells at once.
 //! Keeps: a map per table and window, so that expiry is one removal and not one per cell.
 //! Absent on purpose: history, and totals kept up to date; sums and lists are computed when asked for.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -33,9 +36,35 @@ struct Part {
 /// The serving copy of the cells of this process's workers, one part each.
 #[derive(Debug)]
 pub struct MemoryView {
-    /// The first of them, counted over all processes.
+    /// Index of the first part's worker.
     first: usize,
     parts: Vec<Mutex<Part>>,
+}
+
+/// All cells a worker had in a window of a table, when it expired.
+#[derive(Debug)]
+pub struct ExpiredWindow {
+    /// The table.
+    pub table: Table,
+    /// The window.
+    pub window: Window,
+    cells: Cells,
+}
+
+impl ExpiredWindow {
+    /// The keys of the cells, in no order.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &Key> {
+        self.cells.keys()
+    }
+}
+
+/// Some of a worker's cells, all as of one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// The instant, milliseconds.
+    pub as_of: u64,
+    /// The cells, in no order.
+    pub cells: Vec<(Table, ViewCell)>,
 }
 
 /// A cell of the view.
@@ -65,22 +94,29 @@ pub struct TableTotals {
 }
 
 impl MemoryView {
-    /// An empty view of so many workers, all in this process.
+    /// An empty view of so many workers, all of one process.
     pub fn new(workers: usize) -> Self {
         MemoryView::of(0..workers)
     }
 
-    /// An empty view of this process's workers, counted over all processes.
+    /// An empty view of some of the job's workers: those of one process.
     pub fn of(workers: Range<usize>) -> Self {
         MemoryView { first: workers.start, parts: workers.map(|_| Mutex::default()).collect() }
     }
 
     /// Moves a worker's part to `as_of`: takes what is due (`after < as_of`) from the front of both lists, which are in the
-    /// order of `after`. What is not due stays in them.
-    pub fn apply(&self, worker: usize, as_of: u64, changes: &mut Vec<CellChange>, expiries: &mut Vec<WindowExpiry>) {
+    /// order of `after`. What is not due stays in them. Gives back what expired: other copies of the view drop it too, and
+    /// freeing a window of many cells takes a while, which readers need not wait for.
+    pub fn apply(
+        &self,
+        worker: usize,
+        as_of: u64,
+        changes: &mut Vec<CellChange>,
+        expiries: &mut Vec<WindowExpiry>,
+    ) -> Vec<ExpiredWindow> {
         let due_changes = changes.partition_point(|change| change.after < as_of);
         let due_expiries = expiries.partition_point(|expiry| expiry.after < as_of);
-        let mut part = lock(&self.parts[worker - self.first]);
+        let mut part = self.part(worker);
         assert!(part.as_of <= as_of, "the view of worker {worker} is at {}, so it cannot go to {as_of}", part.as_of);
         part.as_of = as_of;
         for change in changes.drain(..due_changes) {
@@ -97,11 +133,61 @@ impl MemoryView {
             }
         }
         // No change of a window comes after its expiry, so these can come last.
-        let dropped: Vec<_> =
-            expiries.drain(..due_expiries).map(|expiry| part.tables[expiry.table as usize].remove(&expiry.window)).collect();
-        // Freeing a window of many cells takes a while; readers need not wait for it.
-        drop(part);
-        drop(dropped);
+        let expired = expiries.drain(..due_expiries).filter_map(|WindowExpiry { table, window, .. }| {
+            part.tables[table as usize].remove(&window).map(|cells| ExpiredWindow { table, window, cells })
+        });
+        expired.collect()
+    }
+
+    /// The cells of a worker in the shards that are wanted, as one cut.
+    pub fn cut(&self, worker: usize, wanted: impl Fn(u64) -> bool) -> Cut {
+        let part = self.part(worker);
+        let mut cells = Vec::new();
+        for table in Table::ALL {
+            for (window, of_window) in &part.tables[table as usize] {
+                let of_window = of_window.iter().filter(|(key, _)| wanted(key.shard()));
+                cells.extend(
+                    of_window.map(|(key, &(value, revision))| {
+                        (table, ViewCell { key: key.clone(), window: *window, value, revision })
+                    }),
+                );
+            }
+        }
+        Cut { as_of: part.as_of, cells }
+    }
+
+    /// The as-of of a worker's part, milliseconds, and how many cells it has.
+    pub fn extent(&self, worker: usize) -> (u64, usize) {
+        let part = self.part(worker);
+        (part.as_of, part.tables.iter().flat_map(WordMap::values).map(WordMap::len).sum())
+    }
+
+    /// The windows in which a worker has cells, oldest first.
+    pub fn windows(&self, worker: usize) -> Vec<Window> {
+        let part = self.part(worker);
+        let windows: BTreeSet<Window> = Table::ALL
+            .into_iter()
+            .filter(|table| table.windowed())
+            .flat_map(|table| part.tables[table as usize].keys().copied())
+            .collect();
+        windows.into_iter().collect()
+    }
+
+    /// Looks at a worker's cells of one table and window, under the lock of its part: keep it short.
+    pub fn look<T>(
+        &self,
+        worker: usize,
+        table: Table,
+        window: Window,
+        see: impl FnOnce(&mut dyn Iterator<Item = (&Key, &Value)>) -> T,
+    ) -> T {
+        let part = self.part(worker);
+        let cells = part.tables[table as usize].get(&window).into_iter().flatten();
+        see(&mut cells.map(|(key, (value, _))| (key, value)))
+    }
+
+    fn part(&self, worker: usize) -> MutexGuard<'_, Part> {
+        lock(&self.parts[worker - self.first])
     }
 
     /// The as-of all workers have reached, milliseconds.

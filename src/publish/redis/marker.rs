@@ -1,0 +1,210 @@
+//! The marker of a generation, which says up to where all of it is shown, and the pointer, which says which generation counts.
+//!
+//! Upholds: (1) the marker moves only when the leader says so, and only while this run holds it; (2) the pointer moves from an
+//! older generation to this one when this one has caught up, or when it is told to take over, and never back by itself.
+
+use ::redis::Value;
+use storeflow_dataflows::epoch::Horizons;
+
+use super::error::RedisError;
+use super::keys::{Keys, pointer};
+use super::link::{Link, Packed, Wire, pairs, text};
+use super::sink::Mark;
+use super::writer::Scripts;
+use crate::publish::layout::About;
+
+/// Version of keys and fields.
+pub(super) const FORMAT: u32 = 1;
+
+/// The view that a job's pointer names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CurrentView {
+    /// What is true of all of it.
+    pub about: About,
+    /// All of it is as of this instant at least, milliseconds.
+    pub as_of: u64,
+    /// The run that writes it.
+    pub run: String,
+}
+
+/// What the leader wants, and what was done of it.
+#[derive(Debug, Default)]
+pub(super) struct Marker {
+    wanted: Option<u64>,
+    take_over: bool,
+    done: Option<u64>,
+    current: bool,
+}
+
+impl Marker {
+    pub(super) fn want(&mut self, mark: Mark) {
+        self.wanted = Some(self.wanted.or(self.done).map_or(mark.as_of, |as_of| as_of.max(mark.as_of)));
+        self.take_over |= mark.take_over;
+    }
+
+    /// The marker may be lost: it is written again.
+    pub(super) fn again(&mut self) {
+        self.wanted = self.wanted.or(self.done);
+    }
+
+    /// Something is still to be written.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// The pointer named this generation when it was last looked at.
+    pub(super) fn is_current(&self) -> bool {
+        self.current
+    }
+
+    /// Ends a run whose generation was removed because a later one counts.
+    pub(super) fn check_replaced(&self, link: &mut Link, about: &About) -> Result<(), RedisError> {
+        if self.done.is_none() {
+            return Ok(());
+        }
+        let keys = Keys::new(&about.job, about.generation);
+        let mut wire = Wire::default();
+        wire.command(&[b"HGET", keys.pointer().as_bytes(), b"generation"]);
+        wire.command(&[b"EXISTS", keys.about().as_bytes()]);
+        let answers = link.call("read the pointer", &wire)?;
+        let current: u64 = answers.first().map(text).unwrap_or_default().parse().unwrap_or(0);
+        if current > about.generation && answers.get(1) == Some(&Value::Int(0)) {
+            return Err(RedisError::Replaced { job: about.job.clone(), generation: about.generation, current });
+        }
+        Ok(())
+    }
+
+    /// Writes what is wanted.
+    pub(super) fn write(
+        &mut self,
+        link: &mut Link,
+        scripts: &Scripts,
+        keys: &Keys,
+        about: &About,
+        run: &str,
+    ) -> Result<(), RedisError> {
+        let Some(as_of) = self.wanted else { return Ok(()) };
+        let mut wire = Wire::default();
+        let (mut script_keys, mut args) = (Packed::default(), Packed::default());
+        script_keys.push(keys.about().as_bytes());
+        args.push(run.as_bytes());
+        args.push(if self.done.is_none() { b"1" } else { b"0" });
+        for (name, value) in fields(about, as_of) {
+            args.push(name.as_bytes());
+            args.push(value.as_bytes());
+        }
+        wire.script(&scripts.mark, &script_keys, &args);
+        wire.command(&[b"HGET", keys.pointer().as_bytes(), b"generation"]);
+        let answers = link.call("move the marker", &wire)?;
+        if answers.first() != Some(&Value::Int(1)) {
+            let found = answers.first().map(text).unwrap_or_default();
+            return Err(RedisError::OtherRun { what: format!("marker {}", keys.about()), found });
+        }
+        self.done = Some(as_of);
+        let now = answers.get(1).map(text).unwrap_or_default();
+        self.current = self.point(link, scripts, keys, about, as_of, &now)?;
+        self.take_over &= !self.current;
+        self.wanted = None;
+        Ok(())
+    }
+
+    /// Moves the pointer here from where it is now, if it is time. Whether it is here.
+    fn point(
+        &self,
+        link: &mut Link,
+        scripts: &Scripts,
+        keys: &Keys,
+        about: &About,
+        as_of: u64,
+        now: &str,
+    ) -> Result<bool, RedisError> {
+        let due = match now.parse::<u64>() {
+            Ok(current) if current == about.generation => return Ok(true),
+            Err(_) => true,
+            Ok(_) if self.take_over => true,
+            Ok(current) if current > about.generation => false,
+            Ok(current) => {
+                let key = Keys::new(&about.job, current).about();
+                let theirs = text(&link.ask("read the current marker", &[b"HGET", key.as_bytes(), b"as_of"])?);
+                theirs.parse::<u64>().map_or(true, |theirs| as_of >= theirs)
+            }
+        };
+        if !due {
+            return Ok(false);
+        }
+        let mut wire = Wire::default();
+        let (mut script_keys, mut args) = (Packed::default(), Packed::default());
+        script_keys.push(keys.pointer().as_bytes());
+        for part in [now, &about.generation.to_string(), &FORMAT.to_string()] {
+            args.push(part.as_bytes());
+        }
+        wire.script(&scripts.point, &script_keys, &args);
+        let moved = link.call("move the pointer", &wire)?.pop() == Some(Value::Int(1));
+        if moved {
+            tracing::info!(job = about.job, generation = about.generation, as_of, before = now, "the Redis view is current");
+        }
+        Ok(moved)
+    }
+}
+
+/// The fields of a marker.
+fn fields(about: &About, as_of: u64) -> Vec<(&'static str, String)> {
+    let Horizons { window, grace, retention, replay_horizon } = about.horizons;
+    vec![
+        ("format", FORMAT.to_string()),
+        ("as_of", as_of.to_string()),
+        ("job", about.job.clone()),
+        ("generation", about.generation.to_string()),
+        ("window_ms", window.to_string()),
+        ("grace_ms", grace.to_string()),
+        ("retention_ms", retention.to_string()),
+        ("replay_horizon_ms", replay_horizon.to_string()),
+        ("scale", about.scale.to_string()),
+        ("workers", about.workers.to_string()),
+        ("clicks_distinct", about.clicks_distinct.to_string()),
+    ]
+}
+
+/// Follows a job's pointer.
+pub(super) fn current(link: &mut Link, job: &str) -> Result<Option<CurrentView>, RedisError> {
+    let generation = text(&link.ask("read the pointer", &[b"HGET", pointer(job).as_bytes(), b"generation"])?);
+    if generation.is_empty() {
+        return Ok(None);
+    }
+    let wrong = |key: String, problem: String| RedisError::Unreadable { key, problem };
+    let generation: u64 = generation.parse().map_err(|_| wrong(pointer(job), format!("its generation is \"{generation}\"")))?;
+    let key = Keys::new(job, generation).about();
+    let found = pairs(link.ask("read the marker", &[b"HGETALL", key.as_bytes()])?);
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let field = |name: &str| {
+        let value = found.iter().find(|(field, _)| field == name.as_bytes());
+        value
+            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+            .ok_or_else(|| wrong(key.clone(), format!("it has no {name}")))
+    };
+    let number = |name: &str| -> Result<u64, RedisError> {
+        let value = field(name)?;
+        value.parse().map_err(|_| wrong(key.clone(), format!("its {name} is \"{value}\"")))
+    };
+    let format = number("format")?;
+    if format != u64::from(FORMAT) {
+        return Err(wrong(key.clone(), format!("it has format {format}, this program knows {FORMAT}")));
+    }
+    let horizons = Horizons {
+        window: number("window_ms")?,
+        grace: number("grace_ms")?,
+        retention: number("retention_ms")?,
+        replay_horizon: number("replay_horizon_ms")?,
+    };
+    let about = About {
+        job: job.to_owned(),
+        generation,
+        horizons,
+        scale: u32::try_from(number("scale")?).unwrap_or(u32::MAX),
+        workers: usize::try_from(number("workers")?).unwrap_or(0),
+        clicks_distinct: field("clicks_distinct")? == "true",
+    };
+    Ok(Some(CurrentView { as_of: number("as_of")?, about, run: field("run")? }))
+}

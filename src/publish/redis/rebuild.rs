@@ -1,0 +1,175 @@
+//! Buckets written in full from the view in memory, and what should not be there taken away.
+//!
+//! Each hash is replaced as a whole, so readers miss nothing while it lasts; keys that the view does not have (they are of
+//! before Redis lost or kept what it should not) are found by one scan and removed last, under the guard like all else.
+//! The guard says `rebuilding` from the first write to the last.
+
+use std::collections::{BTreeMap, HashSet};
+
+use storeflow_dataflows::key::{Text, WordMap};
+use storeflow_dataflows::table::{CellChange, NO_WINDOW, Window};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::applier::Applier;
+use super::bucket::{REBUILDING, State};
+use super::error::RedisError;
+use super::keys::{Kind, push_store, push_window};
+use super::link::{Cursor, Wire};
+use super::pending::{by_hash, sort};
+use super::steps::Steps;
+use super::writer::{Rebuilt, Writer, claim, claimed};
+
+/// Cells copied out of the view at a time, about 130 bytes each; a worker that publishes waits for the copying.
+const CELLS_AT_A_TIME: usize = 500_000;
+
+/// Bytes of one script call while rebuilding; about 10,000 fields.
+const STEPS_BYTES: usize = 512 << 10;
+
+/// Rebuilds all lost buckets.
+pub(super) fn rebuild(writer: &mut Writer) -> Result<Rebuilt, RedisError> {
+    let mut lost: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, bucket) in writer.buckets.iter().enumerate().filter(|(_, bucket)| bucket.state == State::Lost) {
+        lost.entry(bucket.worker).or_default().push(at);
+    }
+    let rebuilt = rebuild_these(writer, &lost);
+    if rebuilt.is_err() {
+        // Whatever was done of them, it is done again, down to the last stale key.
+        lost.values().flatten().for_each(|&at| writer.buckets[at].state = State::Lost);
+    }
+    rebuilt
+}
+
+fn rebuild_these(writer: &mut Writer, lost: &BTreeMap<usize, Vec<usize>>) -> Result<Rebuilt, RedisError> {
+    take(writer)?;
+    let mut rebuilt = Rebuilt::default();
+    let mut written = HashSet::new();
+    for (worker, places) in lost {
+        let of_worker = writer.buckets.iter().filter(|bucket| bucket.worker == *worker).count();
+        let per_bucket = writer.view.extent(*worker).1 / of_worker.max(1) + 1;
+        for group in places.chunks((CELLS_AT_A_TIME / per_bucket).max(1)) {
+            write_group(writer, *worker, group, &mut written, &mut rebuilt)?;
+        }
+    }
+    rebuilt.written = written.len();
+    let places: Vec<usize> = lost.values().flatten().copied().collect();
+    rebuilt.stale = remove_stale(writer, &places, &written)?;
+    Ok(rebuilt)
+}
+
+/// Marks the lost buckets as being rebuilt, unless another run has taken one.
+fn take(writer: &mut Writer) -> Result<(), RedisError> {
+    let Some(link) = &mut writer.link else { return Ok(()) };
+    let mut wire = Wire::default();
+    let mut asked = Vec::new();
+    for (at, bucket) in writer.buckets.iter_mut().enumerate().filter(|(_, bucket)| bucket.state == State::Lost) {
+        bucket.sequence += 1;
+        let rest = format!("{}:{REBUILDING}", bucket.sequence);
+        claim(&mut wire, &writer.scripts.claim, &writer.guards[at], &writer.run, bucket.claim, &rest);
+        asked.push((at, rest));
+    }
+    let answers = link.call("take lost buckets", &wire)?;
+    for ((at, rest), answer) in asked.into_iter().zip(answers) {
+        claimed(&mut writer.buckets[at], &writer.run, &rest, &answer)?;
+        // A guard that is not as we left it makes it lost again.
+        writer.buckets[at].state = State::Ready;
+    }
+    Ok(())
+}
+
+/// Writes some buckets of one worker from one cut of the view.
+fn write_group(
+    writer: &mut Writer,
+    worker: usize,
+    group: &[usize],
+    written: &mut HashSet<u64>,
+    rebuilt: &mut Rebuilt,
+) -> Result<(), RedisError> {
+    let Some(link) = &mut writer.link else { return Ok(()) };
+    let numbers: HashSet<u64> = group.iter().map(|&at| writer.buckets[at].number).collect();
+    let cut = writer.view.cut(worker, |shard| numbers.contains(&shard));
+    let as_of = cut.as_of;
+    let mut cells: Vec<CellChange> = cut
+        .cells
+        .into_iter()
+        .map(|(table, cell)| CellChange {
+            after: as_of.saturating_sub(1),
+            table,
+            window: cell.window,
+            key: cell.key,
+            value: Some((cell.value, cell.revision)),
+        })
+        .collect();
+    sort(&mut cells);
+    let mut rest = &cells[..];
+    let mut applier = Applier::new(link, &writer.scripts.apply, &writer.run, &mut writer.buckets);
+    let (mut steps, mut key) = (Steps::default(), Vec::new());
+    for &at in group {
+        let number = applier.bucket(at).number;
+        let (guard, prefix) = (&writer.guards[at], &writer.prefixes[at]);
+        let (of_bucket, later) = rest.split_at(rest.partition_point(|cell| cell.key.shard() <= number));
+        rest = later;
+        let mut newest: WordMap<Text, Window> = WordMap::default();
+        for hash in by_hash(of_bucket).filter(|hash| hash[0].window != NO_WINDOW) {
+            // Windows ascend, so the last one stays.
+            newest.insert(Text::new(hash[0].key.cell_parts().0), hash[0].window);
+        }
+        writer.newest.extend(newest.iter().map(|(store, window)| (store.clone(), *window)));
+        steps.clear();
+        for hash in by_hash(of_bucket) {
+            let (window, store) = (hash[0].window, hash[0].key.cell_parts().0);
+            key.clear();
+            if window == NO_WINDOW {
+                steps.replace(prefix, hash, as_of, &writer.style, newest.remove(&Text::new(store)));
+                push_store(&mut key, prefix, store);
+            } else {
+                steps.replace(prefix, hash, as_of, &writer.style, None);
+                push_window(&mut key, prefix, window, store);
+                rebuilt.windows.insert(window, writer.style.ttl(window, as_of));
+            }
+            written.insert(xxh3_64(&key));
+            if steps.bytes() > STEPS_BYTES {
+                applier.add(at, guard, None, &steps)?;
+                steps.clear();
+            }
+        }
+        for (store, window) in newest {
+            key.clear();
+            push_store(&mut key, prefix, store.as_bytes());
+            written.insert(xxh3_64(&key));
+            steps.replace_newest(prefix, store.as_bytes(), window, as_of);
+        }
+        applier.add(at, guard, Some(as_of), &steps)?;
+    }
+    applier.finish()
+}
+
+/// Removes the keys of these buckets that were not written. How many.
+fn remove_stale(writer: &mut Writer, places: &[usize], written: &HashSet<u64>) -> Result<usize, RedisError> {
+    let Some(link) = &mut writer.link else { return Ok(0) };
+    let place_of: WordMap<u64, usize> = places.iter().map(|&at| (writer.buckets[at].number, at)).collect();
+    let mut cursor = Cursor::default();
+    let mut stale: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
+    let mut page = Vec::new();
+    while !cursor.at_end() {
+        link.scan(&mut cursor, &writer.keys.all(), &mut page)?;
+        for key in page.drain(..) {
+            if let Some((bucket, Kind::Store(_) | Kind::Window(..))) = writer.keys.parse(&key)
+                && let Some(&at) = place_of.get(&bucket)
+                && !written.contains(&xxh3_64(&key))
+            {
+                stale.entry(at).or_default().push(key);
+            }
+        }
+    }
+    let count = stale.values().map(Vec::len).sum();
+    let mut applier = Applier::new(link, &writer.scripts.apply, &writer.run, &mut writer.buckets);
+    let mut steps = Steps::default();
+    for (at, keys) in stale {
+        steps.clear();
+        keys.iter().for_each(|key| steps.remove(key));
+        let as_of = applier.bucket(at).as_of;
+        applier.add(at, &writer.guards[at], Some(as_of), &steps)?;
+    }
+    applier.finish()?;
+    Ok(count)
+}
