@@ -14,7 +14,7 @@ use super::{Latency, Sample, Stage};
 use crate::config::Job;
 use crate::publish::error::PublishError;
 use crate::publish::view::MemoryView;
-use crate::runtime::publisher::{Embedded, Publisher, Staged};
+use crate::runtime::publisher::{Copies, Publisher, Staged};
 use crate::runtime::replay::{self, chunk_of, deal, open};
 use crate::runtime::workers::{Finished, RunError, Tuning};
 use crate::source::dataset::{DatasetError, PartitionFile, partitions};
@@ -68,7 +68,7 @@ pub fn run(stage: Stage, setting: &Setting<'_>) -> Result<Sample, RunError> {
         Stage::View => match tuning.speed {
             Speed::Max => measured(|| {
                 let view = Arc::new(MemoryView::new(tuning.workers));
-                finished(replay::replay(job, &files, tuning, false, Arc::new(Embedded::new(view, None)), |_| ()))
+                finished(replay::replay(job, &files, tuning, false, Arc::new(Copies::new(view, None)), |_| ()))
             }),
             Speed::Permille(permille) => latency(setting, &files, permille),
         },
@@ -103,7 +103,7 @@ fn latency(setting: &Setting<'_>, files: &[PartitionFile], permille: u64) -> Res
     let mut latency = None;
     let mut sample = measured(|| {
         let view = Arc::new(MemoryView::new(tuning.workers));
-        let finished = replay::replay(job, &files, tuning, true, Arc::new(Embedded::new(view, None)), |_| ())?;
+        let finished = replay::replay(job, &files, tuning, true, Arc::new(Copies::new(view, None)), |_| ())?;
         let records = finished.sum(|stats| stats.records.get());
         let micros = |percent| finished.latencies.percentile(percent).map_or(0, |time| time.as_micros() as u64);
         let (p50_us, p95_us, p99_us) = (micros(50), micros(95), micros(99));

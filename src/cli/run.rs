@@ -1,48 +1,108 @@
-//! `storeflow run`: replay a dataset into a store.
+//! `storeflow run`: a job, from Kafka or a dataset, into a store and a view.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Failure;
+use super::kafka_args::KafkaArgs;
 use super::progress::Progress;
 use super::store_args::StoreArgs;
 use super::tuning::TuningArgs;
-use crate::config::job_file;
-use crate::runtime::replay::{self, Kept};
+use crate::config::{duration, job_file};
+use crate::runtime::cluster::Cluster;
+use crate::runtime::replay::Kept;
+use crate::runtime::run::{self, Input, Setup};
 
-/// Run a job over a dataset: history and dead letters as it goes, the view at the end
+/// Run a job: from Kafka until it is stopped (or to the end with --until-end), or over a dataset
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// The job file; `storeflow check` explains it
     #[arg(long, env = "STOREFLOW_JOB", value_name = "FILE")]
     job: PathBuf,
 
-    /// The dataset to replay: `DIR/TOPIC/PARTITION.ndjson`, also `.zst` or `.gz`
+    /// A dataset to replay instead of Kafka: `DIR/TOPIC/PARTITION.ndjson`, also `.zst` or `.gz`
     #[arg(long, env = "STOREFLOW_REPLAY", value_name = "DIR")]
-    replay: PathBuf,
+    replay: Option<PathBuf>,
+
+    #[command(flatten)]
+    kafka: KafkaArgs,
 
     #[command(flatten)]
     store: StoreArgs,
+
+    /// While the job goes on, the store's current.json moves this often at most, so that the history can be read as of it
+    #[arg(long, env = "STOREFLOW_ADVANCE_EVERY", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    advance_every: Duration,
+
+    /// What a run that is stopped still waits for a store or a Redis that does not answer
+    #[arg(long, env = "STOREFLOW_STOP_PATIENCE", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
+    stop_patience: Duration,
 
     #[command(flatten)]
     tuning: TuningArgs,
 }
 
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::read(text).map(Duration::from_millis).map_err(str::to_owned)
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// If the job, the dataset or the data directory has something to mend.
+/// If the job, its input, the store or the view has something to mend.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let job = job_file::load(&args.job)?;
     let tuning = args.tuning.resolve();
-    tracing::info!(job = %args.job.display(), replay = %args.replay.display(), store = %args.store, ?tuning, "starting");
+    let input = match &args.replay {
+        Some(dataset) => Input::Dataset(dataset.clone()),
+        None => match args.kafka.settings(&job, tuning.in_flight_bytes)? {
+            Some(settings) => Input::Kafka(settings),
+            None => {
+                let what = "nothing to read: give --brokers (or brokers in the job file's [kafka]), or --replay DIR";
+                return Err(anyhow::anyhow!(what).into());
+            }
+        },
+    };
+    tracing::info!(job = %args.job.display(), ?input, store = %args.store, ?tuning, "starting");
     let store = args.store.create()?;
+    let setup = Setup {
+        job,
+        tuning,
+        input,
+        store,
+        redis: None,
+        cluster: Cluster::single(),
+        advance_every: args.advance_every,
+        stop_patience: args.stop_patience,
+        stop: stop_on_signals()?,
+    };
     let mut progress = Progress::start();
-    let kept = replay::run(&job, &args.replay, &store, &tuning, |watch| progress.show(&watch))?;
+    let kept = run::run(setup, |watch| progress.show(&watch))?;
     progress.end();
     log_end(&kept);
     Ok(())
+}
+
+/// A flag that SIGTERM and SIGINT set; the second of them ends the process at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let flag = Arc::clone(&stop);
+    std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        for signal in signals.forever() {
+            if flag.swap(true, Ordering::Relaxed) {
+                tracing::warn!(signal, "told twice to stop: ending without finishing");
+                std::process::exit(2);
+            }
+            tracing::info!(signal, "stopping: what was read is finished and published");
+        }
+    })?;
+    Ok(stop)
 }
 
 /// One line that says what a run did.

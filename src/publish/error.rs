@@ -49,6 +49,9 @@ pub enum PublishError {
     /// The store did not do what it was asked.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The view in Redis is not ours to write any more.
+    #[error(transparent)]
+    Redis(#[from] super::redis::RedisError),
     /// No run has finished in it yet.
     #[error("no finished run in data directory \"{root}\"")]
     NoRun {

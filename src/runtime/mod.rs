@@ -9,6 +9,7 @@ pub mod cluster;
 mod latency;
 pub mod publisher;
 pub mod replay;
+pub mod run;
 mod worker;
 pub mod workers;
 

@@ -4,14 +4,16 @@
 //! commit (state, manifest, then view and history, then the marker) is kept here: durable checkpoints come between
 //! `stage` and `show` when they are built; until then a run shows what it staged, and a crashed run is never current.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use storeflow_dataflows::table::{CellChange, HistoryRow, LateAdjustment, WindowExpiry};
 
+use crate::observe::locked;
 use crate::publish::dead_letters::DeadLetter;
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistorySender};
+use crate::publish::redis::RedisSink;
 use crate::publish::view::MemoryView;
 
 /// All that one worker has to show between two as-ofs, in the order of log time.
@@ -65,22 +67,43 @@ pub trait Publisher: Send + Sync {
     fn everywhere(&self, _shown: Shown) {}
 }
 
-/// Publishes into this process: the view in memory, history and dead letters in the data directory.
+/// Publishes into the copies: the view in memory, history and dead letters in the store, and the view in Redis.
 #[derive(Debug)]
-pub struct Embedded {
+pub struct Copies {
     view: Arc<MemoryView>,
     history: Option<HistorySender>,
-    shown: AtomicU64,
+    redis: Option<Arc<RedisSink>>,
+    /// Whether the outside is waited for: a replay of one process knows of its end by other means.
+    waits: bool,
+    published: AtomicU64,
+    everywhere: Mutex<Shown>,
+    impatient: AtomicBool,
 }
 
-impl Embedded {
+impl Copies {
     /// A publisher into `view` and, if there is one, a history writer; without one, nothing is kept but the view.
     pub fn new(view: Arc<MemoryView>, history: Option<HistorySender>) -> Self {
-        Embedded { view, history, shown: AtomicU64::new(0) }
+        let (published, everywhere, impatient) = Default::default();
+        Copies { view, history, redis: None, waits: false, published, everywhere, impatient }
+    }
+
+    /// The same, with Redis as well; and what is shown is what has arrived outside.
+    pub fn outside(self, redis: Option<Arc<RedisSink>>) -> Self {
+        Copies { redis, waits: true, ..self }
+    }
+
+    /// What every worker of every process has shown, if this is the leader's process.
+    pub fn shown_everywhere(&self) -> Shown {
+        *locked(&self.everywhere)
+    }
+
+    /// Waits for nothing any more: what is not outside now will be missing there.
+    pub fn give_up(&self) {
+        self.impatient.store(true, Ordering::Relaxed);
     }
 }
 
-impl Publisher for Embedded {
+impl Publisher for Copies {
     fn publish(&self, worker: usize, staged: Staged) -> Result<(), PublishError> {
         let Staged { as_of, mut cells, mut expiries, history: rows, late, dead_letters } = staged;
         if let Some(history) = &self.history
@@ -88,14 +111,38 @@ impl Publisher for Embedded {
         {
             history.send(Batch { worker, rows, late, dead_letters })?;
         }
-        self.view.apply(worker, as_of, &mut cells, &mut expiries);
+        let changes = self.redis.as_ref().map(|_| cells.clone());
+        let expired = self.view.apply(worker, as_of, &mut cells, &mut expiries);
+        if let (Some(redis), Some(changes)) = (&self.redis, changes) {
+            redis.send(worker, as_of, changes, expired);
+        }
         // Whoever brings the last worker past an epoch lets its files be shown.
         let everyone = self.view.as_of();
         if let Some(history) = &self.history
-            && self.shown.fetch_max(everyone, Ordering::Relaxed) < everyone
+            && self.published.fetch_max(everyone, Ordering::Relaxed) < everyone
         {
             history.publish(everyone)?;
         }
         Ok(())
+    }
+
+    fn shown(&self, worker: usize) -> Result<Shown, PublishError> {
+        if let Some(failure) = self.redis.as_ref().and_then(|redis| redis.failure()) {
+            return Err(failure.into());
+        }
+        if !self.waits || self.impatient.load(Ordering::Relaxed) {
+            return Ok(Shown::ALL);
+        }
+        let history = self.history.as_ref().map_or(u64::MAX, HistorySender::shown);
+        Ok(Shown { history, view: self.redis.as_ref().map_or(u64::MAX, |redis| redis.shown(worker)) })
+    }
+
+    fn everywhere(&self, shown: Shown) {
+        *locked(&self.everywhere) = shown;
+        if let Some(redis) = &self.redis
+            && shown.view > 0
+        {
+            redis.mark(shown.view, false);
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::publisher::{Embedded, Publisher};
+use super::publisher::{Copies, Publisher};
 use super::workers::{self, Crew, Finished, RunError, Tuning, Watch, alone};
 use crate::config::Job;
 use crate::publish::error::PublishError;
@@ -38,7 +38,7 @@ pub fn run(job: &Job, dataset: &Path, store: &Store, tuning: &Tuning, watch: imp
     let names = Arc::new(PartitionNames::sorted(topics_of(&files)));
     let history = HistoryWriter::start(&generation, 0..tuning.workers, names)?;
     let view = Arc::new(MemoryView::new(tuning.workers));
-    let publisher = Arc::new(Embedded::new(Arc::clone(&view), Some(history.sender())));
+    let publisher = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())));
     let replayed = replay(job, &files, tuning, false, publisher, watch);
     let finished = match replayed {
         Ok(finished) => finished,
@@ -120,6 +120,7 @@ pub fn replay_opened(
         stats: (0..workers).map(|_| Arc::default()).collect(),
         measure_latency,
         drain: Arc::default(),
+        peers: None,
     };
     let (stats, input_bytes) = (crew.stats.clone(), files.iter().map(|file| file.bytes).sum());
     workers::run(crew, alone(workers)?, publisher, || {

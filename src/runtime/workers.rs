@@ -10,13 +10,16 @@ use std::time::{Duration, Instant};
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::communication::allocator::AllocatorBuilder;
 
+use super::cluster::{ClusterError, PeerLost, PeerWatch};
 use super::latency::Latencies;
 use super::publisher::Publisher;
 use super::worker::{Assignment, Outcome, work};
 use crate::config::Job;
 use crate::observe::{WorkerStats, locked, wall_ms};
 use crate::publish::error::PublishError;
+use crate::publish::redis::RedisError;
 use crate::source::dataset::DatasetError;
+use crate::source::kafka::KafkaError;
 use crate::source::names::PartitionNames;
 use crate::source::operator::{Intake, Speed};
 use crate::source::partition::SourceError;
@@ -62,6 +65,18 @@ pub enum RunError {
     /// The output.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// Redis, at the start or the end.
+    #[error(transparent)]
+    Redis(#[from] RedisError),
+    /// The other processes, before the run.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// One of the other processes, in the run.
+    #[error(transparent)]
+    Peer(#[from] PeerLost),
     /// A flag that does not fit the job.
     #[error("{0}")]
     Flag(String),
@@ -124,6 +139,8 @@ pub struct Crew {
     pub measure_latency: bool,
     /// Set to end an input that goes on.
     pub drain: Arc<AtomicBool>,
+    /// The other processes, if there are any: they are told goodbye only after a good end.
+    pub peers: Option<PeerWatch>,
 }
 
 /// What timely makes workers of: a builder for each, and what keeps their connections.
@@ -149,7 +166,7 @@ pub fn run(
     publisher: Arc<dyn Publisher>,
     mut watch: impl FnMut() -> Result<(), RunError>,
 ) -> Result<Finished, RunError> {
-    let Crew { job, tuning, intakes, start, records_per_hour, names, stats, measure_latency, drain } = crew;
+    let Crew { job, tuning, intakes, start, records_per_hour, names, stats, measure_latency, drain, peers } = crew;
     let workers = intakes.len();
     let ladder = Ladder::new(job.horizons.window, job.horizons.grace);
     if !ladder.steps().contains(&tuning.frontier) {
@@ -178,7 +195,12 @@ pub fn run(
         .collect();
 
     let began = Instant::now();
-    let shared = Arc::new(Shared { stop: AtomicBool::new(false), left: AtomicUsize::new(workers), outcomes: Mutex::default() });
+    let shared = Arc::new(Shared {
+        stop: AtomicBool::new(false),
+        broken: AtomicBool::new(false),
+        left: AtomicUsize::new(workers),
+        outcomes: Mutex::default(),
+    });
     let workers_shared = Arc::clone(&shared);
     let guards = timely::execute::execute_from(builders, others, timely::WorkerConfig::default(), move |worker| {
         let mut ended = Ended { shared: Arc::clone(&workers_shared), panicked: true };
@@ -206,17 +228,32 @@ pub fn run(
     }
     let took = began.elapsed();
     let (mut as_of, mut latencies) = (u64::MAX, Latencies::default());
-    let broken = guards.join().into_iter().any(|worker| worker.is_err());
-    if let Some(error) = trouble {
-        return Err(error);
-    }
+    let mut ended = trouble.map_or(Ok(()), Err);
     for outcome in locked(&shared.outcomes).drain(..) {
-        let outcome = outcome?;
-        as_of = as_of.min(outcome.as_of);
-        latencies.merge(&outcome.latencies);
+        match outcome {
+            Ok(outcome) => {
+                as_of = as_of.min(outcome.as_of);
+                latencies.merge(&outcome.latencies);
+            }
+            Err(error) if ended.is_ok() => ended = Err(error),
+            Err(_) => {}
+        }
     }
-    if broken {
-        return Err(RunError::Workers("a worker broke one of storeflow's own promises and was ended; see above".to_owned()));
+    if ended.is_ok() && shared.broken.load(Ordering::Relaxed) {
+        let broken = "a worker broke one of storeflow's own promises and was ended; see above";
+        ended = Err(RunError::Workers(broken.to_owned()));
+    }
+    match (peers, ended) {
+        (Some(_), Err(error)) => {
+            // Timely's threads of a cluster that broke never end; the process does, and so tells the others.
+            std::mem::forget(guards);
+            return Err(error);
+        }
+        (peers, ended) => {
+            peers.iter().for_each(PeerWatch::completed);
+            drop(guards.join());
+            ended?;
+        }
     }
     Ok(Finished { as_of, took, stats, latencies })
 }
@@ -224,6 +261,7 @@ pub fn run(
 /// What workers and the thread that watches them share.
 struct Shared {
     stop: AtomicBool,
+    broken: AtomicBool,
     left: AtomicUsize,
     outcomes: Mutex<Vec<Result<Outcome, RunError>>>,
 }
@@ -237,6 +275,7 @@ struct Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         if self.panicked {
+            self.shared.broken.store(true, Ordering::Relaxed);
             self.shared.stop.store(true, Ordering::Relaxed);
         }
         self.shared.left.fetch_sub(1, Ordering::Release);

@@ -209,7 +209,7 @@ pub fn records<'scope>(
                     position.inspect(|position| partition.stats().published_position.set(*position));
                 }
             }
-            let stopped = going_on && pace.stop.load(Ordering::Relaxed);
+            let stopped = pace.stop.load(Ordering::Relaxed);
             if stopped {
                 let least = active(&partitions).map(|partition| partition.clock().now()).min();
                 let at = least.map_or(u64::MAX, |clock| schedule.floor(clock));

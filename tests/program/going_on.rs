@@ -60,7 +60,7 @@ fn crew(job: &Job, tuning: &Tuning, mut partitions: Vec<Partition>, dealt: impl 
     let stats = (0..workers).map(|_| Arc::default()).collect();
     let (job, tuning) = (Arc::new(job.clone()), tuning.clone());
     let (names, drain) = Default::default();
-    Crew { job, tuning, intakes, start, records_per_hour, names, stats, measure_latency: false, drain }
+    Crew { job, tuning, intakes, start, records_per_hour, names, stats, measure_latency: false, drain, peers: None }
 }
 
 fn topics(files: &Files) -> Vec<String> {

@@ -16,6 +16,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::partition::PartitionState;
 use crate::source::envelope::valid_timestamp;
+use crate::source::feed::{self, Feed, FeedError, Raw};
 
 /// What a poll gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,19 +27,6 @@ pub enum Polled<R> {
     Empty,
     /// Nothing ever: the position it was opened until is reached.
     End,
-}
-
-/// A record in librdkafka's memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
-    /// Its offset.
-    pub position: u64,
-    /// Its timestamp, milliseconds; `None` if it has none, or none within 1970 to 2200.
-    pub timestamp: Option<u64>,
-    /// Its key.
-    pub key: Option<&'a [u8]>,
-    /// Its value; `None` is a tombstone.
-    pub value: Option<&'a [u8]>,
 }
 
 /// An open partition, owned by one worker.
@@ -170,4 +158,30 @@ impl KafkaInput {
 fn raw<'a>(message: &'a BorrowedMessage<'_>, position: u64) -> Raw<'a> {
     let timestamp = message.timestamp().to_millis().and_then(|millis| valid_timestamp(i128::from(millis)));
     Raw { position, timestamp, key: message.key(), value: message.payload() }
+}
+
+impl Feed for KafkaInput {
+    fn poll(&mut self, take: &mut dyn FnMut(Raw<'_>)) -> Result<feed::Polled, FeedError> {
+        match KafkaInput::poll(self, take) {
+            Ok(Polled::Record(())) => Ok(feed::Polled::Record),
+            Ok(Polled::Empty) => Ok(feed::Polled::Empty),
+            Ok(Polled::End) => Ok(feed::Polled::End),
+            Err(error) => {
+                let (topic, partition) = (self.state.topic.clone(), self.state.partition);
+                Err(FeedError { topic, partition, source: Arc::new(error) })
+            }
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.position
+    }
+
+    fn complete_until(&self) -> Option<u64> {
+        self.caught_up()
+    }
+
+    fn heartbeat(&self) -> Option<u64> {
+        KafkaInput::heartbeat(self)
+    }
 }

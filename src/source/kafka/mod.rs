@@ -47,7 +47,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde::{Deserialize, Serialize};
 
 pub use error::KafkaError;
-pub use input::{KafkaInput, Polled, Raw};
+pub use input::{KafkaInput, Polled};
 pub use settings::{KafkaSettings, Start};
 
 pub(crate) use options::Options;

@@ -1,5 +1,6 @@
 //! The source against librdkafka's mock cluster: real client, real protocol, brokers in this process.
 
+use crate::source::feed::Raw;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
