@@ -17,9 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::context::lock;
 
+/// Partitions by topic and number.
+type ByPlace = BTreeMap<String, BTreeMap<u32, Arc<PartitionState>>>;
+
 /// The open partitions of a source.
 #[derive(Clone, Default)]
-pub(super) struct Partitions(Arc<RwLock<BTreeMap<String, BTreeMap<u32, Arc<PartitionState>>>>>);
+pub(super) struct Partitions(Arc<RwLock<ByPlace>>);
 
 impl Partitions {
     pub(super) fn get(&self, topic: &str, partition: u32) -> Option<Arc<PartitionState>> {
@@ -64,7 +67,7 @@ pub(super) struct Answer {
     /// The end of the log, and when it was asked for, milliseconds of the wall clock.
     pub(super) asked: Option<(u64, u64)>,
     /// The newest heartbeat read before asking.
-    pub(super) heartbeat: Option<u64>,
+    pub(super) newest_heartbeat: Option<u64>,
     /// The latest query whose end was reached.
     pub(super) caught_up: Option<u64>,
     /// The heartbeat of that query.
@@ -77,7 +80,7 @@ impl Answer {
             && reached >= end
         {
             self.caught_up = Some(at);
-            self.covered_heartbeat = self.covered_heartbeat.max(self.heartbeat);
+            self.covered_heartbeat = self.covered_heartbeat.max(self.newest_heartbeat);
         }
     }
 }
@@ -143,7 +146,7 @@ impl PartitionState {
         // What the former answer proves by now would be lost with it.
         answer.settle(self.reached());
         answer.asked = Some((end, at));
-        answer.heartbeat = heartbeat;
+        answer.newest_heartbeat = heartbeat;
         answer.settle(self.reached());
     }
 
