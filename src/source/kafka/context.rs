@@ -101,7 +101,13 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // Attempts to connect, which `error` tells once each.
         if matches!(facility, "FAIL" | "ERROR" | "CONNECT" | "DISCONN" | "TERMINATE") {
-            tracing::debug!(facility, "{}", self.without_secrets(message));
+            let message = self.without_secrets(message);
+            tracing::debug!(facility, "{message}");
+            // Some reasons, such as a broker that hangs up because it wants TLS, are only logged.
+            let reason = message.strip_prefix("[thrd:").and_then(|rest| Some(rest.split_once("]: ")?.1)).unwrap_or(&message);
+            if facility == "FAIL" {
+                self.note(TroubleKind::Connection, reason.to_owned());
+            }
             return;
         }
         let message = self.without_secrets(message);
@@ -206,5 +212,7 @@ mod tests {
         assert_eq!(trouble.kind, TroubleKind::Authentication);
         assert_eq!(trouble.reason, "b:1/1: password (secret) is wrong");
         assert!(context.take_trouble().is_none());
+        context.log(RDKafkaLogLevel::Info, "FAIL", "[thrd:b:1/1]: b:1/1: Disconnected: SSL listener?");
+        assert_eq!(context.take_trouble().expect("trouble was logged").reason, "b:1/1: Disconnected: SSL listener?");
     }
 }
