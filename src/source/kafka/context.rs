@@ -154,7 +154,10 @@ impl ClientContext for Context {
         };
         self.note(kind, reason.clone());
         // "host:9092/1: Connect to … failed": the name comes first, as in the statistics.
-        if let Some((broker, _)) = reason.split_once(": ").filter(|_| kind != TroubleKind::AllAway)
+        // A broker has further connections: one until its number is known, one for groups. They need no lines of their own.
+        let broker = reason.split_once(": ").map(|(broker, _)| broker);
+        let broker = broker.filter(|broker| !broker.ends_with("/bootstrap") && *broker != "GroupCoordinator");
+        if let Some(broker) = broker.filter(|_| kind != TroubleKind::AllAway)
             && lock(&self.shared.away).insert(broker.to_owned())
         {
             tracing::warn!(broker, reason, "kafka broker is away; trying again until it is back");
