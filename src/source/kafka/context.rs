@@ -101,7 +101,13 @@ impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         // Attempts to connect, which `error` tells once each.
         if matches!(facility, "FAIL" | "ERROR" | "CONNECT" | "DISCONN" | "TERMINATE") {
-            tracing::debug!(facility, "{}", self.without_secrets(message));
+            let message = self.without_secrets(message);
+            tracing::debug!(facility, "{message}");
+            // Some reasons, such as a broker that hangs up because it wants TLS, are only logged.
+            let reason = message.strip_prefix("[thrd:").and_then(|rest| Some(rest.split_once("]: ")?.1)).unwrap_or(&message);
+            if facility == "FAIL" {
+                self.note(TroubleKind::Connection, reason.to_owned());
+            }
             return;
         }
         let message = self.without_secrets(message);
@@ -148,7 +154,10 @@ impl ClientContext for Context {
         };
         self.note(kind, reason.clone());
         // "host:9092/1: Connect to … failed": the name comes first, as in the statistics.
-        if let Some((broker, _)) = reason.split_once(": ").filter(|_| kind != TroubleKind::AllAway)
+        // A broker has further connections: one until its number is known, one for groups. They need no lines of their own.
+        let broker = reason.split_once(": ").map(|(broker, _)| broker);
+        let broker = broker.filter(|broker| !broker.ends_with("/bootstrap") && *broker != "GroupCoordinator");
+        if let Some(broker) = broker.filter(|_| kind != TroubleKind::AllAway)
             && lock(&self.shared.away).insert(broker.to_owned())
         {
             tracing::warn!(broker, reason, "kafka broker is away; trying again until it is back");
@@ -206,5 +215,7 @@ mod tests {
         assert_eq!(trouble.kind, TroubleKind::Authentication);
         assert_eq!(trouble.reason, "b:1/1: password (secret) is wrong");
         assert!(context.take_trouble().is_none());
+        context.log(RDKafkaLogLevel::Info, "FAIL", "[thrd:b:1/1]: b:1/1: Disconnected: SSL listener?");
+        assert_eq!(context.take_trouble().expect("trouble was logged").reason, "b:1/1: Disconnected: SSL listener?");
     }
 }

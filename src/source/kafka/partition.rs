@@ -17,9 +17,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::context::lock;
 
+/// Partitions by topic and number.
+type ByPlace = BTreeMap<String, BTreeMap<u32, Arc<PartitionState>>>;
+
 /// The open partitions of a source.
 #[derive(Clone, Default)]
-pub(super) struct Partitions(Arc<RwLock<BTreeMap<String, BTreeMap<u32, Arc<PartitionState>>>>>);
+pub(super) struct Partitions(Arc<RwLock<ByPlace>>);
 
 impl Partitions {
     pub(super) fn get(&self, topic: &str, partition: u32) -> Option<Arc<PartitionState>> {
@@ -64,7 +67,7 @@ pub(super) struct Answer {
     /// The end of the log, and when it was asked for, milliseconds of the wall clock.
     pub(super) asked: Option<(u64, u64)>,
     /// The newest heartbeat read before asking.
-    pub(super) heartbeat: Option<u64>,
+    pub(super) newest_heartbeat: Option<u64>,
     /// The latest query whose end was reached.
     pub(super) caught_up: Option<u64>,
     /// The heartbeat of that query.
@@ -77,7 +80,7 @@ impl Answer {
             && reached >= end
         {
             self.caught_up = Some(at);
-            self.covered_heartbeat = self.covered_heartbeat.max(self.heartbeat);
+            self.covered_heartbeat = self.covered_heartbeat.max(self.newest_heartbeat);
         }
     }
 }
@@ -137,14 +140,19 @@ impl PartitionState {
         self.waiting_bytes.store(waiting_bytes, Ordering::Relaxed);
     }
 
-    /// Notes an end asked for at `at`, with the newest heartbeat read before.
-    pub(super) fn note_answer(&self, end: u64, at: u64, heartbeat: Option<u64>) {
+    /// Notes an end asked for at `at`, when everything below `reached` and the newest heartbeat had been read. False, and
+    /// not noted, if the log ends before that: such a log is another one, or cut off, and proves nothing.
+    pub(super) fn note_answer(&self, end: u64, at: u64, reached: u64, heartbeat: Option<u64>) -> bool {
+        if end < reached {
+            return false;
+        }
         let mut answer = lock(&self.answer);
         // What the former answer proves by now would be lost with it.
         answer.settle(self.reached());
         answer.asked = Some((end, at));
-        answer.heartbeat = heartbeat;
+        answer.newest_heartbeat = heartbeat;
         answer.settle(self.reached());
+        true
     }
 
     /// The last answer, and what follows from it by now.
@@ -173,23 +181,30 @@ mod tests {
     fn caught_up_only_by_an_end_that_was_asked_for() {
         let state = PartitionState::new("t", 0, 5, None);
         assert_eq!(state.answer().caught_up, None);
-        state.note_answer(8, 1_000, Some(900));
+        assert!(state.note_answer(8, 1_000, 5, Some(900)));
         assert_eq!(state.answer().caught_up, None);
         state.take_up_to(7);
         assert_eq!((state.answer().caught_up, state.answer().covered_heartbeat), (None, None));
         state.take_up_to(8);
         assert_eq!((state.answer().caught_up, state.answer().covered_heartbeat), (Some(1_000), Some(900)));
-        state.note_answer(20, 2_000, Some(1_900));
+        assert!(state.note_answer(20, 2_000, 8, Some(1_900)));
         assert_eq!((state.answer().caught_up, state.answer().covered_heartbeat), (Some(1_000), Some(900)), "the next is open");
     }
 
     #[test]
     fn an_answer_is_settled_before_the_next_replaces_it() {
         let state = PartitionState::new("t", 0, 0, None);
-        state.note_answer(3, 1_000, None);
+        assert!(state.note_answer(3, 1_000, 0, None));
         state.take_up_to(3);
-        state.note_answer(9, 2_000, None);
+        assert!(state.note_answer(9, 2_000, 3, None));
         assert_eq!(state.answer().caught_up, Some(1_000));
+    }
+
+    #[test]
+    fn a_log_that_ends_before_what_was_read_proves_nothing() {
+        let state = PartitionState::new("t", 0, 40, None);
+        assert!(!state.note_answer(21, 1_000, 40, Some(900)));
+        assert_eq!((state.answer().caught_up, state.answer().covered_heartbeat), (None, None));
     }
 
     #[test]
@@ -197,7 +212,7 @@ mod tests {
         let state = PartitionState::new("t", 0, 0, None);
         state.take_up_to(4);
         state.note_statistics(Some(5), 0);
-        state.note_answer(5, 1_000, None);
+        assert!(state.note_answer(5, 1_000, 4, None));
         assert_eq!(state.answer().caught_up, None, "nobody looked yet");
         state.found_empty(state.end());
         assert_eq!((state.answer().caught_up, state.position(), state.reached()), (Some(1_000), 4, 5));

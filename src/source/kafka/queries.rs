@@ -14,8 +14,8 @@ use super::KafkaError;
 use super::context::{Context, Trouble, TroubleKind};
 use super::options::Options;
 
-/// How long brokers have to answer one question.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long brokers have to answer one question; closing waits for the one being asked.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// One try of the first question; between tries the reasons are collected.
 const FIRST_TRY: Duration = Duration::from_secs(1);
 
@@ -61,12 +61,7 @@ impl Control {
             let brokers = self.brokers.clone();
             match heard.as_ref().map(|trouble| trouble.kind) {
                 // Trying again would only lock the account.
-                Some(TroubleKind::Authentication) => {
-                    let user = options.get("sasl.username").unwrap_or("(no sasl.username)").to_owned();
-                    let mechanism = options.get("sasl.mechanism").or(options.get("sasl.mechanisms")).unwrap_or("GSSAPI");
-                    let mechanism = mechanism.to_owned();
-                    return Err(KafkaError::Authentication { brokers, user, mechanism, reason: reason() });
-                }
+                Some(TroubleKind::Authentication) => return Err(self.refused(options, reason())),
                 Some(TroubleKind::Tls) => return Err(KafkaError::Tls { brokers, reason: reason() }),
                 _ if began.elapsed() >= patience => {
                     return Err(KafkaError::Unreachable { brokers, waited: patience, reason: reason() });
@@ -74,6 +69,18 @@ impl Control {
                 _ => {}
             }
         }
+    }
+
+    /// Whether the user was refused since trouble was last asked for.
+    pub(super) fn refusal(&self, options: &Options) -> Option<KafkaError> {
+        let trouble = self.context.take_trouble().filter(|trouble| trouble.kind == TroubleKind::Authentication);
+        trouble.map(|trouble| self.refused(options, trouble.reason))
+    }
+
+    fn refused(&self, options: &Options, reason: String) -> KafkaError {
+        let user = options.get("sasl.username").unwrap_or("(no sasl.username)").to_owned();
+        let mechanism = options.get("sasl.mechanism").or(options.get("sasl.mechanisms")).unwrap_or("GSSAPI").to_owned();
+        KafkaError::Authentication { brokers: self.brokers.clone(), user, mechanism, reason }
     }
 
     /// Serves the client's callbacks for about `wait`. Not for no time at all: then rust-rdkafka serves only one, and does not

@@ -63,7 +63,7 @@ pub(super) fn serve_events(shared: &Shared) {
 
 /// Asks until the source closes.
 pub(super) fn watch(shared: &Shared) {
-    let mut watch = Watch { shared, behind: BTreeMap::new(), missing: BTreeMap::new(), asking_fails: false };
+    let mut watch = Watch { shared, behind: BTreeMap::new(), missing: BTreeMap::new(), asking_fails: false, refusals: 0 };
     let mut look_at = Instant::now() + shared.settings.discover_every;
     while !shared.closing.load(Ordering::Acquire) {
         let mut suspicious = watch.ask_ends();
@@ -84,6 +84,8 @@ struct Watch<'a> {
     /// Topics that are not listed, likewise.
     missing: BTreeMap<String, u32>,
     asking_fails: bool,
+    /// Questions in a row that failed because the user was refused.
+    refusals: u32,
 }
 
 impl Watch<'_> {
@@ -100,19 +102,20 @@ impl Watch<'_> {
                 if !std::mem::replace(&mut self.asking_fails, true) {
                     tracing::warn!(error = %chain(&error), "quiet partitions hold the frontier until brokers answer again");
                 }
+                self.look_for_refusal();
                 return says_gone(&error);
             }
         };
         if std::mem::replace(&mut self.asking_fails, false) {
             tracing::info!("brokers answer again");
         }
+        self.refusals = 0;
+        drop(self.shared.context.take_trouble());
         for (state, (end, reached)) in open.iter().zip(ends.into_iter().zip(reached)) {
             let Some(end) = end else { continue };
             let heartbeat = state.heartbeats_of.as_ref().and_then(|prefix| heartbeats.get(prefix).copied());
-            state.note_answer(end, at, heartbeat);
             let place = (state.topic.clone(), state.partition);
-            // What was reached before the question was asked; since then more may have come.
-            if end >= reached {
+            if state.note_answer(end, at, reached, heartbeat) {
                 self.behind.remove(&place);
                 continue;
             }
@@ -123,6 +126,16 @@ impl Watch<'_> {
             }
         }
         false
+    }
+
+    /// A user that was let in and no longer is must stop the job; once may be a broker that is just starting.
+    fn look_for_refusal(&mut self) {
+        if let Some(refused) = self.shared.control.refusal(&self.shared.options) {
+            self.refusals += 1;
+            if self.refusals >= AGREEING_ANSWERS {
+                self.shared.failure.set(refused);
+            }
+        }
     }
 
     fn report_cut_off(&self, (topic, partition): Place, position: u64) {
