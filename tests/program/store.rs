@@ -4,9 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use storeflow::config::job_file;
+use storeflow::publish::Generation;
 use storeflow::store::{Store, StoreError};
 
-use crate::support::binary::{dataset, run, storeflow, text};
+use crate::support::binary::{dataset, refuse, run, storeflow, succeed, text};
 use crate::support::s3::{BUCKET, Plan, Proxy, SECRET, Server, environment, python, skipped, store};
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -88,6 +90,23 @@ fn a_folder_conforms() {
     assert!(matches!(store.exclusive(), Err(StoreError::Locked { .. })));
     drop(held);
     store.exclusive().expect("free again");
+}
+
+#[test]
+fn a_run_that_goes_on_has_a_history_and_no_view_in_files() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (mall, out) = (dataset("mall-small"), text(root.path()));
+    let (job, replay) = (text(&mall.join("mall.toml")), text(&mall));
+    let (store, loaded) = (Store::folder(root.path()).expect("a store"), job_file::load(&mall.join("mall.toml")).expect("a job"));
+    let generation = Generation::create(&store, &loaded, 1, None).expect("a generation");
+    generation.advance(1_000).expect("a pointer");
+    refuse(&["export", "--store", &out, "--table", "store_sales"], &["goes on", "in Redis", "--history"]);
+    refuse(&["verify", "--store", &out, "--job", &job, "--replay", &replay], &["goes on", "in Redis"]);
+    assert_eq!(succeed(&["export", "--store", &format!("file://{out}"), "--table", "store_sales", "--history"]), "");
+    refuse(&["export", "--store", &out, "--data-dir", &out, "--table", "store_sales"], &["--data-dir", "cannot be used"]);
+    refuse(&["run", "--store", "gs://x/y", "--job", &job, "--replay", &replay], &["scheme \"gs\" is not known"]);
+    let planned = succeed(&["ddl", "redshift-copy", "--store", "s3://lake/mall", "--job", &job, "--generation", "12"]);
+    assert!(planned.contains("FROM 's3://lake/mall/mall/gen-000012/history/store_clicks/' IAM_ROLE"), "{planned}");
 }
 
 #[test]
