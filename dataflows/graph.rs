@@ -11,7 +11,7 @@ use crate::epoch::Horizons;
 use crate::latest::{Counts, latest};
 use crate::measure::{Contribution, Measure};
 use crate::table::{LateAdjustment, Table};
-use crate::tally::{Published, tally};
+use crate::tally::{End, Published, tally};
 
 /// What the sources hand over.
 pub struct Inputs<'scope> {
@@ -25,8 +25,8 @@ pub struct Inputs<'scope> {
     pub clicks: Option<VecCollection<'scope, u64, Contribution, Measure>>,
     /// Clicks of expired windows.
     pub late_clicks: VecCollection<'scope, u64, LateAdjustment, isize>,
-    /// The first instant after all records of each worker's source, once it has ended.
-    pub ends: StreamVec<'scope, u64, u64>,
+    /// How each worker's source ended, once it has.
+    pub ends: StreamVec<'scope, u64, End>,
 }
 
 /// What the outside gets.

@@ -20,6 +20,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::collection::VecCollection;
+use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -43,18 +44,51 @@ pub enum Published {
     History(HistoryRow),
 }
 
-/// The as-of that holds everything before `end`: whole seconds, so that it does not depend on the tick.
-pub fn end_as_of(end: u64) -> u64 {
-    end.div_ceil(1_000) * 1_000
+/// How a worker's source came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum End {
+    /// It has read all there was. The first instant after all its records, milliseconds; 0 if there were none.
+    Complete(u64),
+    /// It was told to stop. The tick boundary before which it has read everything; `u64::MAX` of a source that held nobody back.
+    Stopped(u64),
+}
+
+/// How far log time got when the input of all workers is over.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ending {
+    complete: u64,
+    stopped: Option<u64>,
+}
+
+impl Ending {
+    /// Adds what a worker's source says.
+    pub fn add(&mut self, end: End) {
+        match end {
+            End::Complete(end) => self.complete = self.complete.max(end),
+            End::Stopped(u64::MAX) => {}
+            End::Stopped(at) => self.stopped = Some(self.stopped.map_or(at, |stopped| stopped.min(at))),
+        }
+    }
+
+    /// No as-of after this one holds all of its records: a source has stopped there.
+    pub fn limit(&self) -> Option<u64> {
+        self.stopped
+    }
+
+    /// The last as-of. Of a complete input the one that holds all of it, in whole seconds, so that it does not depend on the
+    /// tick; of a stopped one the last before which nothing is missing.
+    pub fn as_of(&self) -> u64 {
+        self.stopped.unwrap_or(self.complete.div_ceil(1_000) * 1_000)
+    }
 }
 
 /// Accumulates contributions per cell and publishes what changes, at every tick, epoch and expiry.
 ///
-/// `ends` carries, from each worker's source that comes to an end, the first instant after all its records; once the input is
-/// complete, the greatest of them all says how far log time got, and epochs up to there are closed.
+/// `ends` carries how each worker's source came to its end; once the input is over, they say how far log time got, and epochs up
+/// to there are closed.
 pub fn tally<'scope>(
     contributions: VecCollection<'scope, u64, Contribution, Measure>,
-    ends: StreamVec<'scope, u64, u64>,
+    ends: StreamVec<'scope, u64, End>,
     table: Table,
     horizons: Horizons,
 ) -> StreamVec<'scope, u64, Published> {
@@ -68,15 +102,13 @@ pub fn tally<'scope>(
             let mut capability = Some(capability);
             let mut stash: Stash<(Contribution, Measure)> = Stash::default();
             let mut state = Tally::new(table, horizons);
-            let mut end = 0;
+            let mut ending = Ending::default();
             move |(input, frontier), (ends, ends_frontier), output| {
                 input.for_each(|_, batch| {
                     stash.extend(batch.drain(..).map(|(contribution, time, measure)| (time, (contribution, measure))));
                 });
                 ends.for_each(|_, batch| {
-                    for one in batch.drain(..) {
-                        end = end.max(one);
-                    }
+                    batch.drain(..).for_each(|end| ending.add(end));
                 });
                 let Some(held) = &mut capability else { return };
                 let frontier = match (frontier.frontier().first(), ends_frontier.frontier().first()) {
@@ -95,7 +127,7 @@ pub fn tally<'scope>(
                     state.apply(time, &mut contributions, &mut send);
                     stash.recycle(contributions);
                 }
-                state.advance(frontier.unwrap_or(end_as_of(end)), &mut send);
+                state.advance(frontier.unwrap_or(ending.as_of()), &mut send);
                 match frontier {
                     Some(frontier) => held.downgrade(&frontier),
                     None => capability = None,

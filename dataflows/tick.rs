@@ -136,6 +136,11 @@ impl Pacemaker {
         Pacemaker { schedule, start, align, target, coarsest }
     }
 
+    /// From now on never coarser than `coarsest` milliseconds; a coarser tick gets finer.
+    pub fn limit(&mut self, coarsest: u64) {
+        self.coarsest = coarsest;
+    }
+
     /// The frontier reached `frontier`, and the tick that began at `tick` had so many updates: the change of step to
     /// announce now, if any, as (from, step).
     pub fn decide(&mut self, tick: u64, updates: u64, frontier: u64) -> Option<(u64, u64)> {
@@ -154,7 +159,9 @@ impl Pacemaker {
             let floor = self.schedule.ladder.floor(safe, step);
             if floor == safe { floor } else { floor + step }
         };
-        let step = if small {
+        let step = if last_step > self.coarsest && last_step > steps[0] {
+            steps.iter().copied().rev().find(|&step| step <= self.coarsest).unwrap_or(steps[0])
+        } else if small {
             let near = |step: u64| next_boundary(step) - safe <= BOUNDARY_TICKS * last_step;
             let coarser = steps.iter().copied().filter(|&step| step > last_step && fits(step));
             let next = coarser.clone().filter(|&step| near(step)).max();
@@ -200,6 +207,24 @@ mod tests {
             let floors: Vec<u64> = ladder.steps().iter().map(|&step| ladder.floor(stamp, step)).collect();
             assert!(floors.is_sorted_by(|fine, coarse| fine >= coarse), "{stamp}: {floors:?}");
         }
+    }
+
+    #[test]
+    fn ticks_get_finer_as_a_job_catches_up() {
+        let ladder = Ladder::new(1_800_000, 120_000);
+        let mut shared = Schedule::new(ladder.clone(), 1_800_000);
+        let (start, wall) = (0, 86_400_000);
+        let mut pacemaker = Pacemaker::new(shared.clone(), start, 4, 50_000, u64::MAX);
+        let mut time = start;
+        while time < wall + 1_800_000 {
+            let step = shared.step_at(time);
+            pacemaker.limit(wall.saturating_sub(time) / 32);
+            if let Some((from, new)) = pacemaker.decide(time, 10, time + step) {
+                shared.announce(from, new);
+            }
+            time += step;
+        }
+        assert_eq!(shared.step_at(time), 1_000, "caught up, a tick is a second");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use storeflow_dataflows::key::{Key, Text};
 use storeflow_dataflows::latest::latest;
 use storeflow_dataflows::measure::{Contribution, Measure};
 use storeflow_dataflows::table::{LateAdjustment, NO_WINDOW, Table, Window};
-use storeflow_dataflows::tally::{Published, end_as_of, tally};
+use storeflow_dataflows::tally::{End, Ending, Published, tally};
 use storeflow_dataflows::tick::Ladder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::{Input, Map};
@@ -45,7 +45,7 @@ fn run<D, O>(
     workers: usize,
     updates: Vec<Entering<D>>,
     end: u64,
-    build: impl for<'s> Fn(StreamVec<'s, u64, (D, u64, isize)>, StreamVec<'s, u64, u64>) -> O + Send + Sync + 'static,
+    build: impl for<'s> Fn(StreamVec<'s, u64, (D, u64, isize)>, StreamVec<'s, u64, End>) -> O + Send + Sync + 'static,
 ) -> Vec<O>
 where
     D: Clone + Send + Sync + 'static,
@@ -70,7 +70,7 @@ where
                 worker.step();
             }
         }
-        ends.send(if index == 0 { end } else { 0 });
+        ends.send(End::Complete(if index == 0 { end } else { 0 }));
         outputs
     });
     guards.expect("workers").join().into_iter().map(|outputs| outputs.expect("no worker panics")).collect()
@@ -528,7 +528,9 @@ proptest! {
         }
         published.sort_by_key(|(time, _)| *time);
 
-        let as_of = end_as_of(end);
+        let mut ending = Ending::default();
+        ending.add(End::Complete(end));
+        let as_of = ending.as_of();
         let expected = history_of(&twin, &horizons, as_of);
         let mut found = BTreeMap::new();
         for (_, one) in &published {

@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use crate::config::Job;
-use crate::runtime::replay::{Tuning, open};
+use crate::runtime::replay::open;
+use crate::runtime::workers::Tuning;
 use crate::source::dataset::{DatasetError, Packing, PartitionFile};
 use crate::source::lines::Lines;
 

@@ -37,6 +37,11 @@ scale = 2                 # default 2; decimal digits of money, 0 to 18
 currency = "KRW"          # no default; the currency where a source names none
 timezone = "Asia/Seoul"   # default "UTC"; of "today" in the API
 
+[kafka]                   # optional; what the command line does not say of the brokers
+brokers = "b-1:9096"      # default of --brokers
+# Properties of librdkafka. A secret says where it is: env:NAME or file:PATH, never itself.
+options = { "security.protocol" = "SASL_SSL", "sasl.mechanism" = "SCRAM-SHA-512", "sasl.username" = "mall", "sasl.password" = "env:MALL_PASSWORD" }
+
 [[source]]                # at least one
 topic = "mall.payments"   # required; or topics = ["site-*.payments"], where * is any run of characters
 table = "payments"        # no default; debezium only: the one table to read of a topic that carries several
@@ -52,6 +57,10 @@ currency = "currency"     # payments only; default: the job's currency
 time = { field = "paid_at", unit = "us" }
 # Not for clicks; default: every row counts. All fields must match, each with one of its values.
 counts_when = { status = ["PAID", "REFUNDED"] }
+# Read live, what moves the clock of a partition without new records:
+clock = "live"            # default "live": the wall clock, once nothing is missing; "records": nothing but records
+idle = "heartbeat"        # default "wall": the broker holds nothing more; "heartbeat", not for clicks: besides,
+                          # Debezium's heartbeat topic shows that the connector lives; "hold": wait for a record
 
 [[source]]
 topic = "mall.order_items"

@@ -8,6 +8,8 @@ pub mod ddl;
 pub mod demo;
 pub mod export;
 pub mod generate;
+pub mod kafka_args;
+pub mod produce;
 pub mod run;
 pub mod verify;
 
@@ -50,6 +52,7 @@ enum Command {
     Export(export::ExportArgs),
     Ddl(ddl::DdlArgs),
     Generate(generate::Args),
+    Produce(produce::ProduceArgs),
     Verify(verify::VerifyArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Ddl(args) => ddl::run(&args),
         Command::Generate(args) => generate::run(&args),
+        Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     match done {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 
 use crate::publish::time::instant;
-use crate::runtime::replay::Watch;
+use crate::runtime::workers::Watch;
 
 /// Between two log lines.
 const LINE_EVERY: Duration = Duration::from_secs(10);

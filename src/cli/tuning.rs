@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::config::duration;
-use crate::runtime::replay::Tuning;
+use crate::runtime::workers::Tuning;
 use crate::source::operator::Speed;
 
 /// How to run. None of it changes a number.

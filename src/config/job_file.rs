@@ -24,11 +24,11 @@ pub use super::diagnostics::{JobFileError, Mistake};
 
 use super::diagnostics::{Mistakes, Reported, quoted};
 use super::fields::{Field, Section};
-use super::{Job, SourceSpec, duration, source, time, topics};
+use super::{Job, KafkaSpec, SourceSpec, duration, kafka, source, time, topics};
 
 /// Every field of the job itself.
-pub(super) const FIELDS: [&str; 9] =
-    ["name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source"];
+pub(super) const FIELDS: [&str; 10] =
+    ["name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka"];
 
 /// Room for 300 sites with sources of their own; also bounds what checking may cost.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -150,8 +150,17 @@ fn resolve_job(section: &Section<'_>, sources: &[(usize, Section<'_>)], mistakes
     let scale = section.field("scale").map_or(Ok(2), |field| field.integer(0..=18, mistakes));
     let currency = section.field("currency").map(|field| Ok(field.text(mistakes)?.to_owned())).transpose();
     let timezone = section.field("timezone").map_or(Ok("UTC".to_owned()), |field| time::read_zone(&field, mistakes));
+    let kafka = section.field("kafka").map_or(Ok(KafkaSpec::default()), |field| kafka::read(&field, mistakes));
     let sources = resolve_sources(section, sources, mistakes);
-    Ok(Job { name: name?, horizons: horizons?, scale: scale?, currency: currency?, timezone: timezone?, sources: sources? })
+    Ok(Job {
+        name: name?,
+        horizons: horizons?,
+        scale: scale?,
+        currency: currency?,
+        timezone: timezone?,
+        sources: sources?,
+        kafka: kafka?,
+    })
 }
 
 /// A field of a source that stands above all of them.

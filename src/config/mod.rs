@@ -8,6 +8,7 @@ pub mod job_file;
 mod diagnostics;
 pub(crate) mod duration;
 mod fields;
+pub(crate) mod kafka;
 mod source;
 mod time;
 mod to_toml;
@@ -33,6 +34,17 @@ pub struct Job {
     pub timezone: String,
     /// Sources in file order.
     pub sources: Vec<SourceSpec>,
+    /// `[kafka]`.
+    pub kafka: KafkaSpec,
+}
+
+/// `[kafka]`: how topics are reached, unless the command line says otherwise.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KafkaSpec {
+    /// `host:port`, separated by commas; the default of `--brokers`.
+    pub brokers: Option<String>,
+    /// Properties of librdkafka by name, each once. Secrets are `env:NAME` or `file:PATH`, never themselves.
+    pub options: Vec<(String, String)>,
 }
 
 /// One `[[source]]`.
@@ -68,6 +80,10 @@ pub struct SourceSpec {
     pub distinct: bool,
     /// Only records of this table (Debezium `source.table`).
     pub table: Option<String>,
+    /// What moves a partition's clock when no record does.
+    pub clock: ClockMode,
+    /// When a quiet partition counts as caught up.
+    pub idle: Idle,
 }
 
 /// What the rows of a source are.
@@ -101,6 +117,26 @@ pub enum KeySpace {
     Topic,
     /// Within its role: topics are shards of one table.
     Role,
+}
+
+/// What moves the clock of a quiet partition that is read live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClockMode {
+    /// The wall clock, on the answer that nothing is missing, as long as the last record is recent.
+    Live,
+    /// Records only.
+    Records,
+}
+
+/// When a quiet partition counts as caught up, from the boldest to the most careful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Idle {
+    /// When the broker holds nothing beyond what was read.
+    Wall,
+    /// When, besides, Debezium's heartbeat topic shows that its connector lives.
+    Heartbeat,
+    /// Never: it holds the frontier until its next record.
+    Hold,
 }
 
 /// Where event time is and how it is written.
@@ -156,6 +192,37 @@ impl Format {
             Format::Upsert => "upsert",
             Format::Json => "json",
         }
+    }
+}
+
+impl ClockMode {
+    /// The name in the job file.
+    pub fn name(self) -> &'static str {
+        match self {
+            ClockMode::Live => "live",
+            ClockMode::Records => "records",
+        }
+    }
+}
+
+impl Idle {
+    /// The name in the job file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Idle::Wall => "wall",
+            Idle::Heartbeat => "heartbeat",
+            Idle::Hold => "hold",
+        }
+    }
+}
+
+impl Job {
+    /// How the quiet partitions of a topic are to be taken: of several sources that share it, the most careful words count.
+    pub fn quiet(&self, topic: &str) -> (ClockMode, Idle) {
+        let sources = || self.sources.iter().filter(|source| source.reads(topic));
+        let clock = sources().map(|source| source.clock).max().unwrap_or(ClockMode::Live);
+        let idle = sources().map(|source| source.idle).max().unwrap_or(Idle::Wall);
+        (clock, idle)
     }
 }
 

@@ -10,10 +10,10 @@ use toml::de::DeValue;
 use super::diagnostics::{Mistakes, Reported, quoted};
 use super::fields::{Field, Section};
 use super::topics::{self, Reader};
-use super::{Format, KeySpace, Role, SourceSpec, job_file, time};
+use super::{ClockMode, Format, Idle, KeySpace, Role, SourceSpec, job_file, time};
 
 /// Every field a source can have.
-pub(super) const FIELDS: [&str; 16] = [
+pub(super) const FIELDS: [&str; 18] = [
     "topic",
     "topics",
     "role",
@@ -30,12 +30,12 @@ pub(super) const FIELDS: [&str; 16] = [
     "counts_when",
     "distinct",
     "table",
+    "clock",
+    "idle",
 ];
 
 /// Envelopes of the design that no decoder exists for yet.
 const FORMATS_TO_COME: [&str; 6] = ["dms", "maxwell", "canal", "mongodb", "avro", "auto"];
-/// Fields of the design that nothing reads yet.
-const FIELDS_TO_COME: [&str; 2] = ["clock", "idle"];
 
 const ROLES: [(&str, Role); 4] =
     [("payments", Role::Payments), ("order_items", Role::OrderItems), ("products", Role::Products), ("clicks", Role::Clicks)];
@@ -131,6 +131,11 @@ fn rest(
         None => Ok(BTreeMap::new()),
     });
     let distinct = part.distinct(mistakes);
+    let clock = match section.field("clock") {
+        Some(field) => field.choice(&[("live", ClockMode::Live), ("records", ClockMode::Records)], mistakes),
+        None => Ok(ClockMode::Live),
+    };
+    let idle = part.idle(mistakes);
     Ok(SourceSpec {
         topics: topics?,
         role: role?,
@@ -147,6 +152,8 @@ fn rest(
         counts_when: counts_when?,
         distinct: distinct?,
         table: table?,
+        clock: clock?,
+        idle: idle?,
     })
 }
 
@@ -224,6 +231,19 @@ impl<'a> Part<'_, 'a> {
         Ok(currency)
     }
 
+    fn idle(&self, mistakes: &mut Mistakes<'_>) -> Result<Idle, Reported> {
+        let Some(field) = self.section.field("idle") else {
+            return Ok(Idle::Wall);
+        };
+        let words = [("wall", Idle::Wall), ("heartbeat", Idle::Heartbeat), ("hold", Idle::Hold)];
+        let idle = field.choice(&words, mistakes)?;
+        if idle == Idle::Heartbeat && self.role == Some(Role::Clicks) {
+            let what = "\"heartbeat\" makes no sense for clicks; only a change connector writes heartbeats";
+            return Err(field.wrong(what, mistakes));
+        }
+        Ok(idle)
+    }
+
     fn distinct(&self, mistakes: &mut Mistakes<'_>) -> Result<bool, Reported> {
         let field = self.field("distinct", mistakes)?;
         let has_product = self.section.field("product").is_some();
@@ -243,11 +263,8 @@ fn either<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.map(quoted).collect::<Vec<_>>().join(" or ")
 }
 
-/// More than a likeness: fields of the job, and fields that are still to come.
+/// More than a likeness: fields of the job.
 fn hint(name: &str) -> Option<&'static str> {
-    if FIELDS_TO_COME.contains(&name) {
-        return Some("it is not built yet");
-    }
     let of_job = job_file::FIELDS.contains(&name) && name != "source";
     of_job.then_some("it belongs to the job, above the first [[source]]")
 }

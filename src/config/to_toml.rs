@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use super::{Job, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit, duration};
+use super::{Job, KafkaSpec, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit, duration};
 
 impl Display for Job {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -23,8 +23,22 @@ impl Display for Job {
         writeln!(f, "scale = {}", self.scale)?;
         field(f, "currency", self.currency.as_deref())?;
         writeln!(f, "timezone = {}", Text(&self.timezone))?;
+        write_kafka(f, &self.kafka)?;
         self.sources.iter().try_for_each(|source| write_source(f, source))
     }
+}
+
+fn write_kafka(f: &mut Formatter<'_>, kafka: &KafkaSpec) -> fmt::Result {
+    if *kafka == KafkaSpec::default() {
+        return Ok(());
+    }
+    writeln!(f, "\n[kafka]")?;
+    field(f, "brokers", kafka.brokers.as_deref())?;
+    if kafka.options.is_empty() {
+        return Ok(());
+    }
+    let options = kafka.options.iter().map(|(name, value)| format!("{} = {}", Text(name), Text(value)));
+    writeln!(f, "options = {{ {} }}", options.collect::<Vec<_>>().join(", "))
 }
 
 fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
@@ -65,7 +79,8 @@ fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
     if source.role == Role::Clicks {
         writeln!(f, "distinct = {}", source.distinct)?;
     }
-    Ok(())
+    writeln!(f, "clock = {}", Text(source.clock.name()))?;
+    writeln!(f, "idle = {}", Text(source.idle.name()))
 }
 
 fn field(f: &mut Formatter<'_>, name: &str, text: Option<&str>) -> fmt::Result {
@@ -132,7 +147,7 @@ mod tests {
     use storeflow_dataflows::epoch::Horizons;
 
     use super::*;
-    use crate::config::{Format, job_file};
+    use crate::config::{ClockMode, Format, Idle, job_file};
 
     /// Names of fields and values, quotes and control characters included.
     fn word() -> impl Strategy<Value = String> {
@@ -162,10 +177,12 @@ mod tests {
     fn source() -> impl Strategy<Value = SourceSpec> {
         let names = (btree_set(word(), 1..4), word(), word(), word(), word(), word());
         let conditions = btree_map(word(), vec(prop_oneof![word(), Just(String::new())], 1..3), 0..3);
-        let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+        let clock = prop_oneof![Just(ClockMode::Live), Just(ClockMode::Records)];
+        let idle = prop_oneof![Just(Idle::Wall), Just(Idle::Heartbeat), Just(Idle::Hold)];
+        let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), clock, idle);
         (role(), btree_set("[a-z*-]{1,6}", 1..4), names, time(), conditions, option::of(word()), flags).prop_map(
             |(role, topics, (key, store, amount, product, kind, currency), time, counts_when, table, flags)| {
-                let (upsert, key_space, with_product, distinct) = flags;
+                let (upsert, key_space, with_product, distinct, clock, idle) = flags;
                 let clicks = role == Role::Clicks;
                 let format = match (clicks, upsert) {
                     (true, _) => Format::Json,
@@ -190,15 +207,22 @@ mod tests {
                     time: (role != Role::Products).then_some(time),
                     counts_when: if clicks { BTreeMap::new() } else { counts_when },
                     table: table.filter(|_| format == Format::Debezium),
+                    clock,
+                    idle: if clicks && idle == Idle::Heartbeat { Idle::Hold } else { idle },
                 }
             },
         )
     }
 
+    fn kafka() -> impl Strategy<Value = KafkaSpec> {
+        let options = btree_map("[a-z\"\\\\]{1,3}", word(), 0..3).prop_map(|options| options.into_iter().collect());
+        (option::of(word()), options).prop_map(|(brokers, options)| KafkaSpec { brokers, options })
+    }
+
     fn job() -> impl Strategy<Value = Job> {
         let horizons = (0..12_usize, 0..1440_u64, 0..1_000_000_u64, 1..5_000_000_u64);
-        ("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", horizons, 0..19_u32, option::of(word()), vec(source(), 1..4)).prop_map(
-            |(name, (window, grace, retention, replay_horizon), scale, currency, mut sources)| {
+        ("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", horizons, 0..19_u32, option::of(word()), vec(source(), 1..4), kafka()).prop_map(
+            |(name, (window, grace, retention, replay_horizon), scale, currency, mut sources, kafka)| {
                 let minute = 60_000;
                 let window = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60][window] * minute;
                 let grace = grace * minute;
@@ -208,7 +232,7 @@ mod tests {
                     source.topics.iter_mut().for_each(|topic| *topic = format!("{i}{topic}"));
                 }
                 let timezone = "Asia/Seoul".to_owned();
-                Job { name, horizons, scale, currency, timezone, sources }
+                Job { name, horizons, scale, currency, timezone, sources, kafka }
             },
         )
     }

@@ -1,6 +1,9 @@
 //! What a run tells of itself while it runs: logs, and counters of its workers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Sends logs to standard error, by `STOREFLOW_LOG` (a filter such as `info` or `storeflow=debug`; default `info`).
 pub fn start_logging() {
@@ -8,6 +11,16 @@ pub fn start_logging() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
     tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+}
+
+/// Wall time, milliseconds since 1970.
+pub fn wall_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |passed| u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// What a lock guards, also after its holder panicked: counts are never half-written.
+pub fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A counter that one worker writes and anybody reads.
@@ -63,4 +76,43 @@ pub struct WorkerStats {
     pub entry_bytes: Counter,
     /// The worker's log time, milliseconds.
     pub clock: Counter,
+    /// When the worker last had its turn, milliseconds of wall time.
+    pub stepped: Counter,
+    /// The frontier of the whole dataflow as this worker sees it, milliseconds of log time.
+    pub frontier: Counter,
+    /// The last as-of this worker handed over, milliseconds.
+    pub as_of: Counter,
+    /// Ticks it has records of that are not over.
+    pub open_ticks: Counter,
+    /// Dead letters by reason.
+    pub reasons: Mutex<BTreeMap<&'static str, u64>>,
+    /// Its partitions, ended ones included.
+    pub partitions: Mutex<Vec<Arc<PartitionStats>>>,
+    /// Since when which of its partitions has the lowest clock: index into `partitions`, wall time in milliseconds.
+    pub holder: Mutex<Option<(Arc<PartitionStats>, u64)>>,
+}
+
+/// Counts of one partition.
+#[derive(Debug)]
+pub struct PartitionStats {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: u32,
+    /// Records read.
+    pub records: Counter,
+    /// Bytes of them.
+    pub bytes: Counter,
+    /// Its log clock, milliseconds.
+    pub clock: Counter,
+    /// The position of the first record that no published as-of covers.
+    pub published_position: Counter,
+}
+
+impl PartitionStats {
+    /// Of a partition that has not been read.
+    pub fn new(topic: &str, partition: u32) -> Self {
+        let (records, bytes, clock, published_position) = Default::default();
+        PartitionStats { topic: topic.to_owned(), partition, records, bytes, clock, published_position }
+    }
 }

@@ -8,7 +8,7 @@ use storeflow_dataflows::table::{HistoryRow, Table, Value, Window};
 
 use super::table_reader::read_rows;
 use super::{DeadLetter, PublishError, Row};
-use crate::config::{Format, Job, KeySpace, Role, SourceSpec};
+use crate::config::{ClockMode, Format, Idle, Job, KafkaSpec, KeySpace, Role, SourceSpec};
 
 const MINUTE: u64 = 60_000;
 
@@ -21,6 +21,7 @@ pub(crate) fn job(name: &str) -> Job {
         currency: None,
         timezone: "UTC".to_owned(),
         sources: Vec::new(),
+        kafka: KafkaSpec::default(),
     }
 }
 
@@ -89,5 +90,7 @@ pub(crate) fn clicks_with_distinct() -> SourceSpec {
         counts_when: Default::default(),
         distinct: true,
         table: None,
+        clock: ClockMode::Live,
+        idle: Idle::Wall,
     }
 }

@@ -5,9 +5,11 @@
 //!    ▲ partitions                            (durable checkpoints will stand between the two, see ARCHITECTURE.md)
 //! ```
 
+pub mod cluster;
 mod latency;
 pub mod publisher;
 pub mod replay;
 mod worker;
+pub mod workers;
 
 pub use latency::Latencies;

@@ -31,6 +31,20 @@ pub struct Staged {
     pub dead_letters: Vec<DeadLetter>,
 }
 
+/// As-ofs up to which results are visible, milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// In the history.
+    pub history: u64,
+    /// In the view.
+    pub view: u64,
+}
+
+impl Shown {
+    /// Nothing is waited for.
+    pub const ALL: Shown = Shown { history: u64::MAX, view: u64::MAX };
+}
+
 /// Takes what workers have computed and shows it.
 pub trait Publisher: Send + Sync {
     /// Takes one worker's results; each worker's as-ofs ascend.
@@ -38,6 +52,17 @@ pub trait Publisher: Send + Sync {
     /// # Errors
     /// If they cannot be kept: the run must end.
     fn publish(&self, worker: usize, staged: Staged) -> Result<(), PublishError>;
+
+    /// How far a worker's results are visible; asked often, so it must not wait.
+    ///
+    /// # Errors
+    /// If they never will be: the run must end.
+    fn shown(&self, _worker: usize) -> Result<Shown, PublishError> {
+        Ok(Shown::ALL)
+    }
+
+    /// Every worker of every process has shown so much. Told to the leader's process, ascending.
+    fn everywhere(&self, _shown: Shown) {}
 }
 
 /// Publishes into this process: the view in memory, history and dead letters in the data directory.

@@ -1,41 +1,47 @@
 //! One worker: builds the dataflow, steps it, hands over what the frontier has completed.
 //!
-//! Upholds: what is handed over for an as-of is all of it, of this worker, and nothing beyond; the loop never waits on
+//! ```text
+//! dataflow ─► Stage ─► handover, per as-of ─► publisher ─ shown ─► Stage's capabilities ─ probes of all workers ─► everywhere
+//! ```
+//!
+//! Upholds: what is handed over for an as-of is all of it, of this worker, and nothing beyond; an as-of is called shown
+//! everywhere only when timely's own progress says that every worker of every process has shown it; the loop never waits on
 //! anything but the dataflow itself (and a full history channel, which bounds memory).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::graph::{Inputs, Outputs, storeflow};
 use storeflow_dataflows::latest::Counts;
 use storeflow_dataflows::table::Table;
-use storeflow_dataflows::tally::{Published, end_as_of};
+use storeflow_dataflows::tally::{End, Ending, Published};
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::InputCapability;
+use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::dataflow::operators::vec::Broadcast;
+use timely::dataflow::operators::{Concat, InputCapability};
 use timely::worker::Worker;
 
 use super::latency::Latencies;
-use super::publisher::{Publisher, Staged};
-use super::replay::RunError;
+use super::publisher::{Publisher, Shown, Staged};
+use super::workers::RunError;
 use crate::config::{Job, Role};
-use crate::observe::WorkerStats;
-use crate::source::operator::{Pace, ReadTimes, Records, Speed, records};
-use crate::source::partition::Partition;
+use crate::observe::{WorkerStats, wall_ms};
+use crate::source::names::PartitionNames;
+use crate::source::operator::{Control, Intake, Pace, ReadTimes, Records, Speed, records};
 
 /// What a worker is given.
 pub(super) struct Assignment {
-    pub partitions: Vec<Partition>,
+    pub intake: Intake,
     pub schedule: Schedule,
     /// Decides changes of the tick, on one worker for all; `None` with a fixed tick.
     pub pacemaker: Option<Pacemaker>,
@@ -45,8 +51,11 @@ pub(super) struct Assignment {
     pub start: u64,
     /// Milliseconds of log time between as-ofs at least.
     pub frontier_step: u64,
+    pub names: Arc<PartitionNames>,
     pub stats: Arc<WorkerStats>,
     pub measure_latency: bool,
+    /// Set to end an input that goes on, by whoever; all workers of all processes follow.
+    pub drain: Arc<AtomicBool>,
 }
 
 /// What it comes back with.
@@ -66,20 +75,26 @@ pub(super) fn work(
     publisher: &dyn Publisher,
     stop: &dyn Fn() -> bool,
 ) -> Result<Outcome, RunError> {
-    let Assignment { partitions, schedule, pacemaker, align, speed, start, frontier_step, stats, measure_latency } = assignment;
+    let Assignment { intake, schedule, pacemaker, align, speed, start, frontier_step, names, stats, measure_latency, drain } =
+        assignment;
+    let going_on = intake.arrivals.is_some();
     let schedule = Rc::new(RefCell::new(schedule));
     let pacemaker = pacemaker.filter(|_| worker.index() as u64 == LEADER);
-    let pace = Pace { schedule: Rc::clone(&schedule), align, speed, start };
+    let (clocks, published_as_of): (Rc<RefCell<BTreeMap<usize, u64>>>, _) = (Rc::default(), Rc::new(Cell::new(0)));
+    let (stop_reading, published) = (Arc::clone(&drain), Rc::clone(&published_as_of));
+    let pace =
+        Pace { schedule: Rc::clone(&schedule), clocks: Rc::clone(&clocks), stop: stop_reading, published, align, speed, start };
     let read_times: Option<ReadTimes> = measure_latency.then(Rc::default);
     let failure = Rc::new(RefCell::new(None));
-    let frontier = Handle::new();
+    let (frontier, history_everywhere, view_everywhere) = (Handle::new(), Handle::new(), Handle::new());
+    let stage_activator = Rc::new(RefCell::new(None));
     let stage = Rc::new(RefCell::new(Stage::default()));
     let has = |role: Role| job.sources.iter().any(|source| source.role == role);
     let dataflow = worker.next_dataflow_index();
     let counts: Vec<(Table, Rc<Counts>)> = worker.dataflow(|scope| {
         let read = records(
             scope,
-            partitions,
+            intake,
             job.horizons,
             pace,
             frontier.clone(),
@@ -87,7 +102,8 @@ pub(super) fn work(
             read_times.clone(),
             Rc::clone(&failure),
         );
-        let Records { changes: [payments, order_items, products], clicks, late_clicks, dead_letters, ends, volumes } = read;
+        let Records { changes: [payments, order_items, products], clicks, late_clicks, dead_letters, ends, volumes, controls } =
+            read;
         let inputs = Inputs {
             payments: has(Role::Payments).then_some(payments),
             order_items: has(Role::OrderItems).then_some(order_items),
@@ -98,18 +114,22 @@ pub(super) fn work(
         };
         let Outputs { published, late, counts } = storeflow(inputs, job.horizons);
 
-        let announcements = announcements(volumes, pacemaker);
+        let controls = announcements(volumes, pacemaker, going_on).concat(controls).broadcast();
 
         let mut builder = OperatorBuilder::new("Stage".to_owned(), scope);
         let mut published = builder.new_input(published, Pipeline);
         let mut late = builder.new_input(late.inner, Pipeline);
         let mut dead_letters = builder.new_input(dead_letters, Pipeline);
         let mut ends = builder.new_input(ends.broadcast(), Pipeline);
-        let mut announcements = builder.new_input(announcements.broadcast(), Pipeline);
-        let (done, done_stream) = builder.new_output::<Vec<()>>();
-        let _done: OutputBuilder<u64, CapacityContainerBuilder<Vec<()>>> = OutputBuilder::from(done);
-        let stage = Rc::clone(&stage);
-        builder.build(move |capabilities| {
+        let mut controls = builder.new_input(controls, Pipeline);
+        let (_done, done_stream) = builder.new_output::<Vec<()>>();
+        let (_history_shown, history_shown) = builder.new_output::<Vec<()>>();
+        let (_view_shown, view_shown) = builder.new_output::<Vec<()>>();
+        *stage_activator.borrow_mut() = Some(scope.activator_for(builder.operator_info().address));
+        let (stage, drain) = (Rc::clone(&stage), Arc::clone(&drain));
+        builder.build(move |mut capabilities| {
+            // Held until what this worker handed over is shown.
+            let mut held = Some(capabilities.split_off(1));
             drop(capabilities);
             move |frontiers| {
                 let mut stage = stage.borrow_mut();
@@ -133,22 +153,47 @@ pub(super) fn work(
                 });
                 ends.for_each(|_, batch| {
                     for end in batch.drain(..) {
-                        stage.end = stage.end.max(end);
+                        stage.ending.add(end);
+                        if matches!(end, End::Stopped(_)) {
+                            drain.store(true, Ordering::Relaxed);
+                        }
                     }
                 });
-                announcements.for_each(|_, batch| {
-                    for (from, step) in batch.drain(..) {
-                        schedule.borrow_mut().announce(from, step);
+                controls.for_each(|_, batch| {
+                    for control in batch.drain(..) {
+                        match control {
+                            Control::Tick(from, step) => schedule.borrow_mut().announce(from, step),
+                            Control::Clock(worker, time) => drop(clocks.borrow_mut().insert(worker, time)),
+                            Control::Topic(number, name) => {
+                                let known = names.register(&name);
+                                assert_eq!(known, number, "the leader numbers topics for all, and called \"{name}\" so");
+                            }
+                        }
                     }
                 });
+                match (&mut held, stage.over) {
+                    (Some(held), false) => {
+                        for (capability, shown) in held.iter_mut().zip([stage.shown.history, stage.shown.view]) {
+                            if shown > *capability.time() {
+                                capability.downgrade(&shown);
+                            }
+                        }
+                    }
+                    (held, true) => *held = None,
+                    (None, false) => {}
+                }
                 stage.frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
             }
         });
         done_stream.probe_with(&frontier);
+        history_shown.probe_with(&history_everywhere);
+        view_shown.probe_with(&view_everywhere);
         counts
     });
 
+    let activator = stage_activator.borrow_mut().take();
     let mut handover = Handover::new(job.horizons, frontier_step, read_times);
+    let mut everywhere = Shown::default();
     loop {
         if stop() {
             worker.drop_dataflow(dataflow);
@@ -168,39 +213,63 @@ pub(super) fn work(
         ] {
             at.set(counts.iter().map(|(_, counts)| counter(counts)).sum());
         }
+        stats.stepped.set(wall_ms());
         let staged = handover.due(&mut stage.borrow_mut());
-        if let Some(staged) = staged {
-            let as_of = staged.as_of;
-            if let Err(error) = publisher.publish(worker.index(), staged) {
+        let shown = (|| {
+            if let Some(staged) = staged {
+                let as_of = staged.as_of;
+                publisher.publish(worker.index(), staged)?;
+                handover.published(as_of);
+                stats.as_of.set(as_of);
+            }
+            publisher.shown(worker.index())
+        })();
+        match shown {
+            Ok(shown) => {
+                let handed = handover.outcome.as_of;
+                let mut stage = stage.borrow_mut();
+                let shown = Shown { history: shown.history.min(handed), view: shown.view.min(handed) };
+                let over = stage.frontier.is_none() && shown == Shown { history: handed, view: handed };
+                if (shown, over) != (stage.shown, stage.over) {
+                    (stage.shown, stage.over) = (shown, over);
+                    activator.iter().for_each(|activator| activator.activate());
+                }
+            }
+            Err(error) => {
                 // A dataflow left behind would be stepped on, waiting for workers that have stopped.
                 worker.drop_dataflow(dataflow);
                 return Err(error.into());
             }
-            handover.published(as_of);
         }
+        let reached = |probe: &Handle<u64>| probe.with_frontier(|frontier| frontier.first().copied());
+        let end = handover.outcome.as_of;
+        let now = Shown { history: reached(&history_everywhere).unwrap_or(end), view: reached(&view_everywhere).unwrap_or(end) };
+        if now != everywhere {
+            everywhere = now;
+            published_as_of.set(now.history.min(now.view));
+            if worker.index() as u64 == LEADER {
+                publisher.everywhere(now);
+            }
+        }
+        reached(&frontier).iter().for_each(|frontier| stats.frontier.set(*frontier));
         if !more {
-            break;
+            return Ok(handover.outcome);
         }
     }
-    // The dataflow may end in the step that completed it.
-    stage.borrow_mut().frontier = None;
-    let staged = handover.due(&mut stage.borrow_mut());
-    if let (Some(staged), None) = (staged, failure.borrow_mut().take()) {
-        let as_of = staged.as_of;
-        publisher.publish(worker.index(), staged)?;
-        handover.published(as_of);
-    }
-    Ok(handover.outcome)
 }
 
 /// The one worker that decides for all.
 const LEADER: u64 = 0;
 
-/// Changes of the tick, decided on one worker from the volumes of all: (from, step).
+/// A job that goes on has ticks no longer than this share of how far it is behind wall time.
+const LAG_PER_TICK: u64 = 32;
+
+/// Changes of the tick, decided on one worker from the volumes of all.
 fn announcements<'scope>(
     volumes: StreamVec<'scope, u64, u64>,
     mut pacemaker: Option<Pacemaker>,
-) -> StreamVec<'scope, u64, (u64, u64)> {
+    going_on: bool,
+) -> StreamVec<'scope, u64, Control> {
     volumes.unary_frontier::<CapacityContainerBuilder<Vec<_>>, _, _, _>(Exchange::new(|_| LEADER), "Pacemaker", |held, _| {
         let mut held = Some(held);
         let mut ticks: BTreeMap<u64, u64> = BTreeMap::new();
@@ -219,8 +288,12 @@ fn announcements<'scope>(
             let over = std::mem::replace(&mut ticks, later);
             // Ticks without records count as well: through a gap log time goes in large steps.
             let (tick, updates) = over.last_key_value().map_or((before, 0), |(tick, updates)| (*tick, *updates));
-            if let Some(change) = pacemaker.as_mut().and_then(|pacemaker| pacemaker.decide(tick, updates, frontier)) {
-                output.session(&*capability).give(change);
+            let Some(pacemaker) = &mut pacemaker else { return };
+            if going_on {
+                pacemaker.limit(wall_ms().saturating_sub(frontier) / LAG_PER_TICK);
+            }
+            if let Some((from, step)) = pacemaker.decide(tick, updates, frontier) {
+                output.session(&*capability).give(Control::Tick(from, step));
             }
         }
     })
@@ -231,17 +304,20 @@ fn time_of(capability: &InputCapability<u64>) -> u64 {
     *capability.least().expect("log times are never empty stamps")
 }
 
-/// What has arrived, by the log time after which it shows.
+/// What has arrived, by the log time after which it shows, and what has been shown of it.
 struct Stage {
     open: BTreeMap<u64, Staged>,
     frontier: Option<u64>,
-    /// The first instant after all records of the workers that have ended.
-    end: u64,
+    ending: Ending,
+    shown: Shown,
+    /// Everything has arrived, was handed over and is shown.
+    over: bool,
 }
 
 impl Default for Stage {
     fn default() -> Self {
-        Stage { open: BTreeMap::new(), frontier: Some(0), end: 0 }
+        let (open, ending, shown) = Default::default();
+        Stage { open, frontier: Some(0), ending, shown, over: false }
     }
 }
 
@@ -261,8 +337,9 @@ impl Handover {
     /// All that is due, if the frontier has reached another as-of.
     fn due(&mut self, stage: &mut Stage) -> Option<Staged> {
         let as_of = match stage.frontier {
-            Some(frontier) => self.ladder.floor(frontier, self.step),
-            None => end_as_of(stage.end),
+            // A source that was told to stop holds the frontier no longer.
+            Some(frontier) => self.ladder.floor(frontier.min(stage.ending.limit().unwrap_or(u64::MAX)), self.step),
+            None => stage.ending.as_of(),
         };
         if as_of <= self.outcome.as_of {
             return None;

@@ -81,16 +81,7 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> DatasetError + '_ {
 /// # Errors
 /// If a folder is unreadable or a topic the job names is missing; see [`DatasetError`].
 pub fn partitions(job: &Job, dataset: &Path) -> Result<Vec<PartitionFile>, DatasetError> {
-    let mut topics = Vec::new();
-    for entry in fs::read_dir(dataset).map_err(unreadable(dataset))? {
-        let entry = entry.map_err(unreadable(dataset))?;
-        if entry.path().is_dir()
-            && let Some(name) = entry.file_name().to_str()
-        {
-            topics.push(name.to_owned());
-        }
-    }
-    topics.sort();
+    let topics = topics(dataset)?;
     for pattern in job.sources.iter().flat_map(|source| &source.topics) {
         if !topics.iter().any(|topic| crate::config::matches_pattern(pattern, topic)) {
             let found = match &topics[..] {
@@ -105,6 +96,36 @@ pub fn partitions(job: &Job, dataset: &Path) -> Result<Vec<PartitionFile>, Datas
         files.extend(topic_partitions(&dataset.join(topic), topic)?);
     }
     Ok(files)
+}
+
+/// The partitions of every topic there is, sorted by topic and number; hidden folders and `expected/`, which holds results,
+/// are no topics.
+///
+/// # Errors
+/// If a folder is unreadable or a topic is not laid out as it should be; see [`DatasetError`].
+pub fn all_partitions(dataset: &Path) -> Result<Vec<PartitionFile>, DatasetError> {
+    let mut files = Vec::new();
+    for topic in topics(dataset)?.iter().filter(|topic| !topic.starts_with('.') && *topic != "expected") {
+        files.extend(topic_partitions(&dataset.join(topic), topic)?);
+    }
+    if files.is_empty() {
+        return Err(DatasetError::NoPartition { path: dataset.to_owned() });
+    }
+    Ok(files)
+}
+
+fn topics(dataset: &Path) -> Result<Vec<String>, DatasetError> {
+    let mut topics = Vec::new();
+    for entry in fs::read_dir(dataset).map_err(unreadable(dataset))? {
+        let entry = entry.map_err(unreadable(dataset))?;
+        if entry.path().is_dir()
+            && let Some(name) = entry.file_name().to_str()
+        {
+            topics.push(name.to_owned());
+        }
+    }
+    topics.sort();
+    Ok(topics)
 }
 
 fn topic_partitions(folder: &Path, topic: &str) -> Result<Vec<PartitionFile>, DatasetError> {

@@ -1,6 +1,7 @@
 //! Where records come from, and when: partitions, log clocks, alignment.
 //!
 //! ```text
+//! kafka (partition queues) ──────────┐
 //! dataset ─► lines ─► kcat envelope ─► decode ─► log clock ─► tick: clicks combined, changes collected ─► dataflow
 //! ```
 
@@ -9,6 +10,8 @@ pub mod cache;
 pub mod clock;
 pub mod dataset;
 pub mod envelope;
+pub mod feed;
+pub mod kafka;
 pub mod lines;
 pub mod names;
 pub mod operator;

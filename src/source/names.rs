@@ -1,7 +1,9 @@
 //! Short numbers for (topic, partition), given out as partitions appear while a job runs.
 //!
 //! Upholds: (1) an id always means the same partition, and everyone who shares the list sees it; (2) ids of topics
-//! registered in sorted order sort as (topic, partition) do, which is the order that decides between changes of a key.
+//! registered in sorted order sort as (topic, partition) do, which is the order that decides between changes of a key;
+//! (3) a topic has the same number in all processes: one that appears later is numbered by the leader (see
+//! [`super::operator::Control`]).
 //! Keeps: every topic ever named; there are few, and they are not forgotten.
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -28,6 +30,13 @@ impl PartitionNames {
     /// is beyond what a broker holds.
     pub fn id(&self, topic: &str, partition: u32) -> u32 {
         assert!(partition >> PARTITION_BITS == 0, "partition {partition} of \"{topic}\" is beyond 65535");
+        let place = self.register(topic);
+        assert!(place >> (u32::BITS - PARTITION_BITS) == 0, "more than 65536 topics");
+        place << PARTITION_BITS | partition
+    }
+
+    /// The number of a topic; registers it if it is new.
+    pub fn register(&self, topic: &str) -> u32 {
         let known = |topics: &[Arc<str>]| topics.iter().position(|known| &**known == topic);
         let found = known(&self.topics.read().unwrap_or_else(PoisonError::into_inner));
         let place = found.unwrap_or_else(|| {
@@ -38,9 +47,27 @@ impl PartitionNames {
                 topics.len() - 1
             })
         });
-        let place = u32::try_from(place).expect("topics fit the memory, hence 32 bits");
-        assert!(place >> (u32::BITS - PARTITION_BITS) == 0, "more than 65536 topics");
-        place << PARTITION_BITS | partition
+        u32::try_from(place).expect("topics fit the memory, hence 32 bits")
+    }
+
+    /// Whether a topic has a number.
+    pub fn knows(&self, topic: &str) -> bool {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).iter().any(|known| &**known == topic)
+    }
+
+    /// How many topics have a number.
+    pub fn len(&self) -> usize {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether no topic has a number.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The number of the topic in an id.
+    pub fn topic_of(id: u32) -> usize {
+        (id >> PARTITION_BITS) as usize
     }
 
     /// Topic and partition of an id that was given out.

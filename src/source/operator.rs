@@ -2,27 +2,34 @@
 //!
 //! ```text
 //! partitions ─lowest clock first─► records ─► per tick: clicks combined, changes collected ─when the tick is over─► dataflow
+//!     ▲ arrivals: partitions that appear while running           controls: this worker's clock, new topics ─► all workers
 //! ```
 //!
 //! Upholds: (1) one capability per output, however many partitions, held at the tick of the lowest clock; (2) a tick is sent
 //! once all own partitions are past it, combined, so that exchange volume follows cells and not clicks; (3) no record more
 //! than `align + 1` ticks ahead of the frontier of all workers is taken (it is held), so that nobody is where a change of the tick
 //! may be announced for; nor is one before its time at a limited speed;
-//! (4) every decision about a click is made from its own stamp.
+//! (4) every decision about a click is made from its own stamp; (5) a worker that has nothing to read holds nobody back: in a
+//! replay it ends, in a job that goes on its capability follows the clocks of the others, so that partitions may come to it;
+//! (6) told to stop, it says the last tick boundary before which it has read everything, and ends.
 //! Keeps: the open ticks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
+use serde::{Deserialize, Serialize};
 use storeflow_dataflows::change::{Change, Order};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::WordMap;
 use storeflow_dataflows::measure::{Contribution, Measure};
 use storeflow_dataflows::table::{LateAdjustment, Table};
+use storeflow_dataflows::tally::End;
 use storeflow_dataflows::tick::Schedule;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -30,11 +37,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::{Scope, StreamVec};
 
-use super::dataset::DatasetError;
-use super::partition::{Partition, Placed};
+use super::partition::{Next, Partition, Placed, SourceError};
 use crate::config::Role;
 use crate::decode::{Click, Decoded, RowChange, Skipped};
-use crate::observe::WorkerStats;
+use crate::observe::{WorkerStats, locked, wall_ms};
 use crate::publish::dead_letters::DeadLetter;
 
 /// How fast log time may pass.
@@ -46,10 +52,43 @@ pub enum Speed {
     Permille(u64),
 }
 
+/// What a worker reads.
+pub struct Intake {
+    /// Its partitions at the start.
+    pub partitions: Vec<Partition>,
+    /// What appears while running; `None` if the input ends.
+    pub arrivals: Option<Receiver<Arrival>>,
+}
+
+/// What appears while running.
+pub enum Arrival {
+    /// A partition for this worker.
+    Partition(Box<Partition>),
+    /// A topic with its number, for all workers of all processes to know it by; told to the leader.
+    Topic(u32, String),
+}
+
+/// What one worker tells all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// From this log time on, ticks are so many milliseconds long.
+    Tick(u64, u64),
+    /// A worker has read everything before this log time.
+    Clock(usize, u64),
+    /// A topic has this number.
+    Topic(u32, String),
+}
+
 /// How a worker reads.
 pub struct Pace {
     /// The ticks; announced changes arrive here (see `runtime::worker`).
     pub schedule: Rc<RefCell<Schedule>>,
+    /// The log time each worker has read to, by [`Control::Clock`].
+    pub clocks: Rc<RefCell<BTreeMap<usize, u64>>>,
+    /// Set to end before the input does.
+    pub stop: Arc<AtomicBool>,
+    /// The as-of up to which everything is published.
+    pub published: Rc<Cell<u64>>,
     /// Ticks that a partition may be ahead of the frontier.
     pub align: u64,
     /// Speed of log time.
@@ -68,10 +107,12 @@ pub struct Records<'scope> {
     pub late_clicks: VecCollection<'scope, u64, LateAdjustment, isize>,
     /// What could not be decoded.
     pub dead_letters: StreamVec<'scope, u64, DeadLetter>,
-    /// The first instant after all of this worker's records, at its end; 0 if it had none.
-    pub ends: StreamVec<'scope, u64, u64>,
+    /// How this worker's source came to its end.
+    pub ends: StreamVec<'scope, u64, End>,
     /// Updates of each tick that is over.
     pub volumes: StreamVec<'scope, u64, u64>,
+    /// What is to be told to all workers.
+    pub controls: StreamVec<'scope, u64, Control>,
 }
 
 /// When records of a tick were read: for the time from read to visible.
@@ -81,6 +122,8 @@ pub type ReadTimes = Rc<RefCell<BTreeMap<u64, Vec<(Instant, u64)>>>>;
 const RECORDS_PER_TURN: usize = 4_096;
 /// How long to wait for the frontier or for the time of the next record.
 const PATIENCE: Duration = Duration::from_millis(1);
+/// How long to wait for a log that has nothing new.
+const PATIENCE_DRY: Duration = Duration::from_millis(5);
 
 /// What is known of a tick that is not over.
 #[derive(Default)]
@@ -96,16 +139,17 @@ struct OpenTick {
 #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
 pub fn records<'scope>(
     scope: Scope<'scope, u64>,
-    mut partitions: Vec<Partition>,
+    intake: Intake,
     horizons: Horizons,
     pace: Pace,
     frontier: Handle<u64>,
     stats: Arc<WorkerStats>,
     read_times: Option<ReadTimes>,
-    failure: Rc<RefCell<Option<DatasetError>>>,
+    failure: Rc<RefCell<Option<SourceError>>>,
 ) -> Records<'scope> {
     let mut builder = OperatorBuilder::new("Source".to_owned(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
+    let (me, peers) = (scope.index(), scope.peers());
     macro_rules! output {
         () => {{
             let (output, stream) = builder.new_output();
@@ -120,15 +164,29 @@ pub fn records<'scope>(
     let (mut dead_out, dead_letters) = output!();
     let (mut ends_out, ends) = output!();
     let (mut volumes_out, volumes) = output!();
+    let (mut controls_out, controls) = output!();
 
     builder.build(move |capabilities| {
+        let Intake { mut partitions, arrivals } = intake;
+        let going_on = arrivals.is_some();
         let mut capabilities = Some(capabilities);
         let mut open: BTreeMap<u64, OpenTick> = BTreeMap::new();
         let mut spare: Vec<OpenTick> = Vec::new();
-        let mut end = 0;
+        let mut dry: Vec<bool> = Vec::new();
+        let (mut end, mut published) = (0, 0);
         let wall = Instant::now();
+        locked(&stats.partitions).extend(partitions.iter().map(|partition| Arc::clone(partition.stats())));
         move |_| {
             let Some(held) = &mut capabilities else { return };
+            for arrival in arrivals.iter().flat_map(Receiver::try_iter) {
+                match arrival {
+                    Arrival::Partition(partition) => {
+                        locked(&stats.partitions).push(Arc::clone(partition.stats()));
+                        partitions.push(*partition);
+                    }
+                    Arrival::Topic(number, name) => controls_out.activate().session(&held[8]).give(Control::Topic(number, name)),
+                }
+            }
             let now = Instant::now();
             let due = match pace.speed {
                 Speed::Max => u64::MAX,
@@ -144,16 +202,57 @@ pub fn records<'scope>(
             let limit = due.min(ahead);
             let held_at = *held[0].time();
 
+            if published < pace.published.get() {
+                published = pace.published.get();
+                for partition in &mut partitions {
+                    let position = partition.position_at(published);
+                    position.inspect(|position| partition.stats().published_position.set(*position));
+                }
+            }
+            let stopped = going_on && pace.stop.load(Ordering::Relaxed);
+            if stopped {
+                let least = active(&partitions).map(|partition| partition.clock().now()).min();
+                let at = least.map_or(u64::MAX, |clock| schedule.floor(clock));
+                // What is not before this is read again by whoever goes on from here.
+                let _later = open.split_off(&at);
+                partitions.clear();
+                end = at;
+            }
+
             let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
-            while turn.read < RECORDS_PER_TURN && !partitions.is_empty() {
-                let lowest = lowest_clock(&partitions);
-                let next = partitions.iter().enumerate().filter(|(at, _)| *at != lowest).map(|(_, p)| p.clock().now()).min();
+            // A partition that has had no record yet may have one now, or turn out to have none.
+            let mut at = 0;
+            while at < partitions.len() {
+                if !partitions[at].waiting() {
+                    at += 1;
+                    continue;
+                }
+                match partitions[at].next(held_at) {
+                    Ok(Next::Record(placed)) => partitions[at].hold(placed),
+                    Ok(Next::Empty) => {
+                        turn.waiting = true;
+                        at += 1;
+                    }
+                    Ok(Next::End) => drop(partitions.swap_remove(at)),
+                    Err(error) => {
+                        *failure.borrow_mut() = Some(error);
+                        capabilities = None;
+                        return;
+                    }
+                }
+            }
+            dry.clear();
+            dry.resize(partitions.len(), false);
+            while turn.read < RECORDS_PER_TURN {
+                let Some((lowest, next)) = lowest_clocks(&partitions, &dry) else { break };
                 let stop = next.map_or(limit, |next| limit.min(next.saturating_add(step / 4)));
-                match turn.read_from(&mut partitions[lowest], &schedule, stop, limit) {
+                match turn.read_from(&mut partitions[lowest], &schedule, stop, limit, held_at) {
                     Ok(More::Yes) => {}
                     Ok(More::Waits) => break,
+                    Ok(More::Empty) => dry[lowest] = true,
                     Ok(More::No) => {
                         let ended = partitions.swap_remove(lowest);
+                        dry.swap_remove(lowest);
                         end = end.max(ended.end());
                         stats.clock_jumps.add(ended.clock().jumps());
                     }
@@ -164,6 +263,10 @@ pub fn records<'scope>(
                     }
                 }
             }
+            if going_on {
+                let wall = wall_ms();
+                partitions.iter_mut().for_each(|partition| partition.pass_time(wall));
+            }
             let (waiting, read) = (turn.waiting, turn.read as u64);
             if let (Some(times), true) = (&read_times, read > 0) {
                 let tick = open.last_key_value().map_or(0, |(&tick, _)| tick);
@@ -171,8 +274,16 @@ pub fn records<'scope>(
             }
 
             // Send the ticks that are over, and say so.
-            let least = partitions.iter().map(|partition| partition.clock().now()).min();
-            let over = least.map_or(u64::MAX, |clock| schedule.reach(clock, ahead));
+            let least = active(&partitions).map(|partition| partition.clock().now()).min();
+            let over = match least {
+                Some(clock) => schedule.reach(clock, ahead),
+                None if going_on && !stopped => {
+                    let others = pace.clocks.borrow().iter().filter(|(worker, _)| **worker != me).map(|(_, time)| *time).min();
+                    others.map_or(held_at, |others| others.max(held_at))
+                }
+                None => u64::MAX,
+            };
+            note_holder(&partitions, &stats);
             while let Some(entry) = open.first_entry() {
                 if *entry.key() >= over {
                     break;
@@ -192,8 +303,8 @@ pub fn records<'scope>(
                 dead_out.activate().session(&held[5]).give_iterator(dead_letters.drain(..));
                 spare.push(tick);
             }
-            if partitions.is_empty() {
-                ends_out.activate().session(&held[6]).give(end);
+            if partitions.is_empty() && (stopped || !going_on) {
+                ends_out.activate().session(&held[6]).give(if stopped { End::Stopped(end) } else { End::Complete(end) });
                 capabilities = None;
                 return;
             }
@@ -203,7 +314,12 @@ pub fn records<'scope>(
                 }
                 stats.clock.set(over);
             }
-            if waiting && over == held_at {
+            if over > held_at && going_on && peers > 1 && least.is_some() {
+                controls_out.activate().session(&held[8]).give(Control::Clock(me, over));
+            }
+            if read == 0 && going_on {
+                activator.activate_after(PATIENCE_DRY);
+            } else if waiting && over == held_at {
                 activator.activate_after(PATIENCE);
             } else {
                 activator.activate();
@@ -217,17 +333,49 @@ pub fn records<'scope>(
         dead_letters,
         ends,
         volumes,
+        controls,
     }
 }
 
-fn lowest_clock(partitions: &[Partition]) -> usize {
-    let clocks = partitions.iter().enumerate().map(|(at, partition)| (partition.clock().now(), at));
-    clocks.min().map_or(0, |(_, at)| at)
+/// The partitions that hold log time.
+fn active(partitions: &[Partition]) -> impl Iterator<Item = &Partition> {
+    partitions.iter().filter(|partition| !partition.waiting())
+}
+
+/// The partition with the lowest clock of those that may have records now, and the lowest clock of the others.
+fn lowest_clocks(partitions: &[Partition], dry: &[bool]) -> Option<(usize, Option<u64>)> {
+    let (mut lowest, mut next): (Option<(u64, usize)>, Option<u64>) = (None, None);
+    for (at, partition) in partitions.iter().enumerate() {
+        if dry[at] || partition.waiting() {
+            continue;
+        }
+        let clock = partition.clock().now();
+        match lowest {
+            Some((least, _)) if least <= clock => next = Some(next.map_or(clock, |next| next.min(clock))),
+            _ => {
+                next = lowest.map(|(least, _)| least);
+                lowest = Some((clock, at));
+            }
+        }
+    }
+    lowest.map(|(_, at)| (at, next))
+}
+
+/// Notes which partition has the lowest clock, and since when.
+fn note_holder(partitions: &[Partition], stats: &WorkerStats) {
+    let lowest = active(partitions).min_by_key(|partition| partition.clock().now());
+    let mut holder = locked(&stats.holder);
+    match (lowest, &*holder) {
+        (Some(lowest), Some((known, _))) if Arc::ptr_eq(known, lowest.stats()) => {}
+        (Some(lowest), _) => *holder = Some((Arc::clone(lowest.stats()), wall_ms())),
+        (None, _) => *holder = None,
+    }
 }
 
 enum More {
     Yes,
     Waits,
+    Empty,
     No,
 }
 
@@ -243,14 +391,29 @@ struct Turn<'a> {
 
 impl Turn<'_> {
     /// Reads one partition until its clock passes `stop` (another's turn) or `limit` (wait), or the turn is over.
-    fn read_from(&mut self, partition: &mut Partition, schedule: &Schedule, stop: u64, limit: u64) -> Result<More, DatasetError> {
+    fn read_from(
+        &mut self,
+        partition: &mut Partition,
+        schedule: &Schedule,
+        stop: u64,
+        limit: u64,
+        reached: u64,
+    ) -> Result<More, SourceError> {
         let (mut bytes, mut records) = (0, 0u64);
         let mut more = More::Yes;
         let mut tick = (u64::MAX, OpenTick::default());
         loop {
-            let Some(placed) = partition.next_record()? else {
-                more = More::No;
-                break;
+            let placed = match partition.next(reached)? {
+                Next::Record(placed) => placed,
+                Next::Empty => {
+                    self.waiting = true;
+                    more = More::Empty;
+                    break;
+                }
+                Next::End => {
+                    more = More::No;
+                    break;
+                }
             };
             if placed.order.stamp > limit {
                 partition.hold(placed);
@@ -265,6 +428,7 @@ impl Turn<'_> {
             if time != tick.0 {
                 self.put_back(tick);
                 tick = (time, self.open.remove(&time).or_else(|| self.spare.pop()).unwrap_or_default());
+                partition.mark(time, order.position);
             }
             tick.1.updates += 1;
             self.take(&mut tick.1, order, outcome, partition);
@@ -276,6 +440,10 @@ impl Turn<'_> {
         self.read += records as usize;
         self.stats.bytes.add(bytes);
         self.stats.records.add(records);
+        let stats = partition.stats();
+        stats.bytes.add(bytes);
+        stats.records.add(records);
+        stats.clock.set(partition.clock().now());
         Ok(more)
     }
 
@@ -305,6 +473,7 @@ impl Turn<'_> {
             },
             Err(letter) => {
                 self.stats.dead_letters.add(1);
+                *locked(&self.stats.reasons).entry(letter.reason).or_default() += 1;
                 tick.dead_letters.push(letter);
             }
         }

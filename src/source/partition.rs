@@ -1,5 +1,12 @@
-//! One partition being replayed: lines to decoded records with their place in the log.
+//! One partition being read: lines of a file, or what a connector brings, to decoded records with their place in the log.
+//!
+//! Upholds: (1) a clock starts at the least timestamp of the first records, whichever way they come; (2) a clock moves without
+//! a record only to an instant before which the log itself says that nothing is missing; (3) a partition that has had no
+//! record yet holds nobody back, and its first record takes no stamp before the log time its worker has reached.
+//! Keeps: of a partition that goes on, the records its clock starts with, and the first position of each tick not yet
+//! published ([`Partition::position_at`]).
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -7,10 +14,13 @@ use storeflow_dataflows::change::Order;
 
 use super::clock::{LogClock, START_RECORDS};
 use super::dataset::{DatasetError, PartitionFile};
-use super::envelope::Envelopes;
+use super::envelope::{Envelopes, valid_timestamp};
+use super::feed::{Feed, FeedError, Polled, Raw};
 use super::lines::Lines;
+use super::names::PartitionNames;
 use crate::config::{Job, KeySpace};
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
+use crate::observe::PartitionStats;
 use crate::publish::dead_letters::DeadLetter;
 
 /// A record with its place, or why it is none.
@@ -23,35 +33,90 @@ pub struct Placed {
     pub outcome: Result<(Decoded, usize), DeadLetter>,
 }
 
-/// A partition file being read.
+/// What reading further brought.
+pub enum Next {
+    /// A record.
+    Record(Placed),
+    /// Nothing now.
+    Empty,
+    /// Nothing, ever.
+    End,
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file of a dataset.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// A partition that goes on.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+}
+
+/// What moves the clock of a partition that has nothing new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quiet {
+    /// Records alone.
+    Hold,
+    /// Wall time, once the log has confirmed that nothing is missing before it.
+    Wall,
+    /// The heartbeats of the connector that writes the log, confirmed likewise.
+    Heartbeat,
+}
+
+/// A partition being read.
 pub struct Partition {
     index: u32,
-    file: PartitionFile,
+    number: u32,
     topic: Arc<str>,
     input: Input,
-    envelopes: Envelopes,
     decoders: Vec<Decoder>,
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
     held: Option<Placed>,
+    stats: Arc<PartitionStats>,
 }
 
 /// Where a partition's records come from.
 enum Input {
-    Lines(Lines),
+    Lines(PartitionFile, Lines, Envelopes),
     /// Decoded before; see [`super::cache`].
     #[cfg(feature = "replay-cache")]
-    Cached(Box<super::cache::Cached>),
+    Cached(PartitionFile, Box<super::cache::Cached>),
+    Feed(Box<Going>),
 }
+
+/// A partition that goes on.
+struct Going {
+    feed: Box<dyn Feed>,
+    quiet: Quiet,
+    /// The clock has been close to wall time: it is not an old log being loaded.
+    live: bool,
+    /// The clock has not started: no record has come yet.
+    waiting: bool,
+    /// Records with their timestamps that the clock starts with, and whether the log ended behind them.
+    first: VecDeque<(Option<u64>, Placed)>,
+    ended: bool,
+    /// The last poll brought nothing.
+    dry: bool,
+    /// (tick, its first position), ascending, of ticks not yet published.
+    marks: VecDeque<(u64, u64)>,
+}
+
+/// A clock this close to wall time, in milliseconds, is one of a log that is being written now.
+const LIVE: u64 = 3_600_000;
+/// What a quiet partition's clock stays behind wall time, in milliseconds: records on their way to the log have a timestamp
+/// already.
+const ON_THE_WAY: u64 = 1_000;
 
 /// The names under which keys are unique: a topic (and the one table a source takes of it), or a role for its shards. The
 /// same number for the same name.
-fn key_space(job: &Job, source: usize, topic: &str, topics: &[String]) -> u32 {
+fn key_space(job: &Job, source: usize, topic: usize) -> u32 {
     let spec = &job.sources[source];
     let place = match spec.key_space {
         KeySpace::Topic => {
-            let topic = topics.iter().position(|known| known == topic).unwrap_or_default();
             let table = if spec.table.is_some() { source + 1 } else { 0 };
             8 + topic * (job.sources.len() + 1) + table
         }
@@ -68,21 +133,25 @@ impl Partition {
     pub fn open(job: &Job, file: &PartitionFile, index: u32, topics: &[String], chunk: usize) -> Result<Self, DatasetError> {
         let unreadable = |source: io::Error| DatasetError::Unreadable { path: file.path.clone(), source };
         let open = |clock: LogClock, records_per_hour: u64| -> io::Result<Partition> {
-            let input = Input::Lines(Lines::open(file, chunk)?);
-            Ok(Partition::new(job, file, index, topics, input, clock, records_per_hour))
+            let input = Input::Lines(file.clone(), Lines::open(file, chunk)?, Envelopes::default());
+            Ok(Partition::of_file(job, file, index, topics, input, clock, records_per_hour))
         };
         let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
         let mut timestamps = Vec::with_capacity(START_RECORDS);
         for _ in 0..START_RECORDS {
-            let Some((timestamp, _)) = first.next_raw().map_err(unreadable)? else { break };
+            let Some((timestamp, _)) = first.next_line().map_err(unreadable)? else { break };
             timestamps.extend(timestamp);
         }
-        timestamps.sort_unstable();
-        let least = timestamps.first().copied();
-        // Nine tenths of the first timestamps: a stray one says nothing about how dense they are.
-        let dense = timestamps.len() * 9 / 10;
-        let span = timestamps.get(dense).zip(least).map_or(0, |(most, least)| most - least);
-        open(LogClock::starting_at(least), (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0)).map_err(unreadable)
+        let (least, per_hour) = density(timestamps);
+        open(LogClock::starting_at(least), per_hour).map_err(unreadable)
+    }
+
+    /// A partition that goes on, `number` of `topic`, with the id it has in the job's [`PartitionNames`].
+    pub fn going_on(job: &Job, topic: &str, number: u32, id: u32, feed: Box<dyn Feed>, quiet: Quiet) -> Self {
+        let (first, marks) = (VecDeque::new(), VecDeque::new());
+        let going = Going { feed, quiet, live: false, waiting: true, first, ended: false, dry: false, marks };
+        let topic_index = PartitionNames::topic_of(id);
+        Partition::new(job, topic, number, id, topic_index, Input::Feed(Box::new(going)), LogClock::default(), 0)
     }
 
     /// A partition of records decoded before: where its clock starts, the jumps it confirms, its records per hour.
@@ -96,10 +165,10 @@ impl Partition {
         (start, jumps, records_per_hour): (u64, u64, u64),
     ) -> Self {
         let clock = LogClock::replayed(start, jumps);
-        Partition::new(job, file, index, topics, Input::Cached(cached), clock, records_per_hour)
+        Partition::of_file(job, file, index, topics, Input::Cached(file.clone(), cached), clock, records_per_hour)
     }
 
-    fn new(
+    fn of_file(
         job: &Job,
         file: &PartitionFile,
         index: u32,
@@ -108,20 +177,26 @@ impl Partition {
         clock: LogClock,
         records_per_hour: u64,
     ) -> Self {
-        let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(&file.topic));
-        let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, &file.topic, topics)));
-        Partition {
-            index,
-            file: file.clone(),
-            topic: file.topic.as_str().into(),
-            input,
-            envelopes: Envelopes::default(),
-            decoders: decoders.collect(),
-            clock,
-            records_per_hour,
-            read_any: false,
-            held: None,
-        }
+        let topic = topics.iter().position(|known| *known == file.topic).unwrap_or_default();
+        Partition::new(job, &file.topic, file.partition, index, topic, input, clock, records_per_hour)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
+    fn new(
+        job: &Job,
+        topic: &str,
+        number: u32,
+        index: u32,
+        topic_index: usize,
+        input: Input,
+        clock: LogClock,
+        records_per_hour: u64,
+    ) -> Self {
+        let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(topic));
+        let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, topic_index))).collect();
+        let stats = Arc::new(PartitionStats::new(topic, number));
+        let topic = topic.into();
+        Partition { index, number, topic, input, decoders, clock, records_per_hour, read_any: false, held: None, stats }
     }
 
     /// The first instant after all records read so far; 0 if there were none.
@@ -139,14 +214,24 @@ impl Partition {
         &self.clock
     }
 
+    /// Its index among all partitions.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// What it tells of itself.
+    pub fn stats(&self) -> &Arc<PartitionStats> {
+        &self.stats
+    }
+
+    /// Whether it has had no record yet; such a partition holds nobody back.
+    pub fn waiting(&self) -> bool {
+        matches!(&self.input, Input::Feed(going) if going.waiting)
+    }
+
     /// The role of the decoder with this number; see [`Placed::outcome`].
     pub fn decoder(&self, at: usize) -> &Decoder {
         &self.decoders[at]
-    }
-
-    /// Where this partition comes from.
-    pub fn file(&self) -> &PartitionFile {
-        &self.file
     }
 
     /// Takes back a record whose time has not come; it is the next one again.
@@ -155,7 +240,7 @@ impl Partition {
         self.held = Some(placed);
     }
 
-    /// The next record, or `None` at the end.
+    /// The next record of a file, or `None` at its end.
     ///
     /// # Errors
     /// If the file cannot be read further.
@@ -163,39 +248,180 @@ impl Partition {
         if let Some(placed) = self.held.take() {
             return Ok(Some(placed));
         }
-        #[cfg(feature = "replay-cache")]
-        if let Input::Cached(cached) = &mut self.input {
-            let next = cached.next_record(self.index, &self.topic, self.file.partition);
-            if let Some(placed) = &next {
-                self.clock.show(placed.order.stamp);
-                self.read_any = true;
+        let raw = match &mut self.input {
+            Input::Lines(..) => self.next_line(),
+            #[cfg(feature = "replay-cache")]
+            Input::Cached(file, cached) => {
+                let next = cached.next_record(self.index, &self.topic, file.partition);
+                if let Some(placed) = &next {
+                    self.clock.show(placed.order.stamp);
+                    self.read_any = true;
+                }
+                return Ok(next);
             }
-            return Ok(next);
+            Input::Feed(_) => unreachable!("a partition that goes on is read by `next`"),
+        };
+        match raw {
+            Ok(next) => Ok(next.map(|(timestamp, placed)| self.stamped(timestamp, placed))),
+            Err(source) => Err(match &self.input {
+                Input::Lines(file, ..) => DatasetError::Unreadable { path: file.path.clone(), source },
+                _ => unreachable!("only files fail with an I/O error"),
+            }),
         }
-        let raw = self.next_raw();
-        let next = raw.map_err(|source| DatasetError::Unreadable { path: self.file.path.clone(), source })?;
-        Ok(next.map(|(timestamp, mut placed)| {
-            placed.order.stamp = self.clock.stamp(timestamp);
-            self.read_any = true;
-            if let Err(letter) = &mut placed.outcome {
-                letter.stamp = placed.order.stamp;
-            }
-            placed
-        }))
     }
 
-    /// The next record and its timestamp, before the clock has seen it.
+    /// The next record. `reached` is the log time this worker has reached: no first record is stamped before it.
+    ///
+    /// # Errors
+    /// If the source cannot be read further.
     #[inline]
-    fn next_raw(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
-        let lines = match &mut self.input {
-            Input::Lines(lines) => lines,
-            #[cfg(feature = "replay-cache")]
-            Input::Cached(_) => return Ok(None),
+    pub fn next(&mut self, reached: u64) -> Result<Next, SourceError> {
+        if !matches!(self.input, Input::Feed(_)) {
+            return Ok(self.next_record()?.map_or(Next::End, Next::Record));
+        }
+        if let Some(placed) = self.held.take() {
+            return Ok(Next::Record(placed));
+        }
+        if self.waiting() && !self.start(reached, false)? {
+            return Ok(Next::Empty);
+        }
+        if let Input::Feed(going) = &mut self.input
+            && let Some((timestamp, placed)) = going.first.pop_front()
+        {
+            return Ok(Next::Record(self.stamped(timestamp, placed)));
+        }
+        match self.poll()? {
+            (Polled::Record, Some((timestamp, placed))) => Ok(Next::Record(self.stamped(timestamp, placed))),
+            (Polled::End, _) => Ok(Next::End),
+            _ => Ok(Next::Empty),
+        }
+    }
+
+    /// Starts the clock of a partition that goes on, if the records for it are there; they are if the log has no more now, or
+    /// with `patient` only when it has said so. Returns whether the partition may be read.
+    ///
+    /// # Errors
+    /// If the source cannot be read further.
+    pub fn start(&mut self, reached: u64, patient: bool) -> Result<bool, SourceError> {
+        loop {
+            let Input::Feed(going) = &mut self.input else { return Ok(true) };
+            if !going.waiting {
+                return Ok(true);
+            }
+            if going.first.len() < START_RECORDS && !going.ended {
+                match self.poll()? {
+                    (Polled::Record, record) => {
+                        if let Input::Feed(going) = &mut self.input {
+                            going.first.extend(record);
+                        }
+                        continue;
+                    }
+                    (Polled::End, _) => {
+                        if let Input::Feed(going) = &mut self.input {
+                            going.ended = true;
+                        }
+                        continue;
+                    }
+                    (Polled::Empty, _) => {
+                        let Input::Feed(going) = &mut self.input else { return Ok(true) };
+                        if patient && going.feed.complete_until().is_none() {
+                            return Ok(false);
+                        }
+                        if going.first.is_empty() {
+                            return Ok(false);
+                        }
+                    }
+                }
+            }
+            let Input::Feed(going) = &mut self.input else { return Ok(true) };
+            going.waiting = false;
+            let (least, per_hour) = density(going.first.iter().filter_map(|(timestamp, _)| *timestamp).collect());
+            self.clock = LogClock::starting_at(least.map(|least| least.max(reached)).or(Some(reached)));
+            self.records_per_hour = per_hour;
+            return Ok(true);
+        }
+    }
+
+    /// Whether all that the log had has been read once, so that a partition still waiting is an empty one.
+    pub fn looked_through(&self) -> bool {
+        match &self.input {
+            Input::Feed(going) => !going.waiting || going.ended || going.feed.complete_until().is_some(),
+            _ => true,
+        }
+    }
+
+    /// Lets the clock of a partition that has nothing new go on, as far as the log has confirmed.
+    pub fn pass_time(&mut self, wall: u64) {
+        let Input::Feed(going) = &mut self.input else { return };
+        going.live |= !going.waiting && self.clock.now().saturating_add(LIVE) >= wall;
+        if !going.dry || self.held.is_some() || !going.live || going.waiting {
+            return;
+        }
+        let confirmed = match going.quiet {
+            Quiet::Hold => None,
+            Quiet::Wall => going.feed.complete_until().map(|until| until.saturating_sub(ON_THE_WAY)),
+            Quiet::Heartbeat => going.feed.heartbeat(),
         };
+        if let Some(time) = confirmed {
+            self.clock.pass(time);
+        }
+    }
+
+    /// Notes that the record at `position` was taken into a tick; the first of each counts.
+    pub fn mark(&mut self, tick: u64, position: u64) {
+        if let Input::Feed(going) = &mut self.input
+            && going.marks.back().is_none_or(|(last, _)| *last < tick)
+        {
+            going.marks.push_back((tick, position));
+        }
+    }
+
+    /// The position of the first record that is not before `as_of`; as-ofs asked for must ascend. `None` of files.
+    pub fn position_at(&mut self, as_of: u64) -> Option<u64> {
+        let Input::Feed(going) = &mut self.input else { return None };
+        while going.marks.front().is_some_and(|(tick, _)| *tick < as_of) {
+            going.marks.pop_front();
+        }
+        let taken = going.marks.front().map(|(_, position)| *position);
+        let waiting = || self.held.as_ref().or(going.first.front().map(|(_, placed)| placed)).map(|placed| placed.order.position);
+        Some(taken.or_else(waiting).unwrap_or_else(|| going.feed.position()))
+    }
+
+    fn stamped(&mut self, timestamp: Option<u64>, mut placed: Placed) -> Placed {
+        placed.order.stamp = self.clock.stamp(timestamp);
+        self.read_any = true;
+        if let Err(letter) = &mut placed.outcome {
+            letter.stamp = placed.order.stamp;
+        }
+        placed
+    }
+
+    /// The next record of a feed, before the clock has seen it.
+    #[inline]
+    fn poll(&mut self) -> Result<(Polled, Option<(Option<u64>, Placed)>), SourceError> {
+        let Input::Feed(going) = &mut self.input else { return Ok((Polled::End, None)) };
+        let (decoders, topic, index, number) = (&mut self.decoders, &self.topic, self.index, self.number);
+        let mut taken = None;
+        let polled = going.feed.poll(&mut |raw| {
+            let Raw { position, timestamp, key, value } = raw;
+            let timestamp = timestamp.and_then(|timestamp| valid_timestamp(timestamp.into()));
+            let order = Order { stamp: 0, partition: index, position };
+            let message = Message { key, value, utf8: false };
+            let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+            let decoded = decode(decoders, message);
+            taken = Some(place(decoded, message, timestamp, order, bytes, topic, number));
+        })?;
+        going.dry = polled == Polled::Empty;
+        Ok((polled, taken))
+    }
+
+    /// The next line of a file, before the clock has seen it.
+    #[inline]
+    fn next_line(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
+        let Input::Lines(_, lines, envelopes) = &mut self.input else { return Ok(None) };
         let Some(line) = lines.next_line()? else { return Ok(None) };
         let mut order = Order { stamp: 0, partition: self.index, position: line.number };
-        let opened =
-            if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { self.envelopes.open(line.bytes) } else { Ok(None) };
+        let opened = if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { envelopes.open(line.bytes) } else { Ok(None) };
         let (timestamp, message) = match &opened {
             Ok(Some(record)) => {
                 order.position = record.position;
@@ -209,26 +435,47 @@ impl Partition {
             _ => decode(&mut self.decoders, message),
         };
         let bytes = line.bytes.len() + 1;
-        Ok(Some(match decoded {
-            Ok((record, decoder)) => {
-                let timestamp = timestamp.or(record.own_time);
-                (timestamp, Placed { order, bytes, outcome: Ok((record.decoded, decoder)) })
-            }
-            Err(reject) => {
-                let letter = DeadLetter {
-                    topic: Arc::clone(&self.topic),
-                    partition: self.file.partition,
-                    offset: order.position,
-                    timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
-                    key: message.key.map(<[u8]>::to_vec),
-                    value: message.value.map(<[u8]>::to_vec),
-                    reason: reject.reason.code(),
-                    error: reject.detail,
-                    stamp: 0,
-                };
-                (timestamp, Placed { order, bytes, outcome: Err(letter) })
-            }
-        }))
+        Ok(Some(place(decoded, message, timestamp, order, bytes, &self.topic, self.number)))
+    }
+}
+
+/// The least of the first timestamps, and how many records an hour holds by them.
+fn density(mut timestamps: Vec<u64>) -> (Option<u64>, u64) {
+    timestamps.sort_unstable();
+    let least = timestamps.first().copied();
+    // Nine tenths of the first timestamps: a stray one says nothing about how dense they are.
+    let dense = timestamps.len() * 9 / 10;
+    let span = timestamps.get(dense).zip(least).map_or(0, |(most, least)| most - least);
+    (least, (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0))
+}
+
+/// A record with its place and its timestamp.
+#[inline]
+fn place(
+    decoded: Result<(Record, usize), Reject>,
+    message: Message<'_>,
+    timestamp: Option<u64>,
+    order: Order,
+    bytes: usize,
+    topic: &Arc<str>,
+    partition: u32,
+) -> (Option<u64>, Placed) {
+    match decoded {
+        Ok((record, decoder)) => (timestamp.or(record.own_time), Placed { order, bytes, outcome: Ok((record.decoded, decoder)) }),
+        Err(reject) => {
+            let letter = DeadLetter {
+                topic: Arc::clone(topic),
+                partition,
+                offset: order.position,
+                timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
+                key: message.key.map(<[u8]>::to_vec),
+                value: message.value.map(<[u8]>::to_vec),
+                reason: reject.reason.code(),
+                error: reject.detail,
+                stamp: 0,
+            };
+            (timestamp, Placed { order, bytes, outcome: Err(letter) })
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::table::Table;
 
 use super::{CellId, HistoryId, HistoryValue, LateRow, Recomputation};
-use crate::config::{Format, Job, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit};
+use crate::config::{ClockMode, Format, Idle, Job, KafkaSpec, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit};
 
 const MINUTE: u64 = 60_000;
 
@@ -34,6 +34,8 @@ pub(super) fn job() -> Job {
         counts_when: BTreeMap::new(),
         distinct: false,
         table: None,
+        clock: ClockMode::Live,
+        idle: Idle::Wall,
     };
     Job {
         name: "stories".to_string(),
@@ -41,6 +43,7 @@ pub(super) fn job() -> Job {
         scale: 2,
         currency: text("KRW"),
         timezone: "Asia/Seoul".to_string(),
+        kafka: KafkaSpec::default(),
         sources: vec![
             SourceSpec {
                 amount: text("amount"),

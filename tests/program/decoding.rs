@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use storeflow::config::Job;
 use storeflow::decode::Decoded;
-use storeflow::runtime::replay::Tuning;
+use storeflow::runtime::workers::Tuning;
 use storeflow::source::dataset::partitions;
 use storeflow::source::partition::Partition;
 use storeflow::verify::Recomputation;

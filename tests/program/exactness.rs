@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use storeflow::config::Job;
-use storeflow::runtime::replay::Tuning;
+use storeflow::runtime::workers::Tuning;
 use storeflow::verify::{Recomputation, compare};
 use storeflow_dataflows::table::Table;
 

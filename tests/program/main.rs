@@ -3,6 +3,8 @@
 mod decoding;
 mod exactness;
 mod faults;
+mod going_on;
 mod golden;
+mod services;
 mod store;
 mod support;

@@ -167,8 +167,8 @@ topic = "x"
 foo = true
 [bar]
 x = 1"#, r#"2:1: unknown field "topic"; it belongs to a source, below [[source]]
-3:1: unknown field "foo"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source"
-4:2: unknown field "bar"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source""#),
+3:1: unknown field "foo"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka"
+4:2: unknown field "bar"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka""#),
         (r#"name = "j"
 scale = 19
 currency = ""
@@ -393,11 +393,13 @@ distinct = true"#, "5:11: product makes no sense for payments; only order_items 
 8:12: distinct makes no sense for payments; only clicks have it"),
         (PAYMENTS, r#"produkt = "x"
 timezone = "UTC"
-idle = "wall"
-clock = "live""#, r#"5:1: unknown field "produkt"; did you mean "product"?
+idle = "heartbeats"
+clock = "wall""#, r#"5:1: unknown field "produkt"; did you mean "product"?
 6:1: unknown field "timezone"; it belongs to the job, above the first [[source]]
-7:1: unknown field "idle"; it is not built yet
-8:1: unknown field "clock"; it is not built yet"#),
+7:8: idle "heartbeats" is unknown; did you mean "heartbeat"?
+8:9: clock "wall" is unknown; one of "live", "records""#),
+        (PAYMENTS, r#"idle = "heartbeat"
+clock = "records""#, ""),
         (PAYMENTS, r#"table = "t""#, "5:9: table makes no sense here; only debezium records name their table"),
         (PAYMENTS, r#"currency = """#, "5:12: currency is empty; give it a value"),
         (ITEMS, "", ""),
@@ -434,6 +436,8 @@ table = "t""#, "5:7: key makes no sense for clicks; a click is an event and has 
         (CLICKS, r#"distinct = 1
 product = "p""#, "5:12: distinct must be true or false, not a whole number"),
         (CLICKS, "distinct = false", ""),
+        (CLICKS, r#"idle = "heartbeat""#, r#"5:8: idle "heartbeat" makes no sense for clicks; only a change connector writes heartbeats"#),
+        (CLICKS, r#"idle = "hold""#, ""),
     ] {
         let said = said(&source(role, lines)).replace("source 1 (topic \"t\"): ", "");
         assert_eq!(said, expected, "{role}{lines}");
@@ -543,6 +547,25 @@ table = "a""#, r#"topic = "t""#, r#"11:9: source 2 (topic "t"): topic "t" is rea
 }
 
 /// Values that are resolved, not only let through.
+#[test]
+#[rustfmt::skip]
+fn of_kafka() {
+    for (lines, expected) in [
+        ("", ""),
+        (r#"brokers = "a:9092,b:9092"
+options = { "security.protocol" = "SSL", "sasl.password" = "env:P", "ssl.key.pem" = "file:/p" }"#, ""),
+        (r#"borkers = "a""#, r#"3:1: unknown field "kafka.borkers"; did you mean "brokers"?"#),
+        ("brokers = []\noptions = 1", r#"3:11: kafka.brokers must be text, not a list
+4:11: kafka.options must be a table, such as { "security.protocol" = "SASL_SSL" }, not a whole number"#),
+        (r#"options = { "sasl.password" = "hunter2", "fetch.wait.max.ms" = 3, "bootstrap.servers" = "a" }"#, r#"3:31: kafka.options."sasl.password" is a secret; write "env:NAME" or "file:PATH", which say where it is
+3:64: kafka.options."fetch.wait.max.ms" must be text, not a whole number
+3:89: kafka.options."bootstrap.servers" is set by brokers of [kafka], or by --brokers"#),
+    ] {
+        let text = format!("name = \"j\"\n[kafka]\n{lines}\n[[source]]\ntopic = \"t\"\n{PRODUCTS}");
+        assert_eq!(said(&text), expected, "{lines}");
+    }
+}
+
 #[test]
 fn resolved() {
     let resolve = |text: &str| parse(text, "f").unwrap();

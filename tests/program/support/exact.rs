@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::ProptestConfig;
 use storeflow::config::Job;
 use storeflow::observe::WorkerStats;
-use storeflow::runtime::replay::Tuning;
+use storeflow::runtime::workers::Tuning;
 use storeflow::verify::{Difference, Recomputation, compare, compare_late};
 
 use super::recorder::Run;

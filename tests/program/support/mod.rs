@@ -4,5 +4,7 @@ pub(crate) mod binary;
 pub(crate) mod exact;
 pub(crate) mod histories;
 pub(crate) mod lines;
+pub(crate) mod memory;
 pub(crate) mod recorder;
 pub(crate) mod s3;
+pub(crate) mod services;

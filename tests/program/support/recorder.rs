@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 use storeflow::config::Job;
 use storeflow::publish::error::PublishError;
 use storeflow::runtime::publisher::{Publisher, Staged};
-use storeflow::runtime::replay::{Finished, Tuning, replay, topics_of};
+use storeflow::runtime::replay::{replay, topics_of};
+use storeflow::runtime::workers::{Finished, Tuning};
 use storeflow::source::dataset::partitions;
 use storeflow::source::names::PartitionNames;
 use storeflow::verify::{CellId, CellRow, HistoryId, HistoryValue, LateRow};
@@ -115,14 +116,19 @@ pub(crate) struct Run {
 /// Replays `dataset`, keeping all it publishes.
 pub(crate) fn record(job: &Job, dataset: &Path, tuning: &Tuning) -> Run {
     let files = partitions(job, dataset).expect("a readable dataset");
+    record_by(job, topics_of(&files), |recorder| replay(job, &files, tuning, false, recorder, |_| {}).expect("a run"))
+}
+
+/// Keeps all that a run of these topics publishes.
+pub(crate) fn record_by(job: &Job, topics: Vec<String>, run: impl FnOnce(Arc<Recorder>) -> Finished) -> Run {
     let recorder = Arc::new(Recorder::default());
     {
         let mut recorded = recorder.published.lock().expect("not poisoned");
-        recorded.names = PartitionNames::sorted(topics_of(&files));
+        recorded.names = PartitionNames::sorted(topics);
         recorded.window = job.horizons.window;
         recorded.grace = job.horizons.grace;
     }
-    let finished = replay(job, &files, tuning, false, Arc::clone(&recorder) as Arc<dyn Publisher>, |_| {}).expect("a run");
+    let finished = run(Arc::clone(&recorder));
     let mut recorded = std::mem::take(&mut *recorder.published.lock().expect("not poisoned"));
     recorded.cells.sort_by_key(|(after, ..)| *after);
     Run { recorded, finished }
