@@ -191,7 +191,6 @@ mod tests {
         assert_eq!((other.shown_endpoint().as_str(), other.path_style, other.plain_http), ("http://127.0.0.1:9000", true, true));
         assert!(
             !with_keys(&[("AWS_ENDPOINT_URL", "https://s3"), ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")])
-                
                 .expect("settings")
                 .path_style
         );
