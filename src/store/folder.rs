@@ -162,7 +162,7 @@ impl Folder {
         synced
     }
 
-    fn unsynced(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+    pub(super) fn unsynced(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
