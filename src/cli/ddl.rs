@@ -25,7 +25,8 @@ pub struct DdlArgs {
     engine: Engine,
 
     /// Take job and digits of money from this job file instead of from the store, for a run that has not begun
-    #[arg(long, env = "STOREFLOW_JOB", value_name = "FILE")]
+    // Without the variable other commands have: it would silently keep this one from looking.
+    #[arg(long, value_name = "FILE")]
     job: Option<PathBuf>,
 
     /// The generation's number, with --job

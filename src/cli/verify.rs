@@ -54,6 +54,7 @@ pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
 pub(super) fn verify(job: &Job, dataset: &Path, store: &Store, history: bool) -> Result<(), Failure> {
     let began = Instant::now();
     let current = Current::open(store)?;
+    current.require_finished()?;
     let about = &current.about;
     if about.job != job.name || about.horizons != job.horizons || about.scale != job.scale {
         return Err(anyhow::anyhow!(

@@ -21,10 +21,8 @@ impl Current {
     /// # Errors
     /// If the run has no view in files ([`PublishError::Unfinished`], [`PublishError::NoView`]), or it cannot be read.
     pub fn view_rows(&self, table: Table) -> Result<Vec<Row>, PublishError> {
+        self.require_finished()?;
         let place = self.store.place(self.keys.prefix());
-        if !self.finished {
-            return Err(PublishError::Unfinished { place });
-        }
         let keys: Vec<String> = (0..self.about.workers).map(|worker| self.keys.view(Output::Cells(table), worker)).collect();
         let mut rows = Vec::new();
         self.store.get_each(&keys, |key, bytes| {
@@ -35,6 +33,14 @@ impl Current {
         rows.retain(|row| !row.deleted);
         rows.sort_unstable_by(|row, other| row.key().cmp(&other.key()));
         Ok(rows)
+    }
+
+    /// Nothing, if the run has finished: until then its view is not in files.
+    ///
+    /// # Errors
+    /// [`PublishError::Unfinished`].
+    pub fn require_finished(&self) -> Result<(), PublishError> {
+        if self.finished { Ok(()) } else { Err(PublishError::Unfinished { place: self.store.place(self.keys.prefix()) }) }
     }
 
     /// Everything history says of a table: rows of one cell follow each other, oldest epoch first.

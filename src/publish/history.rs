@@ -95,7 +95,8 @@ impl HistorySender {
         self.channel.send(Message::Publish(as_of)).map_err(|_| PublishError::Stopped)
     }
 
-    /// The greatest as-of published whose files are all in the store; 0 before the first.
+    /// The greatest as-of published whose files are all in the store, and of a writer started by
+    /// [`HistoryWriter::start_live`] on stable storage; 0 before the first.
     pub fn shown(&self) -> u64 {
         self.shown.load(Ordering::Acquire)
     }
@@ -103,7 +104,7 @@ impl HistorySender {
 
 impl HistoryWriter {
     /// Starts the thread, for batches of `workers`: those of this process. `names` resolves the partitions of late
-    /// adjustments.
+    /// adjustments. Files are on stable storage only once the generation is synced, all together: for a run that ends.
     ///
     /// # Errors
     /// If there can be no such thread.
@@ -111,6 +112,28 @@ impl HistoryWriter {
         generation: &Generation,
         workers: Range<usize>,
         names: Arc<PartitionNames>,
+    ) -> Result<HistoryWriter, PublishError> {
+        HistoryWriter::spawn(generation, workers, names, false)
+    }
+
+    /// As [`HistoryWriter::start`], for a run that goes on: what is published is on stable storage before
+    /// [`HistorySender::shown`] says so, so that any process may then move the pointer there.
+    ///
+    /// # Errors
+    /// As [`HistoryWriter::start`].
+    pub fn start_live(
+        generation: &Generation,
+        workers: Range<usize>,
+        names: Arc<PartitionNames>,
+    ) -> Result<HistoryWriter, PublishError> {
+        HistoryWriter::spawn(generation, workers, names, true)
+    }
+
+    fn spawn(
+        generation: &Generation,
+        workers: Range<usize>,
+        names: Arc<PartitionNames>,
+        live: bool,
     ) -> Result<HistoryWriter, PublishError> {
         let (channel, receiver) = sync_channel(BATCHES);
         let about = generation.about().clone();
@@ -132,6 +155,7 @@ impl HistoryWriter {
             dead_letters: BTreeMap::new(),
             waiting: 0,
             published: 0,
+            live,
             shown: Arc::clone(&shown),
             totals: Totals::default(),
         };
@@ -205,6 +229,8 @@ struct Files {
     /// Rows in all `Pending`.
     waiting: usize,
     published: u64,
+    /// Everything published goes to stable storage at once.
+    live: bool,
     shown: Arc<AtomicU64>,
     totals: Totals,
 }
@@ -315,6 +341,9 @@ impl Files {
         }
         self.close_late(as_of, &mut spools)?;
         self.store.show(spools)?;
+        if self.live {
+            self.store.sync()?;
+        }
         self.shown.store(self.published, Ordering::Release);
         Ok(())
     }
@@ -355,6 +384,9 @@ impl Files {
         let mut spools = Vec::new();
         self.close_late(self.about.horizons.epoch_after(self.published), &mut spools)?;
         self.store.show(spools)?;
+        if self.live {
+            self.store.sync()?;
+        }
         let late = std::mem::take(&mut self.late).into_values().filter_map(|pending| pending.file);
         let cells = std::mem::take(&mut self.cells).into_values().filter_map(|pending| pending.file);
         late.chain(cells).try_for_each(TableFile::discard)?;
@@ -486,6 +518,25 @@ mod tests {
         let rows = crate::publish::testing::read(&generation.store().place(&key), Table::StoreSales).unwrap();
         let stores: std::collections::BTreeSet<_> = rows.into_iter().map(|row| row.store_id).collect();
         assert_eq!(stores.len(), 3 * half);
+    }
+
+    #[test]
+    fn a_live_writer_says_shown_once_it_is_on_stable_storage() {
+        for live in [false, true] {
+            let root = tempfile::tempdir().unwrap();
+            let generation = create(root.path(), 1);
+            let start = if live { HistoryWriter::start_live } else { HistoryWriter::start };
+            let writer = start(&generation, 0..1, partitions()).unwrap();
+            let (sender, rows) = (writer.sender(), vec![row(Table::StoreSales, EPOCH, WINDOW, "a")]);
+            sender.send(Batch { rows, ..Batch::default() }).unwrap();
+            assert_eq!(sender.shown(), 0);
+            writer.publish(EPOCH).unwrap();
+            writer.close().unwrap();
+            assert_eq!(sender.shown(), EPOCH);
+            assert_eq!(generation.store().unsynced() == 0, live);
+            generation.sync().unwrap();
+            assert_eq!(generation.store().unsynced(), 0);
+        }
     }
 
     #[test]

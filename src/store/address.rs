@@ -75,6 +75,8 @@ impl FromStr for Address {
                 let prefix = prefix.trim_matches('/');
                 if prefix.split('/').any(|part| part == "." || part == "..")
                     || prefix.contains("//")
+                    // Keys are escaped once more than an escape would allow for.
+                    || prefix.contains('%')
                     || object_store::path::Path::parse(prefix).is_err()
                 {
                     return wrong("its prefix is no plain path");
@@ -106,6 +108,7 @@ mod tests {
             ("s3://", "name of a bucket"),
             ("s3://key:secret@mall/x", "credentials do not belong"),
             ("s3://mall/../x", "no plain path"),
+            ("s3://mall/a%20b", "no plain path"),
             ("gs://mall/x", "scheme \"gs\" is not known"),
         ] {
             match text.parse::<Address>() {

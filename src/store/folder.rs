@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Spool;
@@ -162,7 +162,7 @@ impl Folder {
         synced
     }
 
-    fn unsynced(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+    pub(super) fn unsynced(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
         self.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -193,9 +193,12 @@ fn create_parent(path: &Path) -> Result<(), StoreError> {
     }
 }
 
+/// Writes what is to become `path`, under a name that nobody else writes to: several may put the same key.
 fn write_temporary(path: &Path, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+    static WRITTEN: AtomicU64 = AtomicU64::new(0);
     create_parent(path)?;
-    let temporary = temporary(path);
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let temporary = temporary(path).with_extension(format!("{}-{number}.tmp", std::process::id()));
     let mut file = File::create(&temporary).map_err(StoreError::io("create", &temporary))?;
     file.write_all(bytes).map_err(StoreError::io("write", &temporary))?;
     file.sync_all().map_err(StoreError::io("sync", &temporary))?;

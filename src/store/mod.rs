@@ -317,4 +317,13 @@ impl Store {
             Kind::S3(_) => Ok(()),
         }
     }
+
+    /// How many paths have been shown and are not on stable storage yet.
+    #[cfg(test)]
+    pub(crate) fn unsynced(&self) -> usize {
+        match &*self.kind {
+            Kind::Folder(folder) => folder.unsynced().len(),
+            Kind::S3(_) => 0,
+        }
+    }
 }

@@ -62,6 +62,8 @@ pub(super) struct S3 {
     credentials: String,
     retry_time: Duration,
     spool: PathBuf,
+    /// Files made in `spool` so far, which are named by it.
+    spooled: AtomicU64,
     slots: Semaphore,
     runtime: Runtime,
 }
@@ -104,6 +106,7 @@ impl S3 {
             credentials,
             retry_time: options.retry_time,
             spool: spool.join(format!("storeflow-spool-{}-{number}", std::process::id())),
+            spooled: AtomicU64::new(0),
             slots: Semaphore::new(AT_A_TIME),
             runtime,
         };
@@ -194,7 +197,8 @@ impl S3 {
         // Dead letters wait here too: for the owner only.
         let mut private = std::fs::DirBuilder::new();
         private.recursive(true).mode(0o700).create(&self.spool).map_err(StoreError::io("create", &self.spool))?;
-        Ok(Spool { key: key.to_owned(), path: self.spool.join(key.replace('/', "+")) })
+        let name = self.spooled.fetch_add(1, Ordering::Relaxed).to_string();
+        Ok(Spool { key: key.to_owned(), path: self.spool.join(name) })
     }
 
     pub(super) fn show(&self, spools: Vec<Spool>) -> Result<(), StoreError> {

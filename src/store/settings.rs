@@ -180,18 +180,17 @@ mod tests {
 
     #[test]
     fn the_environment_is_enough() {
-        let aws = with_keys(&[("AWS_DEFAULT_REGION", "ap-northeast-2")]).ok().expect("settings");
+        let aws = with_keys(&[("AWS_DEFAULT_REGION", "ap-northeast-2")]).expect("settings");
         assert_eq!((aws.region.as_str(), aws.path_style, aws.plain_http), ("ap-northeast-2", false, false));
         assert_eq!(
             (aws.credentials.as_str(), aws.shown_endpoint().as_str()),
             ("the environment", "https://s3.ap-northeast-2.amazonaws.com")
         );
         let other = with_keys(&[("AWS_ENDPOINT_URL", "https://all"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")]);
-        let other = other.ok().expect("settings");
+        let other = other.expect("settings");
         assert_eq!((other.shown_endpoint().as_str(), other.path_style, other.plain_http), ("http://127.0.0.1:9000", true, true));
         assert!(
             !with_keys(&[("AWS_ENDPOINT_URL", "https://s3"), ("AWS_VIRTUAL_HOSTED_STYLE_REQUEST", "true")])
-                .ok()
                 .expect("settings")
                 .path_style
         );
@@ -207,7 +206,7 @@ mod tests {
             ("AWS_SHARED_CREDENTIALS_FILE", credentials.to_str().expect("UTF-8")),
             ("AWS_CONFIG_FILE", config.to_str().expect("UTF-8")),
         ];
-        let shop = resolve(&[&files[..], &[("AWS_PROFILE", "shop")]].concat()).ok().expect("settings");
+        let shop = resolve(&[&files[..], &[("AWS_PROFILE", "shop")]].concat()).expect("settings");
         assert_eq!((shop.credentials.as_str(), shop.region.as_str()), ("profile \"shop\"", "eu-west-1"));
         let error = resolve(&[&files[..], &[("AWS_PROFILE", "none")]].concat()).err().expect("an error");
         assert!(error.contains("profile \"none\""), "{error}");
@@ -226,6 +225,6 @@ mod tests {
             assert!(error.contains(expected) && !error.contains("hidden"), "{error}");
         }
         let asked = [("AWS_ENDPOINT_URL", "http://minio.internal:9000"), ("AWS_ALLOW_HTTP", "true")];
-        assert!(with_keys(&asked).ok().expect("settings").plain_http);
+        assert!(with_keys(&asked).expect("settings").plain_http);
     }
 }

@@ -4,10 +4,13 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use storeflow::config::job_file;
+use storeflow::publish::Generation;
 use storeflow::store::{Store, StoreError};
 
-use crate::support::binary::{dataset, run, storeflow, text};
-use crate::support::s3::{BUCKET, Plan, Proxy, SECRET, Server, environment, python, skipped, store};
+use crate::support::binary::{dataset, refuse, run, storeflow, succeed, text};
+use crate::support::s3::{Plan, Proxy, SECRET, address_of, environment, place, store};
+use crate::support::services::{Kind, shared};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -91,42 +94,57 @@ fn a_folder_conforms() {
 }
 
 #[test]
+fn a_run_that_goes_on_has_a_history_and_no_view_in_files() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (mall, out) = (dataset("mall-small"), text(root.path()));
+    let (job, replay) = (text(&mall.join("mall.toml")), text(&mall));
+    let (store, loaded) = (Store::folder(root.path()).expect("a store"), job_file::load(&mall.join("mall.toml")).expect("a job"));
+    let generation = Generation::create(&store, &loaded, 1, None).expect("a generation");
+    generation.advance(1_000).expect("a pointer");
+    refuse(&["export", "--store", &out, "--table", "store_sales"], &["goes on", "in Redis", "--history"]);
+    refuse(&["verify", "--store", &out, "--job", &job, "--replay", &replay], &["goes on", "in Redis"]);
+    assert_eq!(succeed(&["export", "--store", &format!("file://{out}"), "--table", "store_sales", "--history"]), "");
+    refuse(&["export", "--store", &out, "--data-dir", &out, "--table", "store_sales"], &["--data-dir", "cannot be used"]);
+    refuse(&["run", "--store", "gs://x/y", "--job", &job, "--replay", &replay], &["scheme \"gs\" is not known"]);
+    let planned = succeed(&["ddl", "redshift-copy", "--store", "s3://lake/mall", "--job", &job, "--generation", "12"]);
+    assert!(planned.contains("FROM 's3://lake/mall/mall/gen-000012/history/store_clicks/' IAM_ROLE"), "{planned}");
+}
+
+#[test]
 fn s3_conforms_also_when_it_fails() {
-    let server = match Server::start() {
-        Ok(server) => server,
-        Err(why) => return skipped("store::s3_conforms_also_when_it_fails", &why),
-    };
-    conforms(&store(&format!("s3://{BUCKET}/calm/a"), server.address, PATIENCE).expect("a store"));
+    let Some(server) = shared(Kind::S3) else { return };
+    let address = address_of(&server);
+    conforms(&store(&place(&server, "calm/a"), address, PATIENCE).expect("a store"));
     for seed in [7, 20_261_120] {
-        let proxy = Proxy::start(server.address, Plan::Faults { seed, permille: 300 });
-        let faulty = store(&format!("s3://{BUCKET}/faulty/{seed}"), proxy.address, PATIENCE).expect("a store");
+        let proxy = Proxy::start(address, Plan::Faults { seed, permille: 300 });
+        let faulty = store(&place(&server, &format!("faulty/{seed}")), proxy.address, PATIENCE).expect("a store");
         conforms(&faulty);
         drop(faulty);
         assert!(proxy.seen().len() == 5, "every fault happened with seed {seed}: {:?}", proxy.seen());
     }
 
-    let error = store("s3://no-such-bucket/x", server.address, PATIENCE).expect_err("no bucket");
+    let error = store("s3://no-such-bucket/x", address, PATIENCE).expect_err("no bucket");
     assert!(matches!(error, StoreError::NoBucket { .. }) && error.to_string().contains("no-such-bucket"), "{error}");
 
-    let forbidding = Proxy::start(server.address, Plan::Forbidden);
-    let error = store(&format!("s3://{BUCKET}/x"), forbidding.address, PATIENCE).expect_err("forbidden");
+    let forbidding = Proxy::start(address, Plan::Forbidden);
+    let error = store(&place(&server, "x"), forbidding.address, PATIENCE).expect_err("forbidden");
     let shown = format!("{error} {error:?} {}", std::error::Error::source(&error).expect("a cause"));
     assert!(matches!(error, StoreError::Forbidden { .. }) && shown.contains("SignatureDoesNotMatch"), "{shown}");
     assert!(!shown.contains(SECRET) && shown.contains("credentials from the environment"), "{shown}");
 
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("an address");
-    let error = store(&format!("s3://{BUCKET}/x"), nobody, Duration::from_secs(1)).expect_err("nobody there");
+    let error = store(&place(&server, "x"), nobody, Duration::from_secs(1)).expect_err("nobody there");
     assert!(matches!(error, StoreError::Unreachable { .. }) && error.to_string().contains(&nobody.to_string()), "{error}");
 
     // It goes away after it was opened: a read was certainly not done, a write never left.
-    let proxy = Proxy::start(server.address, Plan::Faults { seed: 1, permille: 0 });
-    let left = store(&format!("s3://{BUCKET}/left"), proxy.address, Duration::from_secs(1)).expect("a store");
+    let (proxy, left_at) = (Proxy::start(address, Plan::Faults { seed: 1, permille: 0 }), place(&server, "left"));
+    let left = store(&left_at, proxy.address, Duration::from_secs(1)).expect("a store");
     drop(proxy);
     let error = left.put("x/y", "z".into()).expect_err("nobody there");
-    assert!(!error.may_have_happened() && error.to_string().contains(&format!("s3://{BUCKET}/left/x/y")), "{error}");
+    assert!(!error.may_have_happened() && error.to_string().contains(&format!("{left_at}/x/y")), "{error}");
     // Answers that are lost leave it open.
-    let cutting = Proxy::start(server.address, Plan::Faults { seed: 1, permille: 0 });
-    let cut = store(&format!("s3://{BUCKET}/cut"), cutting.address, Duration::from_secs(1)).expect("a store");
+    let cutting = Proxy::start(address, Plan::Faults { seed: 1, permille: 0 });
+    let cut = store(&place(&server, "cut"), cutting.address, Duration::from_secs(1)).expect("a store");
     cutting.fail_all();
     let error = cut.put("x", "z".into()).expect_err("always cut");
     assert!(error.may_have_happened(), "{error}");
@@ -134,13 +152,10 @@ fn s3_conforms_also_when_it_fails() {
 
 #[test]
 fn a_run_into_a_failing_s3_is_exact_and_duckdb_reads_the_same_sums() {
-    const NAME: &str = "store::a_run_into_a_failing_s3_is_exact_and_duckdb_reads_the_same_sums";
-    let server = match Server::start() {
-        Ok(server) => server,
-        Err(why) => return skipped(NAME, &why),
-    };
-    let proxy = Proxy::start(server.address, Plan::Faults { seed: 3, permille: 200 });
-    let (mall, url) = (dataset("mall-small"), format!("s3://{BUCKET}/some/prefix"));
+    let (Some(server), Some(python)) = (shared(Kind::S3), shared(Kind::Python)) else { return };
+    let address = address_of(&server);
+    let proxy = Proxy::start(address, Plan::Faults { seed: 3, permille: 200 });
+    let (mall, url) = (dataset("mall-small"), place(&server, "some/prefix"));
     let (job, replay) = (text(&mall.join("mall.toml")), text(&mall));
     let command = |args: &[&str]| {
         let mut command = storeflow(args);
@@ -160,7 +175,7 @@ fn a_run_into_a_failing_s3_is_exact_and_duckdb_reads_the_same_sums() {
     // DuckDB's extension for S3 cannot be had everywhere, so it reads a copy.
     let folder = tempfile::tempdir().expect("a folder");
     let (copy, exports) = (folder.path().join("copy"), folder.path().join("exports"));
-    let s3 = store(&url, server.address, PATIENCE).expect("a store");
+    let s3 = store(&url, address, PATIENCE).expect("a store");
     for key in s3.list("").expect("a list") {
         assert!(!key.contains("gen-000001"), "{key} is of an older generation");
         let path = copy.join(&key);
@@ -175,7 +190,7 @@ fn a_run_into_a_failing_s3_is_exact_and_duckdb_reads_the_same_sums() {
     let statements = folder.path().join("ddl.sql");
     fs::write(&statements, command(&["ddl", "duckdb", "--store", &text(&copy)])).expect("written");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/program/support/sums_in_duckdb.py");
-    let compared = run(Command::new(python().expect("moto had one")).arg(script).arg(&statements).arg(&exports));
+    let compared = run(Command::new(python.address()).arg(script).arg(&statements).arg(&exports));
     assert_eq!(compared.code, Some(0), "{}{}", compared.out, compared.err);
     assert!(compared.out.matches("equal").count() == 5 && compared.out.contains("DECIMAL(38,2)"), "{}", compared.out);
 

@@ -1,116 +1,36 @@
-//! An S3 server of somebody else's (moto, from PyPI) on a free port, and a proxy in front of it that fails on purpose.
+//! A store on the tests' S3 server, and a proxy in front of it that fails on purpose.
 //!
 //! ```text
-//! storeflow ─► proxy: passes on, or 500, 503, cut before, cut after, half an answer ─► moto
+//! storeflow ─► proxy: passes on, or 500, 503, cut before, cut after, half an answer ─► S3 server
 //! ```
 //!
-//! Upholds: what cannot be had is said by name on standard error, and is a failure where `CI=true`; whatever is started is
-//! ended with its value. The faults follow a seed, request by request.
-//!
-//! `STOREFLOW_TEST_PYTHON` names a Python that has `moto[server]` and `duckdb`; without it a virtual environment is made
-//! once in the target folder.
+//! Upholds: the faults follow a seed, request by request; what is started is ended with its value.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use storeflow::store::{Address, Store, StoreError, StoreOptions};
+
+use super::services::Service;
 
 /// What no log and no error may hold.
 pub(crate) const SECRET: &str = "hidden-secret-access-key";
 
-/// Packages of the virtual environment.
-const PACKAGES: [&str; 2] = ["moto[server]==5.2.5", "duckdb==2.0.0"];
-
-/// A Python with both packages, or why there is none.
-pub(crate) fn python() -> Result<PathBuf, String> {
-    static PYTHON: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    PYTHON.get_or_init(make_python).clone()
+/// Where an S3 server listens.
+pub(crate) fn address_of(server: &Service) -> SocketAddr {
+    let host = server.address().strip_prefix("http://").expect("a URL without TLS").trim_end_matches('/');
+    host.to_socket_addrs().expect("a known host").next().expect("an address")
 }
 
-fn make_python() -> Result<PathBuf, String> {
-    if let Some(python) = std::env::var_os("STOREFLOW_TEST_PYTHON") {
-        return Ok(PathBuf::from(python));
-    }
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    let python = venv.join("bin/python");
-    let has = |python: &Path| {
-        let check = Command::new(python).args(["-c", "import duckdb, moto.server"]).stderr(Stdio::null()).status();
-        check.is_ok_and(|status| status.success())
-    };
-    if !has(&python) {
-        done(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let mut pip = Command::new(&python);
-        done(pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES))?;
-    }
-    if has(&python) { Ok(python) } else { Err("the virtual environment has not what was installed".to_owned()) }
-}
-
-fn done(command: &mut Command) -> Result<(), String> {
-    match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Err(format!("{command:?}: {error}")),
-    }
-}
-
-/// Says that a test did not run; a failure in CI.
-pub(crate) fn skipped(test: &str, why: &str) {
-    assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} must run in CI: {why}");
-    // Not by a macro: what those print of a test that passes is thrown away.
-    let said = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
-    said.expect("standard error");
-}
-
-/// moto's S3, with one bucket.
-pub(crate) struct Server {
-    child: Child,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
-}
-
-/// The bucket that is there.
-pub(crate) const BUCKET: &str = "mall";
-
-impl Server {
-    /// Starts one on a free port, and waits until its bucket is there.
-    pub(crate) fn start() -> Result<Server, String> {
-        let python = python()?;
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = free.expect("a free port");
-        let mut command = Command::new(python);
-        command.args(["-m", "moto.server", "-H", "127.0.0.1", "-p", &address.port().to_string()]);
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let mut server = Server { child: child.map_err(|error| format!("{command:?}: {error}"))?, address };
-        let began = Instant::now();
-        while !server.create_bucket() {
-            if let Some(status) = server.child.try_wait().expect("a child") {
-                return Err(format!("moto ended with {status}"));
-            }
-            assert!(began.elapsed() < Duration::from_secs(120), "moto does not answer at {address}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(server)
-    }
-
-    fn create_bucket(&self) -> bool {
-        let request =
-            format!("PUT /{BUCKET} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", self.address);
-        exchange(self.address, request.as_bytes()).is_ok_and(|answer| answer.starts_with(b"HTTP/1.1 200"))
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().expect("moto is there");
-        self.child.wait().expect("moto ends");
-    }
+/// A place in the server's bucket that no other test and no earlier run has.
+pub(crate) fn place(server: &Service, name: &str) -> String {
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos();
+    format!("s3://{}/{}-{nanos}/{name}", server.variable("STOREFLOW_TEST_S3_BUCKET"), std::process::id())
 }
 
 /// The environment that leads to a server, and to nothing of the machine's own.
@@ -131,8 +51,8 @@ pub(crate) fn environment(address: SocketAddr) -> BTreeMap<String, String> {
 
 /// A store at a server.
 pub(crate) fn store(url: &str, address: SocketAddr, retry_time: Duration) -> Result<Store, StoreError> {
-    let address_of: Address = url.parse()?;
-    Store::create(&address_of, &StoreOptions { environment: environment(address), retry_time, ..StoreOptions::of_process() })
+    let place: Address = url.parse()?;
+    Store::create(&place, &StoreOptions { environment: environment(address), retry_time, ..StoreOptions::of_process() })
 }
 
 /// What a proxy does with requests.
