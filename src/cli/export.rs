@@ -1,24 +1,27 @@
 //! `storeflow export`: what the last finished run says, to standard output.
 
 use std::io::{BufWriter, ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use storeflow_dataflows::table::Table;
 
 use super::Failure;
+use super::redis_args::RedisArgs;
+use crate::publish::layout::About;
+use crate::publish::redis::{RedisSettings, RedisView};
 use crate::publish::row::{Field, Row, cell_fields, late_fields, names};
 use crate::publish::{Current, LateRow, Output};
 
-/// Print a table of the last finished run, sorted by key.
+/// Print a table of the last finished run, or of the Redis view, sorted by key.
 ///
 /// Without --history: the cells of windows that have not expired. The value of every row is as of `as_of`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The data directory of the run
-    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR")]
-    data_dir: PathBuf,
+    /// The data directory of the run; left away, the rows are those of the Redis view
+    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR", required_unless_present = "redis")]
+    data_dir: Option<PathBuf>,
     /// The table
     #[arg(long, value_name = "TABLE")]
     table: TableArg,
@@ -32,6 +35,11 @@ pub struct ExportArgs {
     /// Late adjustments are history in any case
     #[arg(long)]
     history: bool,
+    /// The job whose Redis view it is
+    #[arg(long, value_name = "NAME", requires = "redis")]
+    job_name: Option<String>,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -64,14 +72,42 @@ impl From<TableArg> for Output {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let current = Current::open(&args.data_dir)?;
-    let rows = Rows::read(&current, args)?;
+    let (about, as_of, rows) = match args.redis.resolve()? {
+        Some(settings) => from_redis(&settings, args)?,
+        None => {
+            let current = Current::open(args.data_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+            let rows = Rows::read(&current, args)?;
+            (current.about, current.as_of, rows)
+        }
+    };
     let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    match print(&rows, &current, args, out) {
+    match print(&rows, &about, as_of, args, out) {
         // Whoever read us has seen enough: `storeflow export … | head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed.context("could not write to standard output")?),
     }
+}
+
+/// The rows of the Redis view, which has no history.
+fn from_redis(settings: &RedisSettings, args: &ExportArgs) -> Result<(About, u64, Rows), Failure> {
+    let Output::Cells(table) = args.table.into() else {
+        return Err(anyhow::anyhow!("late adjustments are history, which Redis does not hold; use --data-dir alone").into());
+    };
+    if args.history {
+        return Err(anyhow::anyhow!("Redis holds no history; use --history with --data-dir alone").into());
+    }
+    let job = match (&args.job_name, &args.data_dir) {
+        (Some(name), _) => name.clone(),
+        (None, Some(data_dir)) => Current::open(data_dir)?.about.job,
+        (None, None) => return Err(anyhow::anyhow!("--redis needs to know whose view to print: give --job-name").into()),
+    };
+    let mut view = RedisView::connect(settings, &job)?.read()?;
+    if view.ahead > 0 {
+        tracing::warn!(buckets = view.ahead, "the job is running: parts of the view are ahead of its as-of");
+    }
+    let mut rows = view.take(table);
+    rows.retain(|row| args.store.as_ref().is_none_or(|wanted| *wanted == row.store_id));
+    Ok((view.current.about, view.current.as_of, Rows::Cells(rows)))
 }
 
 /// What will be printed.
@@ -98,13 +134,13 @@ impl Rows {
     }
 }
 
-fn print(rows: &Rows, current: &Current, args: &ExportArgs, out: impl Write) -> std::io::Result<()> {
-    let scale = current.about.scale;
+fn print(rows: &Rows, about: &About, shown_at: u64, args: &ExportArgs, out: impl Write) -> std::io::Result<()> {
+    let scale = about.scale;
     let mut printer = Printer::new(args.table.into(), args.format, scale, out)?;
     match rows {
         Rows::Cells(rows) => rows.iter().try_for_each(|row| {
-            let as_of = if args.history { row.epoch } else { current.as_of };
-            printer.row(&cell_fields(row, &current.about.horizons, as_of))
+            let as_of = if args.history { row.epoch } else { shown_at };
+            printer.row(&cell_fields(row, &about.horizons, as_of))
         })?,
         Rows::Late(rows) => rows.iter().try_for_each(|row| printer.row(&late_fields(row, scale)))?,
     }
@@ -166,17 +202,21 @@ fn io_error(error: csv::Error) -> std::io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use crate::publish::tests::small_run;
 
+    fn args(root: &Path, table: TableArg, format: Format, store: Option<&str>, history: bool) -> ExportArgs {
+        let redis = RedisArgs::default();
+        let data_dir = Some(root.to_owned());
+        ExportArgs { data_dir, table, store: store.map(str::to_owned), format, history, job_name: None, redis }
+    }
+
     fn export(root: &Path, table: TableArg, format: Format, store: Option<&str>, history: bool) -> String {
-        let args = ExportArgs { data_dir: root.to_owned(), table, store: store.map(str::to_owned), format, history };
+        let args = args(root, table, format, store, history);
         let current = Current::open(root).unwrap();
         let Ok(rows) = Rows::read(&current, &args) else { panic!("could not read") };
         let mut out = Vec::new();
-        print(&rows, &current, &args, &mut out).unwrap();
+        print(&rows, &current.about, current.as_of, &args, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -247,15 +287,9 @@ mod tests {
         small_run(root.path());
         let current = Current::open(root.path()).unwrap();
         for format in [Format::Ndjson, Format::Csv] {
-            let args = ExportArgs {
-                data_dir: root.path().to_owned(),
-                table: TableArg::StoreClicks,
-                store: None,
-                format,
-                history: false,
-            };
+            let args = args(root.path(), TableArg::StoreClicks, format, None, false);
             let Ok(rows) = Rows::read(&current, &args) else { panic!("could not read") };
-            assert_eq!(print(&rows, &current, &args, Gone).unwrap_err().kind(), ErrorKind::BrokenPipe);
+            assert_eq!(print(&rows, &current.about, current.as_of, &args, Gone).unwrap_err().kind(), ErrorKind::BrokenPipe);
         }
     }
 }

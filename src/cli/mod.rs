@@ -3,14 +3,17 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
 pub mod bench;
+pub mod bench_redis;
 pub mod check;
 pub mod demo;
 pub mod export;
 pub mod generate;
+pub mod rebuild_view;
 pub mod run;
 pub mod verify;
 
 mod progress;
+mod redis_args;
 mod tuning;
 
 use std::process::ExitCode;
@@ -48,9 +51,11 @@ enum Command {
     Export(export::ExportArgs),
     Generate(generate::Args),
     Verify(verify::VerifyArgs),
+    RebuildView(rebuild_view::RebuildViewArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     BenchStage(bench::StageArgs),
+    BenchRedis(bench_redis::BenchRedisArgs),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
@@ -66,6 +71,8 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::RebuildView(args) => rebuild_view::run(&args),
+        Command::BenchRedis(args) => bench_redis::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

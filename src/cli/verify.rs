@@ -9,14 +9,16 @@ use clap::Args;
 use storeflow_dataflows::table::Table;
 
 use super::Failure;
+use super::redis_args::RedisArgs;
 use crate::config::{Job, job_file};
 use crate::publish::layout::Current;
+use crate::publish::redis::{RedisSettings, RedisView};
 use crate::publish::time::instant;
 use crate::verify::{Difference, Recomputation, compare, compare_late, published};
 
 /// Recompute every cell of a finished run from its records, independently and slowly, and compare
 ///
-/// Prints the first 20 differences and exits with 1 if there are any, with 0 if every cell, revision and late adjustment is
+/// With --redis the cells of the Redis view are compared; with --data-dir too, the files as well. Prints the first 20 differences and exits with 1 if there are any, with 0 if every cell, revision and late adjustment is
 /// exact.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -28,13 +30,16 @@ pub struct VerifyArgs {
     #[arg(long, env = "STOREFLOW_REPLAY", value_name = "DIR")]
     replay: PathBuf,
 
-    /// Where the run left its results
-    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR", default_value = "storeflow-data")]
-    data_dir: PathBuf,
+    /// Where the run left its results [default: storeflow-data; with --redis, only the Redis view is compared]
+    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 
     /// Also compare every row of history, of every epoch and of windows that have expired
     #[arg(long)]
     history: bool,
+
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 /// Differences printed at most.
@@ -46,7 +51,67 @@ const PRINTED: usize = 20;
 /// [`Failure::Check`] if anything differs; otherwise if the job, the dataset or the data directory has something to mend.
 pub fn run(args: &VerifyArgs) -> Result<(), Failure> {
     let job = job_file::load(&args.job)?;
-    verify(&job, &args.replay, &args.data_dir, args.history)
+    let data_dir = args.data_dir.clone();
+    if let Some(settings) = args.redis.resolve()? {
+        verify_redis(&job, &args.replay, &settings)?;
+        if args.history && data_dir.is_none() {
+            return Err(anyhow::anyhow!("Redis holds no history; give --data-dir too, to compare it").into());
+        }
+        let Some(data_dir) = data_dir else { return Ok(()) };
+        return verify(&job, &args.replay, &data_dir, args.history);
+    }
+    let data_dir = data_dir.unwrap_or_else(|| PathBuf::from("storeflow-data"));
+    verify(&job, &args.replay, &data_dir, args.history)
+}
+
+/// Compares every cell of the Redis view with a recomputation, and reports.
+fn verify_redis(job: &Job, dataset: &Path, settings: &RedisSettings) -> Result<(), Failure> {
+    let began = Instant::now();
+    let mut view = RedisView::connect(settings, &job.name)?.read()?;
+    let (about, as_of) = (view.current.about.clone(), view.current.as_of);
+    if about.horizons != job.horizons || about.scale != job.scale {
+        return Err(anyhow::anyhow!(
+            "the Redis view of job \"{}\" has other settings than the job file; give the job file it was run with",
+            job.name
+        )
+        .into());
+    }
+    if view.ahead > 0 {
+        return Err(
+            anyhow::anyhow!("{} buckets are ahead of the view's as-of: the job is running; stop it first", view.ahead).into()
+        );
+    }
+    let twin = Recomputation::read(job, dataset)?;
+    let mut out = std::io::stdout().lock();
+    if twin.end_as_of() != as_of {
+        let (ended, ends) = (instant(as_of as i64), instant(twin.end_as_of() as i64));
+        writeln!(
+            out,
+            "the Redis view is as of {ended}, the dataset ends at {ends}: the run is not at its end, or it was another dataset"
+        )?;
+        return Err(Failure::Check);
+    }
+    let cells = twin.cells_at(as_of);
+    let mut report = Report { rows: 0, differences: Vec::new() };
+    for table in Table::ALL {
+        let found: BTreeMap<_, _> = view.take(table).into_iter().map(published::cell).collect();
+        report.add(found.len(), compare(&published::visible_cells(&cells, table), &found));
+    }
+    for difference in report.differences.iter().take(PRINTED) {
+        writeln!(out, "{difference}")?;
+    }
+    let (rows, wrong, records) = (report.rows, report.differences.len(), twin.counts_at(as_of).records);
+    if wrong > 0 {
+        writeln!(out, "NOT exact: {wrong} differences in {rows} rows of the Redis view")?;
+        return Err(Failure::Check);
+    }
+    let (as_of, took) = (instant(as_of as i64), began.elapsed().as_millis());
+    let seconds = format!("{}.{:03} s", took / 1_000, took % 1_000);
+    writeln!(
+        out,
+        "exact: {rows} rows of the Redis view equal an independent recomputation of {records} records as of {as_of} ({seconds})"
+    )?;
+    Ok(())
 }
 
 /// Compares and reports; see [`run`].

@@ -4,4 +4,5 @@ mod decoding;
 mod exactness;
 mod faults;
 mod golden;
+mod redis_view;
 mod support;

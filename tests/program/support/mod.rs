@@ -5,3 +5,4 @@ pub(crate) mod exact;
 pub(crate) mod histories;
 pub(crate) mod lines;
 pub(crate) mod recorder;
+pub(crate) mod redis;
