@@ -30,11 +30,6 @@ fn parse(text: &str) -> Result<SecretUrl, String> {
 }
 
 impl RedisArgs {
-    /// Whether Redis was asked for.
-    pub(super) fn is_given(&self) -> bool {
-        self.redis.is_some()
-    }
-
     /// The settings, if Redis was asked for.
     pub(super) fn resolve(&self) -> Result<Option<RedisSettings>, Failure> {
         let Some(url) = &self.redis else { return Ok(None) };

@@ -14,6 +14,7 @@ use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::Key;
 use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value, Window, WindowExpiry};
 
+use crate::support::binary::{self, refuse, run, storeflow, succeed, text};
 use crate::support::redis::{self, Redis};
 
 const MINUTE: u64 = 60_000;
@@ -375,4 +376,50 @@ fn redis_view_says_what_is_wrong() {
     let port = nobody.local_addr().expect("an address").port();
     drop(nobody);
     assert!(matches!(connect(&format!("redis://:hunter2@127.0.0.1:{port}"), false), RedisError::Unreachable { .. }));
+}
+
+/// The commands: a finished run's view goes into Redis, is exact there, is printed as from the files; damage is found; a newer
+/// view is not replaced unasked.
+#[test]
+fn redis_view_is_rebuilt_verified_and_exported() {
+    let Some(redis) = redis::start("redis_view_is_rebuilt_verified_and_exported", Some("hunter2"), false) else { return };
+    let dataset = binary::dataset("mall-small");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (job, replay, out) = (text(&dataset.join("mall.toml")), text(&dataset), text(folder.path()));
+    succeed(&["run", "--job", &job, "--replay", &replay, "--data-dir", &out]);
+    let url = redis.url();
+    let rebuild = ["rebuild-view", "--data-dir", &out, "--redis", &url];
+    let verify = ["verify", "--job", &job, "--replay", &replay, "--redis", &url];
+    refuse(&verify, &["no view of job"]);
+    succeed(&rebuild);
+    assert!(succeed(&verify).contains("rows of the Redis view equal"));
+    redis.ask::<()>(&["FLUSHALL"]);
+    succeed(&rebuild);
+    // Again over what is there.
+    succeed(&rebuild);
+    let both = [&verify[..], &["--data-dir", &out, "--history"]].concat();
+    assert_eq!(succeed(&both).lines().count(), 2);
+    let name = succeed(&["export", "--redis", &url, "--data-dir", &out, "--table", "store_products"]);
+    assert_eq!(name, succeed(&["export", "--data-dir", &out, "--table", "store_products"]));
+    let job_name = redis.ask::<Vec<String>>(&["KEYS", "sf:*:current"])[0].split(':').nth(1).expect("a job").to_owned();
+    for table in ["store_payments", "store_sales", "store_clicks", "store_products"] {
+        let of_redis = succeed(&["export", "--redis", &url, "--job-name", &job_name, "--table", table]);
+        assert_eq!(of_redis, succeed(&["export", "--data-dir", &out, "--table", table]), "{table}");
+    }
+    // One number off by one is found.
+    let keys: Vec<String> = redis.ask(&["KEYS", "sf:{*}:*:s:*"]);
+    redis.ask::<i64>(&["HINCRBY", &keys[0], "product_count", "1"]);
+    let ended = run(&mut storeflow(&verify));
+    assert!(ended.code == Some(1) && ended.out.contains("NOT exact: 1 differences"), "{}{}", ended.out, ended.err);
+    succeed(&rebuild);
+    succeed(&verify);
+    // A later generation is there: it stays, unless it is told to go.
+    redis.ask::<i64>(&["HINCRBY", &format!("sf:{job_name}:1:about"), "as_of", "1000"]);
+    refuse(&rebuild, &["newer", "--force"]);
+    succeed(&[&rebuild[..], &["--force"]].concat());
+    succeed(&verify);
+    let wrong = url.replace("hunter2", "letmein");
+    let ended = run(&mut storeflow(&["rebuild-view", "--data-dir", &out, "--redis", &wrong]));
+    assert!(ended.code == Some(2) && ended.err.contains("refused user or password"), "{}", ended.err);
+    assert!(!ended.err.contains("letmein") && !ended.err.contains("hunter2"), "{}", ended.err);
 }

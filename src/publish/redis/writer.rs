@@ -102,6 +102,8 @@ pub(super) struct Writer {
     places: Vec<Option<usize>>,
     pub(super) newest: Newest,
     shares: Vec<Share>,
+    /// Workers of all processes.
+    peers: usize,
     pub(super) marker: Marker,
     sweep: Sweep,
     refresh: Refresh,
@@ -149,6 +151,7 @@ impl Writer {
             sweep: Sweep::default(),
             refresh: Refresh::new(now),
             keys,
+            peers: peers.max(1),
             view,
             shared,
             began: now,
@@ -366,9 +369,12 @@ impl Writer {
                 let mut wire = Wire::default();
                 claim(&mut wire, &self.scripts.claim, &key, &self.run, share.top_guard.claim, "0:0");
                 let answer = link.call("take the top lists", &wire)?.pop().unwrap_or(Value::Nil);
-                claimed(&mut share.top_guard, &self.run, "0:0", &answer)?;
+                if claimed(&mut share.top_guard, &self.run, "0:0", &answer)? {
+                    share.tops.recall(link, &self.keys, &self.view, self.peers)?;
+                } else {
+                    share.tops.lost(&self.view);
+                }
                 share.top_guard.state = State::Ready;
-                share.tops.forget(&self.view);
             }
         }
         Ok(())
@@ -443,7 +449,7 @@ impl Writer {
             self.refresh.gave(window, now, ttl);
         }
         for share in &mut self.shares {
-            share.tops.forget(&self.view);
+            share.tops.touch_all(&self.view);
         }
         self.marker.again();
         lock(&self.shared.stats).reconciliations += lost as u64;

@@ -1,7 +1,6 @@
 //! A real Redis server, from PATH, that tests start, kill and empty.
 
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,10 +34,6 @@ pub(crate) fn start(test: &str, password: Option<&'static str>, cluster: bool) -
 }
 
 impl Redis {
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
-    }
-
     pub(crate) fn url(&self) -> String {
         let password = self.password.map_or_else(String::new, |password| format!(":{password}@"));
         format!("redis://{password}127.0.0.1:{}", self.port)
