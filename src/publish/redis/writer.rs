@@ -392,7 +392,6 @@ impl Writer {
         let now = self.began.elapsed();
         let mut applier = Applier::new(link, &self.scripts.apply, &self.run, &mut self.buckets);
         let mut steps = Steps::default();
-        let mut fresh: Vec<CellChange> = Vec::new();
         for of in share.pending.by_bucket() {
             let Some(at) = self.places[of.bucket as usize] else { continue };
             let bucket = applier.bucket(at);
@@ -401,18 +400,19 @@ impl Writer {
             }
             let (known, prefix) = (bucket.as_of, &self.prefixes[at]);
             steps.clear();
-            for hash in by_hash(of.changes) {
+            for hash in by_hash(&of.changes) {
                 let window = hash[0].window;
                 if self.style.horizons.expired(window, as_of) {
                     continue;
                 }
                 // A rebuilt bucket may be ahead of what waits.
-                let all = hash.iter().all(|change| change.after >= known);
-                if !all {
-                    fresh.clear();
-                    fresh.extend(hash.iter().filter(|change| change.after >= known).cloned());
-                }
-                let hash = if all { hash } else { &fresh };
+                let fresh: Vec<&CellChange>;
+                let hash = if hash.iter().all(|change| change.after >= known) {
+                    hash
+                } else {
+                    fresh = hash.iter().copied().filter(|change| change.after >= known).collect();
+                    &fresh
+                };
                 steps.change(prefix, hash, as_of, &self.style, &mut self.newest);
                 if window != NO_WINDOW {
                     self.refresh.gave(window, now, self.style.ttl(window, as_of));
