@@ -7,7 +7,10 @@ use clap::{Args, ValueEnum};
 use storeflow_dataflows::table::Table;
 
 use super::Failure;
-use super::store_args::StoreArgs;
+use super::redis_args::RedisArgs;
+use super::store_args::PlaceArgs;
+use crate::publish::layout::About;
+use crate::publish::redis::{RedisSettings, RedisView};
 use crate::publish::row::{Field, Row, cell_fields, late_fields, names};
 use crate::publish::{Current, LateRow, Output};
 
@@ -21,7 +24,7 @@ pub struct ExportArgs {
     table: TableArg,
     /// Only rows of this store
     #[arg(long, value_name = "ID")]
-    store_id: Option<String>,
+    store: Option<String>,
     /// One JSON object per line, or CSV with a header
     #[arg(long, value_name = "FORMAT", default_value = "ndjson")]
     format: Format,
@@ -29,8 +32,13 @@ pub struct ExportArgs {
     /// Late adjustments are history in any case
     #[arg(long)]
     history: bool,
+    /// The job whose Redis view it is
+    #[arg(long, value_name = "NAME", requires = "redis")]
+    job_name: Option<String>,
     #[command(flatten)]
-    store: StoreArgs,
+    place: PlaceArgs,
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -63,14 +71,42 @@ impl From<TableArg> for Output {
 
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<(), Failure> {
-    let current = Current::open(&args.store.open()?)?;
-    let rows = Rows::read(&current, args)?;
+    let (about, as_of, rows) = match args.redis.resolve()? {
+        Some(settings) => from_redis(&settings, args)?,
+        None => {
+            let current = Current::open(&args.place.open()?)?;
+            let rows = Rows::read(&current, args)?;
+            (current.about, current.as_of, rows)
+        }
+    };
     let out = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
-    match print(&rows, &current, args, out) {
+    match print(&rows, &about, as_of, args, out) {
         // Whoever read us has seen enough: `storeflow export … | head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         printed => Ok(printed.context("could not write to standard output")?),
     }
+}
+
+/// The rows of the Redis view, which has no history.
+fn from_redis(settings: &RedisSettings, args: &ExportArgs) -> Result<(About, u64, Rows), Failure> {
+    let Output::Cells(table) = args.table.into() else {
+        return Err(anyhow::anyhow!("late adjustments are history, which Redis does not hold; use --data-dir alone").into());
+    };
+    if args.history {
+        return Err(anyhow::anyhow!("Redis holds no history; use --history with --data-dir alone").into());
+    }
+    let job = match &args.job_name {
+        Some(name) => name.clone(),
+        None if args.place.is_given() => Current::open(&args.place.open()?)?.about.job,
+        None => return Err(anyhow::anyhow!("--redis needs to know whose view to print: give --job-name").into()),
+    };
+    let mut view = RedisView::connect(settings, &job)?.read()?;
+    if view.ahead > 0 {
+        tracing::warn!(buckets = view.ahead, "the job is running: parts of the view are ahead of its as-of");
+    }
+    let mut rows = view.take(table);
+    rows.retain(|row| args.store.as_ref().is_none_or(|wanted| *wanted == row.store_id));
+    Ok((view.current.about, view.current.as_of, Rows::Cells(rows)))
 }
 
 /// What will be printed.
@@ -81,7 +117,7 @@ enum Rows {
 
 impl Rows {
     fn read(current: &Current, args: &ExportArgs) -> Result<Rows, Failure> {
-        let wanted = |store: &str| args.store_id.as_deref().is_none_or(|wanted| wanted == store);
+        let wanted = |store: &str| args.store.as_deref().is_none_or(|wanted| wanted == store);
         Ok(match args.table.into() {
             Output::Cells(table) => {
                 let mut rows = if args.history { current.history_rows(table)? } else { current.view_rows(table)? };
@@ -97,13 +133,13 @@ impl Rows {
     }
 }
 
-fn print(rows: &Rows, current: &Current, args: &ExportArgs, out: impl Write) -> std::io::Result<()> {
-    let scale = current.about.scale;
+fn print(rows: &Rows, about: &About, shown_at: u64, args: &ExportArgs, out: impl Write) -> std::io::Result<()> {
+    let scale = about.scale;
     let mut printer = Printer::new(args.table.into(), args.format, scale, out)?;
     match rows {
         Rows::Cells(rows) => rows.iter().try_for_each(|row| {
-            let as_of = if args.history { row.epoch } else { current.as_of };
-            printer.row(&cell_fields(row, &current.about.horizons, as_of))
+            let as_of = if args.history { row.epoch } else { shown_at };
+            printer.row(&cell_fields(row, &about.horizons, as_of))
         })?,
         Rows::Late(rows) => rows.iter().try_for_each(|row| printer.row(&late_fields(row, scale)))?,
     }
@@ -171,12 +207,17 @@ mod tests {
     use crate::publish::tests::small_run;
     use crate::store::Store;
 
+    fn args(root: &Path, table: TableArg, format: Format, store: Option<&str>, history: bool) -> ExportArgs {
+        let (place, redis) = (PlaceArgs::folder(root), RedisArgs::default());
+        ExportArgs { table, store: store.map(str::to_owned), format, history, job_name: None, place, redis }
+    }
+
     fn export(root: &Path, table: TableArg, format: Format, store: Option<&str>, history: bool) -> String {
-        let args = ExportArgs { store: StoreArgs::folder(root), table, store_id: store.map(str::to_owned), format, history };
-        let current = Current::open(&args.store.open().unwrap()).unwrap();
+        let args = args(root, table, format, store, history);
+        let current = Current::open(&args.place.open().unwrap()).unwrap();
         let Ok(rows) = Rows::read(&current, &args) else { panic!("could not read") };
         let mut out = Vec::new();
-        print(&rows, &current, &args, &mut out).unwrap();
+        print(&rows, &current.about, current.as_of, &args, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -247,15 +288,9 @@ mod tests {
         small_run(root.path());
         let current = Current::open(&Store::folder(root.path()).unwrap()).unwrap();
         for format in [Format::Ndjson, Format::Csv] {
-            let args = ExportArgs {
-                store: StoreArgs::folder(root.path()),
-                table: TableArg::StoreClicks,
-                store_id: None,
-                format,
-                history: false,
-            };
+            let args = args(root.path(), TableArg::StoreClicks, format, None, false);
             let Ok(rows) = Rows::read(&current, &args) else { panic!("could not read") };
-            assert_eq!(print(&rows, &current, &args, Gone).unwrap_err().kind(), ErrorKind::BrokenPipe);
+            assert_eq!(print(&rows, &current.about, current.as_of, &args, Gone).unwrap_err().kind(), ErrorKind::BrokenPipe);
         }
     }
 }

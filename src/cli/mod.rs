@@ -3,6 +3,7 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
 pub mod bench;
+pub mod bench_redis;
 pub mod check;
 pub mod ddl;
 pub mod demo;
@@ -10,10 +11,12 @@ pub mod export;
 pub mod generate;
 pub mod kafka_args;
 pub mod produce;
+pub mod rebuild_view;
 pub mod run;
 pub mod verify;
 
 mod progress;
+mod redis_args;
 mod store_args;
 mod tuning;
 
@@ -54,9 +57,11 @@ enum Command {
     Generate(generate::Args),
     Produce(produce::ProduceArgs),
     Verify(verify::VerifyArgs),
+    RebuildView(rebuild_view::RebuildViewArgs),
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     BenchStage(bench::StageArgs),
+    BenchRedis(bench_redis::BenchRedisArgs),
 }
 
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
@@ -74,6 +79,8 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::RebuildView(args) => rebuild_view::run(&args),
+        Command::BenchRedis(args) => bench_redis::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -12,16 +12,23 @@ use crate::store::{Address, Store, StoreError, StoreOptions};
 /// Where results are. Credentials, region and endpoint of S3 come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_REGION`,
 /// `AWS_ENDPOINT_URL`, `AWS_PROFILE` …), never from flags, which everybody on the machine can see.
 #[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Store (where history, dead letters and the view are)")]
 pub(super) struct StoreArgs {
     /// s3://bucket/prefix, file:///folder or a folder. Credentials, region and endpoint come from the environment or a
     /// profile, as for the AWS command line (AWS_ACCESS_KEY_ID, AWS_PROFILE, AWS_REGION, AWS_ENDPOINT_URL …)
-    #[arg(long, env = "STOREFLOW_STORE", value_name = "URL|DIR", conflicts_with = "data_dir")]
+    #[arg(long, env = "STOREFLOW_STORE", value_name = "URL|DIR", conflicts_with = "data_dir", help_heading = HEADING)]
     store: Option<String>,
 
-    /// A local folder [default: storeflow-data]
-    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// The same for a command whose `--store` is the id of a store.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = HEADING)]
+pub(super) struct PlaceArgs {
+    /// A folder, or s3://bucket/prefix [default: storeflow-data]
+    #[arg(long, env = "STOREFLOW_DATA_DIR", value_name = "DIR|URL")]
+    data_dir: Option<String>,
 
     /// Whether the bucket is part of the URL's path, as other servers than AWS want it [default: true with an endpoint]
     #[arg(long, env = "STOREFLOW_STORE_PATH_STYLE", value_name = "BOOL")]
@@ -40,6 +47,8 @@ pub(super) struct StoreArgs {
     store_spool: Option<PathBuf>,
 }
 
+const HEADING: &str = "Store (where history, dead letters and the view are)";
+
 fn parse_retry(text: &str) -> Result<Duration, String> {
     duration::read(text).map(Duration::from_millis).map_err(str::to_owned)
 }
@@ -47,11 +56,31 @@ fn parse_retry(text: &str) -> Result<Duration, String> {
 impl StoreArgs {
     /// The address that was typed.
     pub(super) fn address(&self) -> Result<Address, StoreError> {
-        match (&self.store, &self.data_dir) {
-            (Some(address), _) => address.parse(),
-            (None, Some(folder)) => Ok(folder.as_path().into()),
-            (None, None) => Ok(Address::Folder(PathBuf::from("storeflow-data"))),
+        match &self.store {
+            Some(address) => address.parse(),
+            None => self.place.address(),
         }
+    }
+
+    /// A store to read.
+    pub(super) fn open(&self) -> Result<Store, StoreError> {
+        Store::open(&self.address()?, &self.place.options())
+    }
+
+    /// A store to write; a folder is made if it is missing.
+    pub(super) fn create(&self) -> Result<Store, StoreError> {
+        Store::create(&self.address()?, &self.place.options())
+    }
+
+    /// Whether an address was typed.
+    pub(super) fn is_given(&self) -> bool {
+        self.store.is_some() || self.place.is_given()
+    }
+}
+
+impl PlaceArgs {
+    fn address(&self) -> Result<Address, StoreError> {
+        self.data_dir.as_deref().unwrap_or("storeflow-data").parse()
     }
 
     /// A store to read.
@@ -59,9 +88,9 @@ impl StoreArgs {
         Store::open(&self.address()?, &self.options())
     }
 
-    /// A store to write; a folder is made if it is missing.
-    pub(super) fn create(&self) -> Result<Store, StoreError> {
-        Store::create(&self.address()?, &self.options())
+    /// Whether an address was typed.
+    pub(super) fn is_given(&self) -> bool {
+        self.data_dir.is_some()
     }
 
     fn options(&self) -> StoreOptions {
@@ -76,10 +105,9 @@ impl StoreArgs {
 
     /// The arguments `--data-dir FOLDER`.
     #[cfg(test)]
-    pub(super) fn folder(folder: &std::path::Path) -> StoreArgs {
-        StoreArgs {
-            store: None,
-            data_dir: Some(folder.to_owned()),
+    pub(super) fn folder(folder: &std::path::Path) -> PlaceArgs {
+        PlaceArgs {
+            data_dir: Some(folder.to_str().expect("a path of a test").to_owned()),
             store_path_style: None,
             store_allow_http: false,
             store_retry: crate::store::RETRY_TIME,

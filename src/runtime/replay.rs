@@ -48,8 +48,10 @@ pub fn run(job: &Job, dataset: &Path, store: &Store, tuning: &Tuning, watch: imp
         }
         Err(error) => return Err(error),
     };
-    history.publish(finished.as_of)?;
+    let published = history.publish(finished.as_of);
+    // If the writer has stopped, its own error says why.
     let totals = history.close()?;
+    published?;
     view.dump(&generation)?;
     let dir = generation.place();
     generation.finish(finished.as_of)?;

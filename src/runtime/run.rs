@@ -118,7 +118,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let ((generation, hands), clocks) = agree(&mut cluster, opened, |(_, hands)| encoded(&clocks_of(hands)))?;
     let clocks: Vec<Clocks> = clocks.iter().map(|clocks| decoded(clocks)).collect();
 
-    let history = HistoryWriter::start(&generation, workers.clone(), Arc::clone(&names))?;
+    let history = HistoryWriter::start_live(&generation, workers.clone(), Arc::clone(&names))?;
     let view = Arc::new(MemoryView::of(workers.clone()));
     let sink = ready.redis.map(|redis| Arc::new(redis.start(generation.about(), Arc::clone(&view), workers.clone(), peers)));
     let copies = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())).outside(sink.clone()));
@@ -182,8 +182,10 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         Err(error) => return Err(error),
     };
-    history.publish(finished.as_of)?;
+    let published = history.publish(finished.as_of);
+    // If the writer has stopped, its own error says why.
     let totals = history.close()?;
+    published?;
     view.dump(&generation)?;
     if let Some(kafka) = ready.kafka {
         kafka.report(&published_positions(&stats));
@@ -496,8 +498,8 @@ fn close_redis(sink: Arc<RedisSink>, patience: Duration) -> Result<(), RunError>
 /// Everybody says that its part is written; then process 0 shows the whole.
 fn end(generation: Generation, process: usize, processes: usize, as_of: u64) -> Result<(), RunError> {
     let said = |process: usize| format!("{}/ended/{process}", generation.keys().prefix());
+    generation.sync()?;
     if process > 0 {
-        generation.sync()?;
         generation.store().put(&said(process), Bytes::from_static(b"ended\n")).map_err(PublishError::from)?;
         return Ok(());
     }

@@ -28,7 +28,7 @@ pub enum RedisError {
         source: Cause,
     },
     /// The user may not do what the view needs.
-    #[error("Redis at {server} does not let this user {action}; the view needs the rights ~sf:* +@all -@dangerous +info")]
+    #[error("Redis at {server} does not let this user {action}; docs/redis-view.md lists the rights it needs")]
     Permission {
         /// Host and port.
         server: String,

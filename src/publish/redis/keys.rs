@@ -66,6 +66,20 @@ impl Keys {
         key
     }
 
+    /// The pattern of all top lists.
+    pub(super) fn any_top(&self) -> String {
+        format!("{}top:*", self.tops())
+    }
+
+    /// The table, window and second part of a top list's key.
+    pub(super) fn parse_top<'a>(&self, key: &'a [u8]) -> Option<(Table, Window, &'a [u8])> {
+        let rest = key.strip_prefix(self.tops().as_bytes())?.strip_prefix(b"top:")?;
+        let mut parts = rest.splitn(3, |byte| *byte == b':');
+        let (measure, window) = (parts.next()?, parts.next()?);
+        let table = Table::ALL.into_iter().find(|table| top_measure(*table).as_bytes() == measure)?;
+        Some((table, std::str::from_utf8(window).ok()?.parse().ok()?, parts.next().unwrap_or_default()))
+    }
+
     pub(super) fn about(&self) -> String {
         format!("sf:{}:{}:about", self.job, self.generation)
     }
@@ -241,6 +255,10 @@ mod tests {
             key.clear();
             push_store(&mut key, &keys.bucket(0), store.as_bytes());
             assert_eq!(keys.parse(&key), Some((0, Kind::Store(store.as_bytes()))));
+        }
+        for (table, second) in [(Table::StorePayments, "a:b"), (Table::StoreSales, ""), (Table::StoreClicks, "")] {
+            let key = keys.top(table, 60, second.as_bytes());
+            assert_eq!(keys.parse_top(&key), Some((table, 60, second.as_bytes())));
         }
         assert_eq!(keys.parse(keys.guard(3).as_bytes()), Some((3, Kind::Guard)));
         assert_eq!(keys.parse(keys.top_guard(3).as_bytes()), None);

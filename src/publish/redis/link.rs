@@ -172,26 +172,33 @@ impl Link {
         let server = settings.url.server().to_owned();
         let infos = settings.url.infos();
         let fail = |source: Cause| RedisError::of(&server, CONNECT, source);
-        let peer = if settings.cluster || infos.len() > 1 {
+        let cluster = settings.cluster || infos.len() > 1;
+        // One node that answers is enough; a cluster's own client says too little when none does, or when it is none.
+        let mut nodes = infos.iter().map(Link::connect_one);
+        let first = nodes.next().unwrap_or_else(|| Err((::redis::ErrorKind::InvalidClientConfig, "no address").into()));
+        let plain = match first {
+            Err(error) => nodes.find_map(Result::ok).ok_or(error),
+            connected => connected,
+        };
+        let mut plain = plain.map_err(fail)?;
+        let info = ::redis::cmd("INFO").arg("cluster").query::<String>(&mut plain);
+        let info = info.map_err(|error| RedisError::of(&server, "ask for the mode", error))?;
+        match (cluster, info.contains("cluster_enabled:1")) {
+            (false, true) => return Err(RedisError::IsCluster { server }),
+            (true, false) => return Err(RedisError::NotCluster { server }),
+            _ => {}
+        }
+        let peer = if cluster {
             let builder = ClusterClientBuilder::new(infos.iter().cloned())
                 .connection_timeout(CONNECT_TIMEOUT)
                 .response_timeout(ANSWER_TIMEOUT)
                 .retries(3);
-            match builder.build().and_then(|client| client.get_connection()) {
-                Ok(connection) => Peer::Cluster(Box::new(connection)),
-                Err(error) => return Err(Link::why_no_cluster(settings, error)),
-            }
+            let connection = builder.build().and_then(|client| client.get_connection()).map_err(fail)?;
+            Peer::Cluster(Box::new(connection))
         } else {
-            Peer::One(Box::new(Link::connect_one(&infos[0]).map_err(fail)?))
+            Peer::One(Box::new(plain))
         };
-        let mut link = Link { peer, server, sent: VecDeque::new(), traffic: Traffic::default() };
-        if let Peer::One(_) = link.peer {
-            let info = link.ask("ask for the mode", &[b"INFO", b"cluster"])?;
-            if text(&info).contains("cluster_enabled:1") {
-                return Err(RedisError::IsCluster { server: link.server });
-            }
-        }
-        Ok(link)
+        Ok(Link { peer, server, sent: VecDeque::new(), traffic: Traffic::default() })
     }
 
     fn connect_one(info: &::redis::ConnectionInfo) -> Result<Connection, Cause> {
@@ -199,19 +206,6 @@ impl Link {
         connection.set_read_timeout(Some(ANSWER_TIMEOUT))?;
         connection.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         Ok(connection)
-    }
-
-    /// A cluster's client says little of why it did not come up; a plain connection knows more.
-    fn why_no_cluster(settings: &RedisSettings, error: Cause) -> RedisError {
-        let server = settings.url.server();
-        let Some(info) = settings.url.infos().first() else { return RedisError::of(server, CONNECT, error) };
-        match Link::connect_one(info) {
-            Err(plain) => RedisError::of(server, CONNECT, plain),
-            Ok(mut plain) => match ::redis::cmd("INFO").arg("cluster").query::<String>(&mut plain) {
-                Ok(info) if info.contains("cluster_enabled:0") => RedisError::NotCluster { server: server.to_owned() },
-                _ => RedisError::of(server, CONNECT, error),
-            },
-        }
     }
 
     /// Host and port.

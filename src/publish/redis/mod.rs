@@ -44,6 +44,7 @@ pub use sink::{RedisSink, RedisStats};
 
 use super::layout::About;
 use super::view::MemoryView;
+use keys::Keys;
 use link::Link;
 use sink::Shared;
 use writer::Writer;
@@ -81,6 +82,14 @@ impl RedisView {
         let missing = || RedisError::NoView { job: self.job.clone(), server: self.settings.url.server().to_owned() };
         let current = current.ok_or_else(missing)?;
         reader::read(&mut self.link, current)
+    }
+
+    /// Removes all keys of a generation of the job but the pointer. Nobody may be writing it.
+    ///
+    /// # Errors
+    /// If Redis does not answer; some may be gone then.
+    pub fn remove(&mut self, generation: u64) -> Result<(), RedisError> {
+        sweep::remove(&mut self.link, &Keys::new(&self.job, generation))
     }
 
     /// Starts the thread that keeps generation `about` in Redis equal to `view`.

@@ -88,7 +88,7 @@ fn write_group(
     let numbers: HashSet<u64> = group.iter().map(|&at| writer.buckets[at].number).collect();
     let cut = writer.view.cut(worker, |shard| numbers.contains(&shard));
     let as_of = cut.as_of;
-    let mut cells: Vec<CellChange> = cut
+    let cells: Vec<CellChange> = cut
         .cells
         .into_iter()
         .map(|(table, cell)| CellChange {
@@ -99,6 +99,7 @@ fn write_group(
             value: Some((cell.value, cell.revision)),
         })
         .collect();
+    let mut cells: Vec<&CellChange> = cells.iter().collect();
     sort(&mut cells);
     let mut rest = &cells[..];
     let mut applier = Applier::new(link, &writer.scripts.apply, &writer.run, &mut writer.buckets);

@@ -35,17 +35,28 @@ impl SecretUrl {
                 return Err(wrong("the address of Redis has neither redis:// nor rediss://"));
             }
             let info = url.into_connection_info().map_err(|_| wrong("the address of Redis cannot be read"))?;
-            let mut redis = info.redis_settings().clone();
-            if let (None, Some(password)) = (redis.password(), password) {
-                redis = redis.set_password(password);
-            }
-            infos.push(info.set_redis_settings(redis));
+            infos.push(info);
         }
         if infos.is_empty() {
             return Err(wrong("the address of Redis is empty"));
         }
         let shown = infos.iter().map(|info| info.addr().to_string()).collect::<Vec<_>>().join(",");
-        Ok(SecretUrl { infos, shown })
+        let url = SecretUrl { infos, shown };
+        Ok(match password {
+            Some(password) => url.with_password(password),
+            None => url,
+        })
+    }
+
+    /// The same with a password where a URL has none.
+    pub fn with_password(mut self, password: &str) -> SecretUrl {
+        for info in &mut self.infos {
+            if info.redis_settings().password().is_none() {
+                let redis = info.redis_settings().clone().set_password(password);
+                *info = info.clone().set_redis_settings(redis);
+            }
+        }
+        self
     }
 
     /// How many there are.

@@ -66,7 +66,7 @@ impl Steps {
     }
 
     /// The changes of one store and window at `as_of`, of any tables; the last of each cell.
-    pub(super) fn change(&mut self, prefix: &str, changes: &[CellChange], as_of: u64, style: &Style, newest: &mut Newest) {
+    pub(super) fn change(&mut self, prefix: &str, changes: &[&CellChange], as_of: u64, style: &Style, newest: &mut Newest) {
         let Some(first) = changes.first() else { return };
         let (window, store) = (first.window, first.key.cell_parts().0);
         if window == NO_WINDOW {
@@ -100,7 +100,7 @@ impl Steps {
 
     /// The hash of one store and window, all of it, in place of whatever is there; with the store's own for [`NO_WINDOW`],
     /// where `newest` is its newest window.
-    pub(super) fn replace(&mut self, prefix: &str, cells: &[CellChange], as_of: u64, style: &Style, newest: Option<Window>) {
+    pub(super) fn replace(&mut self, prefix: &str, cells: &[&CellChange], as_of: u64, style: &Style, newest: Option<Window>) {
         let Some(first) = cells.first() else { return };
         let (window, store) = (first.window, first.key.cell_parts().0);
         let ttl = (window != NO_WINDOW).then(|| style.ttl(window, as_of));
@@ -155,7 +155,7 @@ impl Steps {
         self.args.append(removes);
     }
 
-    fn change_products(&mut self, prefix: &str, store: &[u8], changes: &[CellChange], as_of: u64, style: &Style) {
+    fn change_products(&mut self, prefix: &str, store: &[u8], changes: &[&CellChange], as_of: u64, style: &Style) {
         for change in changes {
             if change.value.is_some() {
                 self.cell(&change.key, change.table, change.value, style);
@@ -182,7 +182,7 @@ impl Steps {
         prefix: &str,
         window: Window,
         store: &[u8],
-        changes: &[CellChange],
+        changes: &[&CellChange],
         revision: u32,
         as_of: u64,
         style: &Style,

@@ -53,6 +53,19 @@ impl Sweep {
     }
 }
 
+/// Removes all keys of one generation, its marker first.
+pub(super) fn remove(link: &mut Link, keys: &Keys) -> Result<(), RedisError> {
+    link.ask("remove a generation", &[b"UNLINK", keys.about().as_bytes()])?;
+    let (mut cursor, mut found) = (Cursor::default(), Vec::new());
+    while !cursor.at_end() {
+        link.scan(&mut cursor, &keys.all(), &mut found)?;
+        let mut wire = Wire::default();
+        found.drain(..).for_each(|key| wire.command(&[b"UNLINK", &key]));
+        link.call("remove a generation", &wire)?;
+    }
+    Ok(())
+}
+
 /// How often times to live are looked at.
 const EVERY: Duration = Duration::from_secs(600);
 

@@ -13,11 +13,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant};
 
+use ::redis::Value;
 use storeflow_dataflows::key::{Text, WordMap};
 use storeflow_dataflows::table::{Table, Window};
+use xxhash_rust::xxh3::xxh3_64;
 
+use super::error::RedisError;
 use super::keys::{Keys, push_money, push_number};
-use super::link::Packed;
+use super::link::{Cursor, Link, Packed};
 use super::steps::{Steps, Style};
 use crate::publish::view::MemoryView;
 
@@ -51,14 +54,44 @@ impl Tops {
         }
     }
 
-    /// What Redis holds is not known any more: all lists are made anew.
-    pub(super) fn forget(&mut self, view: &MemoryView) {
-        self.written.clear();
+    /// All lists are made anew.
+    pub(super) fn touch_all(&mut self, view: &MemoryView) {
         for window in view.windows(self.worker) {
             for table in Table::ALL {
                 self.touch(table, window);
             }
         }
+    }
+
+    /// Redis holds nothing of this worker's: all lists are made anew.
+    pub(super) fn lost(&mut self, view: &MemoryView) {
+        self.written.clear();
+        self.touch_all(view);
+    }
+
+    /// Finds out what Redis holds of this worker's, when that is not known: of another run, or of before data were lost.
+    /// All lists are made anew then.
+    pub(super) fn recall(&mut self, link: &mut Link, keys: &Keys, view: &MemoryView, peers: usize) -> Result<(), RedisError> {
+        self.lost(view);
+        let (mut cursor, mut found) = (Cursor::default(), Vec::new());
+        while !cursor.at_end() {
+            link.scan(&mut cursor, &keys.any_top(), &mut found)?;
+        }
+        for key in found {
+            let Some((table, window, second)) = keys.parse_top(&key) else { continue };
+            self.touch(table, window);
+            let list = self.written.entry((table, window, Text::new(second))).or_default();
+            if let Value::Array(members) = link.ask("read a top list", &[b"ZRANGE", &key, b"0", b"-1"])? {
+                let ours = |store: &[u8]| (xxh3_64(store) >> 54) % peers as u64 == self.worker as u64;
+                let stores = members.into_iter().filter_map(|member| match member {
+                    Value::BulkString(store) if ours(&store) => Some(Text::new(&store)),
+                    _ => None,
+                });
+                // A score that no store has: each is written again or taken out.
+                list.extend(stores.map(|store| (store, i128::MIN)));
+            }
+        }
+        Ok(())
     }
 
     /// Whether lists should be made now.

@@ -102,6 +102,8 @@ pub(super) struct Writer {
     places: Vec<Option<usize>>,
     pub(super) newest: Newest,
     shares: Vec<Share>,
+    /// Workers of all processes.
+    peers: usize,
     pub(super) marker: Marker,
     sweep: Sweep,
     refresh: Refresh,
@@ -149,6 +151,7 @@ impl Writer {
             sweep: Sweep::default(),
             refresh: Refresh::new(now),
             keys,
+            peers: peers.max(1),
             view,
             shared,
             began: now,
@@ -366,9 +369,12 @@ impl Writer {
                 let mut wire = Wire::default();
                 claim(&mut wire, &self.scripts.claim, &key, &self.run, share.top_guard.claim, "0:0");
                 let answer = link.call("take the top lists", &wire)?.pop().unwrap_or(Value::Nil);
-                claimed(&mut share.top_guard, &self.run, "0:0", &answer)?;
+                if claimed(&mut share.top_guard, &self.run, "0:0", &answer)? {
+                    share.tops.recall(link, &self.keys, &self.view, self.peers)?;
+                } else {
+                    share.tops.lost(&self.view);
+                }
                 share.top_guard.state = State::Ready;
-                share.tops.forget(&self.view);
             }
         }
         Ok(())
@@ -386,7 +392,6 @@ impl Writer {
         let now = self.began.elapsed();
         let mut applier = Applier::new(link, &self.scripts.apply, &self.run, &mut self.buckets);
         let mut steps = Steps::default();
-        let mut fresh: Vec<CellChange> = Vec::new();
         for of in share.pending.by_bucket() {
             let Some(at) = self.places[of.bucket as usize] else { continue };
             let bucket = applier.bucket(at);
@@ -395,18 +400,19 @@ impl Writer {
             }
             let (known, prefix) = (bucket.as_of, &self.prefixes[at]);
             steps.clear();
-            for hash in by_hash(of.changes) {
+            for hash in by_hash(&of.changes) {
                 let window = hash[0].window;
                 if self.style.horizons.expired(window, as_of) {
                     continue;
                 }
                 // A rebuilt bucket may be ahead of what waits.
-                let all = hash.iter().all(|change| change.after >= known);
-                if !all {
-                    fresh.clear();
-                    fresh.extend(hash.iter().filter(|change| change.after >= known).cloned());
-                }
-                let hash = if all { hash } else { &fresh };
+                let fresh: Vec<&CellChange>;
+                let hash = if hash.iter().all(|change| change.after >= known) {
+                    hash
+                } else {
+                    fresh = hash.iter().copied().filter(|change| change.after >= known).collect();
+                    &fresh
+                };
                 steps.change(prefix, hash, as_of, &self.style, &mut self.newest);
                 if window != NO_WINDOW {
                     self.refresh.gave(window, now, self.style.ttl(window, as_of));
@@ -443,7 +449,7 @@ impl Writer {
             self.refresh.gave(window, now, ttl);
         }
         for share in &mut self.shares {
-            share.tops.forget(&self.view);
+            share.tops.touch_all(&self.view);
         }
         self.marker.again();
         lock(&self.shared.stats).reconciliations += lost as u64;

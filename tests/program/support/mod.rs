@@ -6,5 +6,6 @@ pub(crate) mod histories;
 pub(crate) mod lines;
 pub(crate) mod memory;
 pub(crate) mod recorder;
+pub(crate) mod redis;
 pub(crate) mod s3;
 pub(crate) mod services;

@@ -1,0 +1,52 @@
+//! Flags that say where Redis is, shared by every command that reads or writes the Redis view.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::Failure;
+use crate::publish::redis::{RedisSettings, SecretUrl};
+
+/// Where the Redis view is.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Redis")]
+pub(super) struct RedisArgs {
+    /// Redis of the view: redis://[user:password@]host[:port][/database], rediss:// for TLS; several, by commas, of one cluster
+    #[arg(long, env = "STOREFLOW_REDIS", value_name = "URL", hide_env_values = true, value_parser = parse)]
+    redis: Option<SecretUrl>,
+
+    /// Redis is a cluster
+    #[arg(long, env = "STOREFLOW_REDIS_CLUSTER", requires = "redis")]
+    redis_cluster: bool,
+
+    /// A file with the password on its first line; or set STOREFLOW_REDIS_PASSWORD
+    #[arg(long, env = "STOREFLOW_REDIS_PASSWORD_FILE", value_name = "FILE")]
+    redis_password_file: Option<PathBuf>,
+}
+
+fn parse(text: &str) -> Result<SecretUrl, String> {
+    SecretUrl::parse(text, None).map_err(|error| error.to_string())
+}
+
+impl RedisArgs {
+    /// The settings, if Redis was asked for.
+    pub(super) fn resolve(&self) -> Result<Option<RedisSettings>, Failure> {
+        let Some(url) = &self.redis else { return Ok(None) };
+        let password = match (&self.redis_password_file, std::env::var("STOREFLOW_REDIS_PASSWORD")) {
+            (Some(path), _) => {
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("could not read the password of Redis from \"{}\"", path.display()))?;
+                Some(text.lines().next().unwrap_or_default().to_owned())
+            }
+            (None, Ok(password)) if !password.is_empty() => Some(password),
+            (None, _) => None,
+        };
+        let url = match password {
+            Some(password) => url.clone().with_password(&password),
+            None => url.clone(),
+        };
+        let cluster = self.redis_cluster || url.count() > 1;
+        Ok(Some(RedisSettings { url, cluster }))
+    }
+}

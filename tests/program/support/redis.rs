@@ -1,0 +1,101 @@
+//! A real Redis server, from PATH, that tests start, kill and empty.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use storeflow::publish::redis::{RedisSettings, SecretUrl};
+
+/// A server on a port of its own, ended with the test.
+pub(crate) struct Redis {
+    folder: tempfile::TempDir,
+    port: u16,
+    password: Option<&'static str>,
+    cluster: bool,
+    child: Option<Child>,
+}
+
+/// A server for the test of that name. `None`, said by name, where there is none to be had; with `CI=true` that fails.
+pub(crate) fn redis(test: &str) -> Option<Redis> {
+    start(test, None, false)
+}
+
+/// As [`redis`], with a password or in cluster mode.
+pub(crate) fn start(test: &str, password: Option<&'static str>, cluster: bool) -> Option<Redis> {
+    if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
+        assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} needs redis-server in PATH");
+        eprintln!("SKIPPED: {test}: no redis-server in PATH");
+        return None;
+    }
+    let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
+    let mut redis = Redis { folder: tempfile::tempdir().expect("a folder"), port, password, cluster, child: None };
+    redis.start();
+    Some(redis)
+}
+
+impl Redis {
+    pub(crate) fn url(&self) -> String {
+        let password = self.password.map_or_else(String::new, |password| format!(":{password}@"));
+        format!("redis://{password}127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn settings(&self) -> RedisSettings {
+        RedisSettings { url: SecretUrl::parse(&self.url(), None).expect("a URL"), cluster: self.cluster }
+    }
+
+    /// Starts it, with what is in its folder.
+    pub(crate) fn start(&mut self) {
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--appendonly", "no"]);
+        command.arg("--dir").arg(self.folder.path()).stdout(Stdio::null()).stderr(Stdio::null());
+        if let Some(password) = self.password {
+            command.args(["--requirepass", password]);
+        }
+        if self.cluster {
+            command.args(["--cluster-enabled", "yes"]);
+        }
+        self.child = Some(command.spawn().expect("redis-server starts"));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let answers = || {
+            let mut connection = ::redis::Client::open(self.url()).ok()?.get_connection().ok()?;
+            ::redis::cmd("PING").query::<String>(&mut connection).ok()
+        };
+        while answers().is_none() {
+            assert!(Instant::now() < deadline, "redis-server does not answer");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Ends it as a power failure would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("redis-server can be killed");
+            child.wait().expect("redis-server ends");
+        }
+    }
+
+    /// Runs a command.
+    pub(crate) fn ask<T: ::redis::FromRedisValue>(&self, parts: &[&str]) -> T {
+        let mut connection =
+            ::redis::Client::open(self.url()).and_then(|client| client.get_connection()).expect("Redis is there");
+        let mut command = ::redis::Cmd::new();
+        for part in parts {
+            command.arg(part);
+        }
+        command.query(&mut connection).expect("Redis answers")
+    }
+
+    /// Forgets what was saved.
+    pub(crate) fn remove_saved(&self) {
+        let saved = self.folder.path().join("dump.rdb");
+        if saved.exists() {
+            std::fs::remove_file(saved).expect("the saved data can be removed");
+        }
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
