@@ -13,8 +13,8 @@ use crate::publish::redis::{RedisSettings, SecretUrl};
 #[command(next_help_heading = "Redis")]
 pub(super) struct RedisArgs {
     /// Redis of the view: redis://[user:password@]host[:port][/database], rediss:// for TLS; several, by commas, of one cluster
-    #[arg(long, env = "STOREFLOW_REDIS", value_name = "URL", hide_env_values = true, value_parser = parse)]
-    redis: Option<SecretUrl>,
+    #[arg(long, env = "STOREFLOW_REDIS", value_name = "URL", hide_env_values = true, value_parser = typed)]
+    redis: Option<Typed>,
 
     /// Redis is a cluster
     #[arg(long, env = "STOREFLOW_REDIS_CLUSTER", requires = "redis")]
@@ -25,14 +25,24 @@ pub(super) struct RedisArgs {
     redis_password_file: Option<PathBuf>,
 }
 
-fn parse(text: &str) -> Result<SecretUrl, String> {
-    SecretUrl::parse(text, None).map_err(|error| error.to_string())
+/// A URL as it was typed. It is read later: clap would repeat a wrong value, password and all, in its message.
+#[derive(Clone)]
+struct Typed(String);
+
+impl std::fmt::Debug for Typed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Typed(..)")
+    }
+}
+
+fn typed(text: &str) -> Result<Typed, std::convert::Infallible> {
+    Ok(Typed(text.to_owned()))
 }
 
 impl RedisArgs {
     /// The settings, if Redis was asked for.
     pub(super) fn resolve(&self) -> Result<Option<RedisSettings>, Failure> {
-        let Some(url) = &self.redis else { return Ok(None) };
+        let Some(Typed(url)) = &self.redis else { return Ok(None) };
         let password = match (&self.redis_password_file, std::env::var("STOREFLOW_REDIS_PASSWORD")) {
             (Some(path), _) => {
                 let text = std::fs::read_to_string(path)
@@ -42,10 +52,7 @@ impl RedisArgs {
             (None, Ok(password)) if !password.is_empty() => Some(password),
             (None, _) => None,
         };
-        let url = match password {
-            Some(password) => url.clone().with_password(&password),
-            None => url.clone(),
-        };
+        let url = SecretUrl::parse(url, password.as_deref())?;
         let cluster = self.redis_cluster || url.count() > 1;
         Ok(Some(RedisSettings { url, cluster }))
     }

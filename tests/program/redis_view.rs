@@ -418,6 +418,11 @@ fn redis_view_is_rebuilt_verified_and_exported() {
     refuse(&rebuild, &["newer", "--force"]);
     succeed(&[&rebuild[..], &["--force"]].concat());
     succeed(&verify);
+    for mistyped in ["redis://x:hunter2@host:port", "http://x:hunter2@host", "x:hunter2@host"] {
+        let ended = run(&mut storeflow(&["rebuild-view", "--data-dir", &out, "--redis", mistyped]));
+        assert!(ended.code == Some(2) && ended.err.contains("redis://[user:password@]host"), "{}", ended.err);
+        assert!(!ended.err.contains("hunter2"), "{}", ended.err);
+    }
     let wrong = url.replace("hunter2", "letmein");
     let ended = run(&mut storeflow(&["rebuild-view", "--data-dir", &out, "--redis", &wrong]));
     assert!(ended.code == Some(2) && ended.err.contains("refused user or password"), "{}", ended.err);

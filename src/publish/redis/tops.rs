@@ -33,6 +33,9 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A list: table, window, currency or kind.
 type List = (Table, Window, Text);
 
+/// A score and a store, the worst of them the greatest.
+type Ranked = Reverse<(i128, Reverse<Text>)>;
+
 /// One worker's lists.
 #[derive(Debug)]
 pub(super) struct Tops {
@@ -165,7 +168,7 @@ pub(super) struct Written {
 /// The best stores of each currency or kind; of equal ones those with the least id.
 fn best(view: &MemoryView, worker: usize, table: Table, window: Window) -> BTreeMap<Text, WordMap<Text, i128>> {
     let heaps = view.look(worker, table, window, |cells| {
-        let mut heaps: BTreeMap<Text, BinaryHeap<Reverse<(i128, Reverse<Text>)>>> = BTreeMap::new();
+        let mut heaps: BTreeMap<Text, BinaryHeap<Ranked>> = BTreeMap::new();
         for (key, value) in cells {
             let (store, second) = key.cell_parts();
             let score = if table == Table::StoreClicks { value.count.into() } else { value.sum };
@@ -180,9 +183,7 @@ fn best(view: &MemoryView, worker: usize, table: Table, window: Window) -> BTree
         }
         heaps
     });
-    let members = |heap: BinaryHeap<Reverse<(i128, Reverse<Text>)>>| {
-        heap.into_iter().map(|Reverse((score, Reverse(store)))| (store, score))
-    };
+    let members = |heap: BinaryHeap<Ranked>| heap.into_iter().map(|Reverse((score, Reverse(store)))| (store, score));
     heaps.into_iter().map(|(second, heap)| (second, members(heap).collect())).collect()
 }
 

@@ -215,8 +215,9 @@ impl Writer {
             share.received = share.received.max(message.as_of);
             share.pending.add(message.as_of, message.changes, message.expired);
         }
+        // While Redis is there, all of it is written at once, and the inbox bounds how much that is.
         for share in 0..self.shares.len() {
-            if self.shares[share].pending.len() > INBOX_CHANGES_MAX / self.shares.len() {
+            if self.up == Some(false) && self.shares[share].pending.len() > INBOX_CHANGES_MAX / self.shares.len() {
                 self.rewrite(share);
             }
         }
