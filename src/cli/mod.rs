@@ -4,9 +4,11 @@
 
 pub mod bench;
 pub mod check;
+pub mod cluster_args;
 pub mod demo;
 pub mod export;
 pub mod generate;
+pub mod launch;
 pub mod run;
 pub mod verify;
 
@@ -24,6 +26,8 @@ pub enum Failure {
     Trouble(anyhow::Error),
     /// A check ran and found differences, already printed: exit code 1.
     Check,
+    /// A process of `launch` failed and was quoted: its exit code.
+    Child(u8),
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -45,6 +49,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Run(run::RunArgs),
+    Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
     Generate(generate::Args),
     Verify(verify::VerifyArgs),
@@ -63,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Verify(args) => verify::run(&args),
@@ -70,6 +76,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Check) => ExitCode::from(1),
+        Err(Failure::Child(code)) => ExitCode::from(code),
         Err(Failure::Trouble(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)
