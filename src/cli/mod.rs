@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::observe::LogFormat;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -42,6 +44,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// How logs are written to standard error; STOREFLOW_LOG chooses which
+    #[arg(long, env = "STOREFLOW_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t, global = true)]
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -61,7 +67,7 @@ enum Command {
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::observe::start_logging();
+    crate::observe::start_logging(cli.log_format);
     let done = match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),

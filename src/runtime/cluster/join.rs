@@ -68,6 +68,8 @@ struct Place {
 struct Joined {
     stream: TcpStream,
     instance: String,
+    /// Of the connection; 0 where this process dialed.
+    number: u64,
 }
 
 impl Gathering {
@@ -156,7 +158,7 @@ impl Shared {
                 Ok(stream) => {
                     let mut places = self.places();
                     if !places.closed {
-                        places.of[to].joined = Some(Joined { stream, instance: String::new() });
+                        places.of[to].joined = Some(Joined { stream, instance: String::new(), number: 0 });
                         self.changed.notify_all();
                     }
                     return;
@@ -215,18 +217,18 @@ impl Shared {
         let shared = Arc::clone(self);
         thread("cluster:meet", move || {
             let deadline = shared.deadline.min(Instant::now() + HANDSHAKE_MAX);
-            let met = answer(&stream, &shared.me, &shared.secret, deadline, |peer| shared.admit(peer, &stream));
+            let met = answer(&stream, &shared.me, &shared.secret, deadline, |peer| shared.admit(peer, number, &stream));
             let mut places = shared.places();
             places.pending.retain(|(other, _)| *other != number);
             match met {
                 Ok(_) => shared.changed.notify_all(),
-                Err((error, of)) => places.turn_away(&error, address, of),
+                Err((error, of)) => places.turn_away(&error, number, address, of),
             }
         })
     }
 
     /// Gives a proven process its place, unless that is taken by another living one.
-    fn admit(&self, peer: &Identity, stream: &TcpStream) -> bool {
+    fn admit(&self, peer: &Identity, number: u64, stream: &TcpStream) -> bool {
         let mut places = self.places();
         let closed = places.closed;
         let Some(place) = places.of.get_mut(peer.process) else { return false };
@@ -234,13 +236,13 @@ impl Shared {
             return false;
         }
         let Ok(stream) = stream.try_clone() else { return false };
-        place.joined = Some(Joined { stream, instance: peer.instance.clone() });
+        place.joined = Some(Joined { stream, instance: peer.instance.clone(), number });
         true
     }
 }
 
 impl Places {
-    fn turn_away(&mut self, error: &HandshakeError, address: SocketAddr, process: Option<usize>) {
+    fn turn_away(&mut self, error: &HandshakeError, number: u64, address: SocketAddr, process: Option<usize>) {
         let text = chain(error);
         match error {
             // Scanners and health checks: seen, but nothing that anybody has to look into.
@@ -249,8 +251,8 @@ impl Places {
         }
         match process.and_then(|process| self.of.get_mut(process)) {
             Some(place) if !matches!(error, HandshakeError::Taken(_)) => {
-                // Its verdict did not reach it: it will come again.
-                if matches!(error, HandshakeError::Connection(_)) {
+                // The verdict did not reach it: it will come again, if it has not already.
+                if place.joined.as_ref().is_some_and(|joined| joined.number == number) {
                     place.joined = None;
                 }
                 place.trouble = Some(format!("a connection from {address} was turned away: {text}"));

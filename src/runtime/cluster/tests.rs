@@ -78,7 +78,7 @@ fn identity(process: usize, instance: &str) -> Identity {
         program: env!("CARGO_PKG_VERSION").to_owned(),
         job: "mall".to_owned(),
         run_id: "today".to_owned(),
-        processes: 3,
+        processes: 4,
         workers: 2,
         process,
         instance: instance.to_owned(),
@@ -87,7 +87,7 @@ fn identity(process: usize, instance: &str) -> Identity {
 
 #[test]
 fn a_cluster_forms_among_strangers() {
-    let mut town = Town::of(3);
+    let mut town = Town::of(4);
     let mut starting = vec![town.start(0), town.start(1)];
     // More silent ones than are let in at a time.
     let silent: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(&town.hosts[0]).expect("connected")).collect();
@@ -122,11 +122,12 @@ fn a_cluster_forms_among_strangers() {
         assert!(refused(SECRET, other).contains("run \"today\" of job \"mall\""));
         // Two processes of one index: the second is turned away while the first lives, and only so long.
         let first = town.knock(at, SECRET, identity(2, "first")).expect("its place is free");
-        assert!(refused(SECRET, identity(2, "second")).contains("started twice"));
+        let second = refused(SECRET, identity(2, "second"));
+        assert!(second.contains("started twice"), "{second}");
         let again = town.knock(at, SECRET, identity(2, "first")).expect("the same start comes again");
         drop((first, again));
     }
-    starting.push(town.start(2));
+    starting.extend([2, 3].map(|process| town.start(process)));
     let mut clusters: Vec<Cluster> = starting.into_iter().map(|one| one.join().expect("no panic").expect("formed")).collect();
     stop.store(true, Ordering::Relaxed);
     noise.into_iter().for_each(|one| one.join().expect("no panic"));
