@@ -16,7 +16,7 @@ use std::fmt::{self, Debug};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -185,13 +185,19 @@ impl Collector for Sample {
                 Kind::Gauge => MetricType::Gauge,
             };
             let mut family = encoder.encode_descriptor(name, help, None, metric_type)?;
-            for (values, &value) in self.values.get(name).unwrap_or(&none) {
+            let encode = |one: MetricEncoder<'_>, value: f64| match kind {
+                Kind::Counter => ConstCounter::new(value).encode(one),
+                Kind::Gauge => ConstGauge::new(value).encode(one),
+            };
+            let values = self.values.get(name).unwrap_or(&none);
+            // A family without labels would be written with empty braces.
+            if let ([], Some(&value)) = (*labels, values.values().next()) {
+                encode(family, value)?;
+                continue;
+            }
+            for (values, &value) in values {
                 let labels: Vec<(&str, &str)> = labels.iter().copied().zip(values.iter().map(String::as_str)).collect();
-                let one = family.encode_family(&labels)?;
-                match kind {
-                    Kind::Counter => ConstCounter::new(value).encode(one)?,
-                    Kind::Gauge => ConstGauge::new(value).encode(one)?,
-                }
+                encode(family.encode_family(&labels)?, value)?;
             }
         }
         Ok(())

@@ -105,6 +105,9 @@ impl Gathering {
         let mut places = shared.places();
         loop {
             let left = shared.deadline.saturating_duration_since(Instant::now());
+            if shared.missing(&places).next().is_none() {
+                places.drop_the_dead();
+            }
             if left.is_zero() || shared.missing(&places).next().is_none() {
                 break;
             }
@@ -262,6 +265,17 @@ impl Places {
                     let entry = self.turned_away.entry(text).or_insert((0, address));
                     *entry = (entry.0 + 1, address);
                 }
+            }
+        }
+    }
+
+    /// Who connected and went away again before everybody was there is missing, and may come again. Those that this
+    /// process dialed are left for the first round to find: nobody dials them a second time.
+    fn drop_the_dead(&mut self) {
+        for place in &mut self.of {
+            if place.joined.as_ref().is_some_and(|joined| joined.number > 0 && !is_alive(&joined.stream)) {
+                place.joined = None;
+                place.trouble = Some("it connected and went away again".to_owned());
             }
         }
     }
