@@ -9,6 +9,7 @@ pub mod demo;
 pub mod export;
 pub mod generate;
 pub mod launch;
+pub mod observe_args;
 pub mod run;
 pub mod verify;
 
