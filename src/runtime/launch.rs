@@ -235,13 +235,59 @@ mod tests {
         command
     }
 
+    /// A signal reaches every supervisor of this process, so there is one at a time.
+    fn alone() -> std::sync::MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends this process a signal once a file is there.
+    fn raise_after(file: std::path::PathBuf, signal: i32) -> JoinHandle<()> {
+        std::thread::spawn(move || {
+            while !file.exists() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            signal_hook::low_level::raise(signal).expect("raised");
+        })
+    }
+
+    #[test]
+    fn a_signal_is_handed_on_and_children_end_in_their_own_way() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("a folder");
+        let started = folder.path().join("started");
+        let patient = || {
+            let mut command = shell("trap 'exit 0' INT; touch \"$STARTED\"; while :; do sleep 0.01; done");
+            command.env("STARTED", &started);
+            command
+        };
+        // A child that has not set its trap yet when the other has is ended by the signal: only one is asked.
+        let raised = raise_after(started.clone(), SIGINT);
+        assert_eq!(supervise(vec![patient()]).expect("started"), Ok(()));
+        raised.join().expect("no panic");
+    }
+
+    #[test]
+    fn a_second_signal_ends_who_does_not_listen() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("a folder");
+        let (started, heard) = (folder.path().join("started"), folder.path().join("heard"));
+        let mut deaf = shell("trap 'touch \"$HEARD\"' TERM; touch \"$STARTED\"; while :; do sleep 0.01; done");
+        deaf.env("STARTED", &started).env("HEARD", &heard);
+        let raised = [raise_after(started, SIGTERM), raise_after(heard, SIGTERM)];
+        assert_eq!(supervise(vec![deaf]).expect("started").expect_err("killed").code, 137);
+        raised.into_iter().for_each(|one| one.join().expect("no panic"));
+    }
+
     #[test]
     fn all_well() {
+        let _alone = alone();
         assert_eq!(supervise(vec![shell("echo one"), shell("echo two >&2")]).expect("started"), Ok(()));
     }
 
     #[test]
     fn the_first_failure_ends_all_and_is_quoted() {
+        let _alone = alone();
         // The other ends when it is told to, with a failure of its own that follows from the first.
         let failing = shell("echo before; echo \"error: no such topic\" >&2; exit 3");
         let waiting = shell("trap 'exit 7' TERM; while :; do sleep 0.01; done");
@@ -251,12 +297,14 @@ mod tests {
 
     #[test]
     fn a_killed_child_has_the_signals_code() {
+        let _alone = alone();
         let failed = supervise(vec![shell("kill -9 $$")]).expect("started").expect_err("killed");
         assert_eq!(failed.code, 137);
     }
 
     #[test]
     fn what_cannot_start_leaves_nobody_behind() {
+        let _alone = alone();
         let error = supervise(vec![shell("sleep 1000"), Command::new("/no/such/program")]).expect_err("not started");
         assert!(error.to_string().contains("process 1"), "{error}");
     }

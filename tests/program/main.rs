@@ -4,5 +4,6 @@ mod decoding;
 mod exactness;
 mod faults;
 mod golden;
+mod launch;
 mod services;
 mod support;

@@ -318,9 +318,9 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 
 /// Whether the other end has not closed. Nothing is taken from the socket.
 fn is_alive(stream: &TcpStream) -> bool {
-    let alive = stream.set_nonblocking(true).and_then(|()| match stream.peek(&mut [0]) {
-        Ok(read) => Ok(read > 0),
-        Err(error) => Ok(error.kind() == ErrorKind::WouldBlock),
+    let alive = stream.set_nonblocking(true).map(|()| match stream.peek(&mut [0]) {
+        Ok(read) => read > 0,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
     });
     alive.unwrap_or(false) && stream.set_nonblocking(false).is_ok()
 }
