@@ -5,11 +5,14 @@
 pub mod bench;
 pub mod bench_redis;
 pub mod check;
+pub mod cluster_args;
 pub mod ddl;
 pub mod demo;
 pub mod export;
 pub mod generate;
 pub mod kafka_args;
+pub mod launch;
+pub mod observe_args;
 pub mod produce;
 pub mod rebuild_view;
 pub mod run;
@@ -24,6 +27,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::observe::LogFormat;
+
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
@@ -31,6 +36,8 @@ pub enum Failure {
     Trouble(anyhow::Error),
     /// A check ran and found differences, already printed: exit code 1.
     Check,
+    /// A process of `launch` failed and was quoted: its exit code.
+    Child(u8),
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
@@ -45,6 +52,10 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// How logs are written to standard error; STOREFLOW_LOG chooses which
+    #[arg(long, env = "STOREFLOW_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t, global = true)]
+    log_format: LogFormat,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,6 +63,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Run(run::RunArgs),
+    Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
     Ddl(ddl::DdlArgs),
     Generate(generate::Args),
@@ -67,13 +79,14 @@ enum Command {
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::observe::start_logging();
+    crate::observe::start_logging(cli.log_format);
     let done = match cli.command {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Ddl(args) => ddl::run(&args),
         Command::Generate(args) => generate::run(&args),
@@ -85,6 +98,7 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Check) => ExitCode::from(1),
+        Err(Failure::Child(code)) => ExitCode::from(code),
         Err(Failure::Trouble(error)) => {
             eprintln!("error: {error:#}");
             ExitCode::from(2)

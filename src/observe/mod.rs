@@ -1,16 +1,33 @@
-//! What a run tells of itself while it runs: logs, and counters of its workers.
+//! What a run tells of itself while it runs: logs, counters of its workers, metrics and health.
+
+pub mod health;
+pub mod metrics;
+pub mod server;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// How logs are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people: one line each, with colours on a terminal.
+    #[default]
+    Text,
+    /// For machines: one JSON object per line.
+    Json,
+}
+
 /// Sends logs to standard error, by `STOREFLOW_LOG` (a filter such as `info` or `storeflow=debug`; default `info`).
-pub fn start_logging() {
+pub fn start_logging(format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("STOREFLOW_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).init();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => logs.json().flatten_event(true).init(),
+    }
 }
 
 /// Wall time, milliseconds since 1970.

@@ -7,6 +7,7 @@
 
 pub mod cluster;
 mod latency;
+pub mod launch;
 pub mod publisher;
 pub mod replay;
 pub mod run;

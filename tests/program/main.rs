@@ -5,6 +5,7 @@ mod exactness;
 mod faults;
 mod going_on;
 mod golden;
+mod launch;
 mod redis_view;
 mod services;
 mod store;

@@ -77,6 +77,8 @@ struct Verdict {
     from: Identity,
     /// Whether the place of the dialer is another's already.
     taken: bool,
+    /// What the listener found to differ.
+    wrong: Option<String>,
 }
 
 /// The dialer's part: after it, the other end is process `to` of the same run.
@@ -103,7 +105,7 @@ pub(super) fn dial(
     match difference(me, &verdict.from).or_else(|| other_index(&verdict.from, to)) {
         Some(what) => Err(HandshakeError::Differs(what)),
         None if verdict.taken => Err(HandshakeError::Taken(me.process)),
-        None => Ok(()),
+        None => verdict.wrong.map_or(Ok(()), |what| Err(HandshakeError::Differs(format!("it says of this process: {what}")))),
     }
 }
 
@@ -134,7 +136,7 @@ pub(super) fn answer(
         })
     });
     let taken = wrong.is_none() && !admit(&from);
-    let verdict = json(&Verdict { from: me.clone(), taken });
+    let verdict = json(&Verdict { from: me.clone(), taken, wrong: wrong.clone() });
     let proof = secret.proof(&[b"listener", &theirs, &mine, claim, &verdict]);
     let sent = write_frame(stream, &[&proof[..], &verdict].concat(), deadline);
     let error = match (wrong, taken, sent) {
@@ -250,7 +252,7 @@ mod tests {
         check(process(1), 0, ["open sesame", "open barley"], true, "secret", "secret");
         check(process(1), 0, same, false, "started twice", "started twice");
         check(process(1), 2, same, true, "it is process 0", "looked for process 2");
-        check(process(0), 0, same, true, "", "is process 0 and looked for");
+        check(process(0), 0, same, true, "it says of this process", "is process 0 and looked for");
         let stale = Identity { run_id: "yesterday".to_owned(), ..process(1) };
         check(stale, 0, same, true, "run \"today\" of job \"mall\", this is run \"yesterday\"", "run \"yesterday\"");
         check(Identity { job: "other".to_owned(), ..process(1) }, 0, same, true, "job \"mall\"", "job \"other\"");

@@ -68,6 +68,8 @@ struct Place {
 struct Joined {
     stream: TcpStream,
     instance: String,
+    /// Of the connection; 0 where this process dialed.
+    number: u64,
 }
 
 impl Gathering {
@@ -103,6 +105,9 @@ impl Gathering {
         let mut places = shared.places();
         loop {
             let left = shared.deadline.saturating_duration_since(Instant::now());
+            if shared.missing(&places).next().is_none() {
+                places.drop_the_dead();
+            }
             if left.is_zero() || shared.missing(&places).next().is_none() {
                 break;
             }
@@ -156,7 +161,7 @@ impl Shared {
                 Ok(stream) => {
                     let mut places = self.places();
                     if !places.closed {
-                        places.of[to].joined = Some(Joined { stream, instance: String::new() });
+                        places.of[to].joined = Some(Joined { stream, instance: String::new(), number: 0 });
                         self.changed.notify_all();
                     }
                     return;
@@ -215,18 +220,18 @@ impl Shared {
         let shared = Arc::clone(self);
         thread("cluster:meet", move || {
             let deadline = shared.deadline.min(Instant::now() + HANDSHAKE_MAX);
-            let met = answer(&stream, &shared.me, &shared.secret, deadline, |peer| shared.admit(peer, &stream));
+            let met = answer(&stream, &shared.me, &shared.secret, deadline, |peer| shared.admit(peer, number, &stream));
             let mut places = shared.places();
             places.pending.retain(|(other, _)| *other != number);
             match met {
                 Ok(_) => shared.changed.notify_all(),
-                Err((error, of)) => places.turn_away(&error, address, of),
+                Err((error, of)) => places.turn_away(&error, number, address, of),
             }
         })
     }
 
     /// Gives a proven process its place, unless that is taken by another living one.
-    fn admit(&self, peer: &Identity, stream: &TcpStream) -> bool {
+    fn admit(&self, peer: &Identity, number: u64, stream: &TcpStream) -> bool {
         let mut places = self.places();
         let closed = places.closed;
         let Some(place) = places.of.get_mut(peer.process) else { return false };
@@ -234,13 +239,13 @@ impl Shared {
             return false;
         }
         let Ok(stream) = stream.try_clone() else { return false };
-        place.joined = Some(Joined { stream, instance: peer.instance.clone() });
+        place.joined = Some(Joined { stream, instance: peer.instance.clone(), number });
         true
     }
 }
 
 impl Places {
-    fn turn_away(&mut self, error: &HandshakeError, address: SocketAddr, process: Option<usize>) {
+    fn turn_away(&mut self, error: &HandshakeError, number: u64, address: SocketAddr, process: Option<usize>) {
         let text = chain(error);
         match error {
             // Scanners and health checks: seen, but nothing that anybody has to look into.
@@ -249,8 +254,8 @@ impl Places {
         }
         match process.and_then(|process| self.of.get_mut(process)) {
             Some(place) if !matches!(error, HandshakeError::Taken(_)) => {
-                // Its verdict did not reach it: it will come again.
-                if matches!(error, HandshakeError::Connection(_)) {
+                // The verdict did not reach it: it will come again, if it has not already.
+                if place.joined.as_ref().is_some_and(|joined| joined.number == number) {
                     place.joined = None;
                 }
                 place.trouble = Some(format!("a connection from {address} was turned away: {text}"));
@@ -260,6 +265,17 @@ impl Places {
                     let entry = self.turned_away.entry(text).or_insert((0, address));
                     *entry = (entry.0 + 1, address);
                 }
+            }
+        }
+    }
+
+    /// Who connected and went away again before everybody was there is missing, and may come again. Those that this
+    /// process dialed are left for the first round to find: nobody dials them a second time.
+    fn drop_the_dead(&mut self) {
+        for place in &mut self.of {
+            if place.joined.as_ref().is_some_and(|joined| joined.number > 0 && !is_alive(&joined.stream)) {
+                place.joined = None;
+                place.trouble = Some("it connected and went away again".to_owned());
             }
         }
     }
@@ -302,9 +318,9 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
 
 /// Whether the other end has not closed. Nothing is taken from the socket.
 fn is_alive(stream: &TcpStream) -> bool {
-    let alive = stream.set_nonblocking(true).and_then(|()| match stream.peek(&mut [0]) {
-        Ok(read) => Ok(read > 0),
-        Err(error) => Ok(error.kind() == ErrorKind::WouldBlock),
+    let alive = stream.set_nonblocking(true).map(|()| match stream.peek(&mut [0]) {
+        Ok(read) => read > 0,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
     });
     alive.unwrap_or(false) && stream.set_nonblocking(false).is_ok()
 }

@@ -106,14 +106,9 @@ pub enum ClusterError {
         /// Process, its host, and why it is missing.
         missing: Vec<(usize, String, String)>,
     },
-    /// A process said that it cannot go on; its own words.
-    #[error("process {process} gave up: {text}")]
-    GaveUp {
-        /// Its index.
-        process: usize,
-        /// Its error.
-        text: String,
-    },
+    /// Processes said that they cannot go on: each with its own words.
+    #[error("{}", quoted(.0))]
+    GaveUp(Vec<(usize, String)>),
     /// A process went away, or said nothing in time, between the handshake and timely.
     #[error("process {process} at \"{host}\" was lost while the cluster started; see its log")]
     Lost {
@@ -143,6 +138,10 @@ pub enum ClusterError {
 fn listed(missing: &[(usize, String, String)]) -> String {
     let each = missing.iter().map(|(process, host, why)| format!("process {process} at \"{host}\" is missing ({why})"));
     each.collect::<Vec<_>>().join("; ")
+}
+
+fn quoted(each: &[(usize, String)]) -> String {
+    each.iter().map(|(process, text)| format!("process {process} gave up: {text}")).collect::<Vec<_>>().join("; ")
 }
 
 /// The processes of a run, connected. One process alone is a cluster, too.
@@ -296,13 +295,13 @@ impl Cluster {
         self.round += 1;
         let mut all = Vec::new();
         let mut lost = None;
-        let mut gave_up = None;
+        let mut gave_up = Vec::new();
         for (process, said) in gather::exchange(&self.sockets, self.round, message, deadline).into_iter().enumerate() {
             // This process's own place, or one that is known to be missing.
             let said = said.unwrap_or_else(|| Ok(message.clone()));
             match said {
                 Ok(Ok(message)) => all.push(message),
-                Ok(Err(text)) => gave_up = gave_up.or(Some(ClusterError::GaveUp { process, text })),
+                Ok(Err(text)) => gave_up.push((process, text)),
                 Err(source) => {
                     let host = self.hosts[process].clone();
                     lost = lost.or(Some(ClusterError::Lost { process, host, source }));
@@ -310,7 +309,7 @@ impl Cluster {
             }
         }
         // Who gave up is the cause of who is lost.
-        gave_up.or(lost).map_or(Ok(all), Err)
+        if gave_up.is_empty() { lost.map_or(Ok(all), Err) } else { Err(ClusterError::GaveUp(gave_up)) }
     }
 
     /// Closes so that what was said last is still delivered: a socket closed with unread bytes would take it back.

@@ -51,11 +51,14 @@ impl Kind {
     }
 }
 
+/// What `scripts/services` prints, less `export`.
+type Variables = BTreeMap<String, String>;
+
 /// A service that runs, and the variables that describe it.
 #[derive(Debug)]
 pub(crate) struct Service {
     kind: Kind,
-    variables: BTreeMap<String, String>,
+    variables: Variables,
     /// Of a service of one test's own.
     folder: Option<tempfile::TempDir>,
 }
@@ -63,7 +66,7 @@ pub(crate) struct Service {
 /// One that all tests of this process share; `None`, said aloud, where it cannot be had.
 #[track_caller]
 pub(crate) fn shared(kind: Kind) -> Option<Service> {
-    static FOUND: Mutex<BTreeMap<Kind, Result<BTreeMap<String, String>, String>>> = Mutex::new(BTreeMap::new());
+    static FOUND: Mutex<BTreeMap<Kind, Result<Variables, String>>> = Mutex::new(BTreeMap::new());
     let found = FOUND
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -141,7 +144,7 @@ impl Drop for Service {
 }
 
 /// Starts one and reads the `export NAME=value` lines.
-fn up(folder: &Path, kind: Kind, more: &[&str]) -> Result<BTreeMap<String, String>, String> {
+fn up(folder: &Path, kind: Kind, more: &[&str]) -> Result<Variables, String> {
     let mut command = services(folder);
     match kind {
         Kind::Python => command.arg("venv"),
