@@ -62,7 +62,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
     Ddl(ddl::DdlArgs),

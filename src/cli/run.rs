@@ -9,12 +9,17 @@ use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Failure;
+use super::cluster_args::ClusterArgs;
 use super::kafka_args::KafkaArgs;
+use super::observe_args::ObserveArgs;
 use super::progress::Progress;
+use super::redis_args::RedisArgs;
 use super::store_args::StoreArgs;
 use super::tuning::TuningArgs;
 use crate::config::{duration, job_file};
-use crate::runtime::cluster::Cluster;
+use crate::observe::health::Health;
+use crate::observe::metrics::Registry;
+use crate::observe::wall_ms;
 use crate::runtime::replay::Kept;
 use crate::runtime::run::{self, Input, Setup};
 
@@ -44,6 +49,15 @@ pub struct RunArgs {
     stop_patience: Duration,
 
     #[command(flatten)]
+    redis: RedisArgs,
+
+    #[command(flatten)]
+    cluster: ClusterArgs,
+
+    #[command(flatten)]
+    observe: ObserveArgs,
+
+    #[command(flatten)]
     tuning: TuningArgs,
 }
 
@@ -68,18 +82,28 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
             }
         },
     };
-    tracing::info!(job = %args.job.display(), ?input, store = %args.store, ?tuning, "starting");
+    let (stop, redis) = (stop_on_signals()?, args.redis.resolve()?);
+    tracing::info!(job = %args.job.display(), ?input, store = %args.store, ?redis, ?tuning, "starting");
+    // All processes must run the same job, not only one of the same name.
+    let same = format!("{} {:016x}", job.name, xxhash_rust::xxh3::xxh3_64(format!("{job:?}").as_bytes()));
+    let cluster = args.cluster.form(&same, tuning.workers)?;
+    let (registry, workers) = (Registry::default(), cluster.worker_range(tuning.workers));
+    let health = Arc::new(Health::new(workers.start, workers.len(), wall_ms()));
+    registry.register(Arc::clone(&health) as _);
+    let _server = args.observe.serve(&registry, &health)?;
     let store = args.store.create()?;
     let setup = Setup {
         job,
         tuning,
         input,
         store,
-        redis: None,
-        cluster: Cluster::single(),
+        redis,
+        cluster,
         advance_every: args.advance_every,
         stop_patience: args.stop_patience,
-        stop: stop_on_signals()?,
+        stop,
+        registry,
+        health,
     };
     let mut progress = Progress::start();
     let kept = run::run(setup, |watch| progress.show(&watch))?;

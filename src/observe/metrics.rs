@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
@@ -21,7 +21,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::{Counter, WorkerStats};
+use super::{WorkerStats, locked};
 
 /// How a metric may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -229,86 +229,29 @@ impl Observed for Workers {
             sample.count(&CLOCK_JUMPS, &[], stats.clock_jumps.get());
             sample.count(&ROWS, &[], stats.entries.get());
             sample.count(&ROW_BYTES, &[], stats.entry_bytes.get());
+            for (reason, &count) in &*locked(&stats.reasons) {
+                sample.count(&DEAD_LETTERS, &[reason], count);
+            }
+            for of in &*locked(&stats.partitions) {
+                sample.count(&TOPIC_RECORDS, &[&of.topic], of.records.get());
+                sample.count(&TOPIC_BYTES, &[&of.topic], of.bytes.get());
+                sample.age(&PARTITION_AGE, &[&of.topic, &of.partition.to_string()], of.clock.get());
+            }
         }
-    }
-}
-
-/// How far the job is, and who holds it up.
-#[derive(Debug, Default)]
-pub struct Frontier {
-    /// The frontier in log time, milliseconds; 0 before the first.
-    pub frontier: Counter,
-    /// The as-of that is shown, milliseconds; 0 before the first.
-    pub as_of: Counter,
-    holder: Mutex<Option<Holder>>,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-struct Holder {
-    topic: String,
-    partition: u32,
-    since: u64,
-}
-
-impl Frontier {
-    /// Notes which partition holds the frontier at `now` (wall time, milliseconds), `None` when none does.
-    pub fn held_by(&self, holder: Option<(&str, u32)>, now: u64) {
-        let mut held = self.holder.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = match (&*held, holder) {
-            (Some(held), Some((topic, partition))) => held.topic == topic && held.partition == partition,
-            (None, None) => true,
-            _ => false,
-        };
-        if !same {
-            *held = holder.map(|(topic, partition)| Holder { topic: topic.to_owned(), partition, since: now });
-        }
-    }
-}
-
-impl Observed for Frontier {
-    fn collect(&self, sample: &mut Sample) {
-        sample.age(&FRONTIER_AGE, &[], self.frontier.get());
-        sample.age(&AS_OF_AGE, &[], self.as_of.get());
-        if let Some(Holder { topic, partition, since }) = &*self.holder.lock().unwrap_or_else(PoisonError::into_inner) {
-            sample.age(&FRONTIER_HELD, &[topic, &partition.to_string()], *since);
-        }
-    }
-}
-
-/// Counts by one label, such as dead letters by reason; for what is rare enough for a lock.
-#[derive(Debug)]
-pub struct ByLabel {
-    metric: Metric,
-    counts: Mutex<BTreeMap<String, u64>>,
-}
-
-impl ByLabel {
-    /// Of a counter with one label.
-    pub fn new(metric: Metric) -> ByLabel {
-        ByLabel { metric, counts: Mutex::default() }
-    }
-
-    /// Adds to one value of the label.
-    pub fn add(&self, label: &str, more: u64) {
-        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = counts.get_mut(label) {
-            *count += more;
-        } else {
-            counts.insert(label.to_owned(), more);
-        }
-    }
-}
-
-impl Observed for ByLabel {
-    fn collect(&self, sample: &mut Sample) {
-        for (label, &count) in &*self.counts.lock().unwrap_or_else(PoisonError::into_inner) {
-            sample.count(&self.metric, &[label], count);
+        let least = |of: fn(&WorkerStats) -> u64| self.stats.iter().map(|stats| of(stats)).min().unwrap_or(0);
+        sample.age(&FRONTIER_AGE, &[], least(|stats| stats.frontier.get()));
+        sample.age(&AS_OF_AGE, &[], least(|stats| stats.as_of.get()));
+        // Of the partitions that hold their workers, the one with the lowest clock holds this process.
+        let holders = self.stats.iter().filter_map(|stats| locked(&stats.holder).clone());
+        if let Some((holder, since)) = holders.min_by_key(|(holder, _)| holder.clock.get()) {
+            sample.age(&FRONTIER_HELD, &[&holder.topic, &holder.partition.to_string()], since);
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::PartitionStats;
     use super::*;
 
     fn line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
@@ -343,11 +286,9 @@ mod tests {
         workers.stats[0].records.add(5);
         workers.stats[0].stale.add(2);
         workers.stats[1].stale.add(3);
+        let stats = Arc::clone(&workers.stats[0]);
         registry.register(Arc::new(workers));
-        let dead = Arc::new(ByLabel::new(DEAD_LETTERS));
-        dead.add("a \"bad\" one", 1);
-        dead.add("a \"bad\" one", 1);
-        registry.register(dead);
+        locked(&stats.reasons).insert("a \"bad\" one", 2);
         let sample = registry.sample(0);
         assert_eq!(sample.value(&STALE, &[]), Some(5.0));
         let text = text(sample);
@@ -359,21 +300,20 @@ mod tests {
 
     #[test]
     fn ages_are_against_the_samples_own_time() {
-        let frontier = Frontier::default();
+        let workers = Workers { first: 0, stats: vec![Arc::default()] };
+        let stats = Arc::clone(&workers.stats[0]);
         let registry = Registry::default();
-        let empty = {
-            let mut sample = Sample::new(10_000);
-            frontier.collect(&mut sample);
-            sample
-        };
-        assert_eq!(empty.value(&FRONTIER_AGE, &[]), None, "no frontier has no age");
-        frontier.frontier.set(4_000);
-        frontier.held_by(Some(("clicks", 3)), 7_000);
-        frontier.held_by(Some(("clicks", 3)), 9_000);
-        registry.register(Arc::new(frontier));
+        registry.register(Arc::new(workers));
+        assert_eq!(registry.sample(10_000).value(&FRONTIER_AGE, &[]), None, "no frontier has no age");
+        stats.frontier.set(4_000);
+        let partition = Arc::new(PartitionStats::new("clicks", 3));
+        partition.records.add(7);
+        locked(&stats.partitions).push(Arc::clone(&partition));
+        *locked(&stats.holder) = Some((partition, 7_000));
         let sample = registry.sample(10_000);
         assert_eq!(sample.value(&FRONTIER_AGE, &[]), Some(6.0));
         assert_eq!(sample.value(&FRONTIER_HELD, &["clicks", "3"]), Some(3.0));
+        assert_eq!(sample.value(&TOPIC_RECORDS, &["clicks"]), Some(7.0));
         assert_eq!(sample.value(&AS_OF_AGE, &[]), None);
     }
 }

@@ -16,10 +16,11 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use storeflow_dataflows::table::{HistoryRow, LateAdjustment, NO_WINDOW, Table};
 
@@ -31,6 +32,8 @@ use super::layout::{About, Generation, Keys};
 use super::schema::{Output, TableSchema};
 use super::table_file::{FileMeta, ROW_GROUP_ROWS, TableFile};
 use super::time;
+use crate::observe::locked;
+use crate::observe::metrics::{self, Observed, Sample};
 use crate::source::names::PartitionNames;
 use crate::store::{Spool, Store};
 
@@ -82,6 +85,23 @@ pub struct HistoryWriter {
 pub struct HistorySender {
     channel: SyncSender<Message>,
     shown: Arc<AtomicU64>,
+    written: Arc<Written>,
+}
+
+/// Counts of what was written, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Written {
+    totals: Mutex<(Totals, Duration)>,
+}
+
+impl Observed for Written {
+    fn collect(&self, sample: &mut Sample) {
+        let (totals, took) = *locked(&self.totals);
+        sample.count(&metrics::HISTORY_FILES, &[], totals.files);
+        sample.count(&metrics::HISTORY_ROWS, &[], totals.rows);
+        sample.count(&metrics::HISTORY_BYTES, &[], totals.bytes);
+        sample.add(&metrics::HISTORY_SECONDS, &[], took.as_secs_f64());
+    }
 }
 
 impl HistorySender {
@@ -93,6 +113,11 @@ impl HistorySender {
     /// Says that everything before `as_of` is committed. All batches with rows of epochs up to it must have been sent.
     pub fn publish(&self, as_of: u64) -> Result<(), PublishError> {
         self.channel.send(Message::Publish(as_of)).map_err(|_| PublishError::Stopped)
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> Arc<Written> {
+        Arc::clone(&self.written)
     }
 
     /// The greatest as-of published whose files are all in the store, and of a writer started by
@@ -141,7 +166,7 @@ impl HistoryWriter {
         for output in Output::ALL {
             schemas.insert(output, TableSchema::of(output, &about)?);
         }
-        let shown = Arc::new(AtomicU64::new(0));
+        let (shown, written): (Arc<AtomicU64>, Arc<Written>) = Default::default();
         let files = Files {
             store: generation.store().clone(),
             about,
@@ -158,12 +183,13 @@ impl HistoryWriter {
             live,
             shown: Arc::clone(&shown),
             totals: Totals::default(),
+            written: Arc::clone(&written),
         };
         let thread = std::thread::Builder::new()
             .name("history".to_owned())
             .spawn(move || files.run(&receiver))
             .map_err(PublishError::io("start a thread for", &generation.place()))?;
-        Ok(HistoryWriter { sender: HistorySender { channel, shown }, thread })
+        Ok(HistoryWriter { sender: HistorySender { channel, shown, written }, thread })
     }
 
     /// A sender for a worker.
@@ -233,16 +259,21 @@ struct Files {
     live: bool,
     shown: Arc<AtomicU64>,
     totals: Totals,
+    written: Arc<Written>,
 }
 
 impl Files {
     fn run(mut self, receiver: &Receiver<Message>) -> Result<Totals, PublishError> {
+        let mut took = Duration::ZERO;
         for message in receiver {
+            let began = Instant::now();
             match message {
                 Message::Batch(batch) => self.take(batch)?,
                 Message::Publish(as_of) => self.publish(as_of)?,
                 Message::Close => break,
             }
+            took += began.elapsed();
+            *locked(&self.written.totals) = (self.totals, took);
         }
         self.close()
     }

@@ -12,9 +12,9 @@
 //! Absent on purpose: durable checkpoints. A run that was stopped or killed begins anew, from `--start`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +25,8 @@ use super::publisher::Copies;
 use super::replay::{Kept, chunk_of, deal};
 use super::workers::{self, Crew, RunError, Tuning, Watch};
 use crate::config::{ClockMode, Idle, Job};
+use crate::observe::health::Health;
+use crate::observe::metrics::{Observed, Registry, Sample, Workers};
 use crate::observe::{PartitionStats, WorkerStats, locked};
 use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
@@ -67,6 +69,10 @@ pub struct Setup {
     pub stop_patience: Duration,
     /// Set to stop.
     pub stop: Arc<AtomicBool>,
+    /// Where whoever has numbers registers.
+    pub registry: Registry,
+    /// Told of workers, sources and view.
+    pub health: Arc<Health>,
 }
 
 /// What process 0 decides for all.
@@ -98,7 +104,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// # Errors
 /// Whatever the user can mend; nothing half-written is taken for whole then.
 pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
-    let Setup { job, tuning, input, store, redis, mut cluster, advance_every, stop_patience, stop } = setup;
+    let Setup { job, tuning, input, store, redis, mut cluster, advance_every, stop_patience, stop, registry, health } = setup;
     let leader = cluster.process() == 0;
     let workers = cluster.worker_range(tuning.workers);
     let peers = tuning.workers * cluster.processes();
@@ -143,12 +149,29 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let (process, processes) = (cluster.process(), cluster.processes());
     let builders = cluster.into_timely(tuning.workers)?;
 
+    registry.register(Arc::new(Workers { first: workers.start, stats: stats.clone() }));
+    registry.register(history.sender().written());
+    if let Some(kafka) = &ready.kafka {
+        registry.register(Arc::new(kafka.clone()));
+    }
+    if let Some(sink) = &sink {
+        registry.register(Arc::new(ViewObserved(Arc::downgrade(sink))));
+    }
+    health.set_sources_reading(true);
+    health.set_view_connected(sink.is_none());
+
     let mut arrivals =
         Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
     let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped) = (Instant::now(), None);
     let ran = workers::run(crew, builders, Arc::clone(&copies) as _, || {
         watch(Watch { stats: &stats, input_bytes: ready.input_bytes });
+        for (worker, stats) in stats.iter().enumerate().filter(|(_, stats)| stats.stepped.get() > 0) {
+            health.stepped(worker, stats.stepped.get());
+        }
+        if let Some(sink) = &sink {
+            health.set_view_connected(sink.stats().connected);
+        }
         if let Some(lost) = peer_watch.as_ref().and_then(|watch| watch.lost()) {
             return Err(lost.into());
         }
@@ -446,6 +469,15 @@ impl Arrivals<'_> {
     fn send(&self, worker: usize, arrival: Arrival) {
         // A worker that has ended takes nothing more, and needs nothing more.
         let _ = self.senders[worker].as_ref().map(|sender| sender.send(arrival));
+    }
+}
+
+/// The view in Redis, as long as it is written.
+struct ViewObserved(Weak<RedisSink>);
+
+impl Observed for ViewObserved {
+    fn collect(&self, sample: &mut Sample) {
+        self.0.upgrade().iter().for_each(|sink| sink.collect(sample));
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Placed {
 }
 
 /// What reading further brought.
+#[allow(clippy::large_enum_variant, reason = "records are the rule, and never kept in this form")]
 pub enum Next {
     /// A record.
     Record(Placed),
@@ -79,7 +80,11 @@ pub struct Partition {
     stats: Arc<PartitionStats>,
 }
 
+/// A record before the clock has seen it, with its timestamp.
+type Unstamped = (Option<u64>, Placed);
+
 /// Where a partition's records come from.
+#[allow(clippy::large_enum_variant, reason = "one per partition")]
 enum Input {
     Lines(PartitionFile, Lines, Envelopes),
     /// Decoded before; see [`super::cache`].
@@ -398,7 +403,7 @@ impl Partition {
 
     /// The next record of a feed, before the clock has seen it.
     #[inline]
-    fn poll(&mut self) -> Result<(Polled, Option<(Option<u64>, Placed)>), SourceError> {
+    fn poll(&mut self) -> Result<(Polled, Option<Unstamped>), SourceError> {
         let Input::Feed(going) = &mut self.input else { return Ok((Polled::End, None)) };
         let (decoders, topic, index, number) = (&mut self.decoders, &self.topic, self.index, self.number);
         let mut taken = None;

@@ -17,7 +17,7 @@ use storeflow::verify::{Recomputation, compare};
 
 use crate::support::exact::{assert_exact, assert_none, cases};
 use crate::support::histories::{Step, history, job, render};
-use crate::support::memory::{MemoryLog, entries};
+use crate::support::memory::{Entry, MemoryLog, entries};
 use crate::support::recorder::{Recorder, Run, record_by};
 
 type Files = Vec<(String, u32, Vec<u8>)>;
@@ -162,12 +162,12 @@ fn run_until(crew: Crew, recorder: Arc<Recorder>, until: u64, mut meanwhile: imp
     .expect("a run")
 }
 
-fn click(at: u64) -> (u64, Option<u64>, Option<Vec<u8>>, Option<Vec<u8>>) {
+fn click(at: u64) -> Entry {
     let value = format!(r#"{{"store":"s","kind":"view","product":"p","at":{at}}}"#);
     (at, Some(at), None, Some(value.into_bytes()))
 }
 
-fn line(topic: &str, (position, ts, _, value): &(u64, Option<u64>, Option<Vec<u8>>, Option<Vec<u8>>)) -> String {
+fn line(topic: &str, (position, ts, _, value): &Entry) -> String {
     let value = String::from_utf8(value.clone().expect("a value")).expect("UTF-8");
     format!(
         "{{\"topic\":\"{topic}\",\"partition\":0,\"offset\":{position},\"ts\":{},\"payload\":{value}}}\n",

@@ -18,6 +18,7 @@ use storeflow_dataflows::table::CellChange;
 
 use super::error::RedisError;
 use super::writer::Writer;
+use crate::observe::metrics::{self, Observed, Sample};
 use crate::publish::view::ExpiredWindow;
 #[cfg(doc)]
 use crate::publish::view::MemoryView;
@@ -249,6 +250,20 @@ impl RedisSink {
             seconds: patience.as_secs(),
             last: stats.last_error.map_or_else(String::new, |error| format!(" ({error})")),
         })
+    }
+}
+
+impl Observed for RedisSink {
+    fn collect(&self, sample: &mut Sample) {
+        let stats = self.stats();
+        sample.add(&metrics::VIEW_CONNECTED, &[], f64::from(u8::from(stats.connected)));
+        sample.count(&metrics::VIEW_PENDING, &[], stats.pending);
+        sample.count(&metrics::REDIS_ROUND_TRIPS, &[], stats.round_trips);
+        sample.count(&metrics::REDIS_COMMANDS, &[], stats.commands);
+        sample.count(&metrics::REDIS_BYTES, &[], stats.bytes);
+        sample.add(&metrics::REDIS_SECONDS, &[], stats.busy.as_secs_f64());
+        sample.count(&metrics::REDIS_RECONNECTS, &[], stats.connections.saturating_sub(1));
+        sample.count(&metrics::REDIS_RECONCILIATIONS, &[], stats.reconciliations);
     }
 }
 

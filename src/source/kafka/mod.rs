@@ -54,6 +54,7 @@ pub(crate) use options::Options;
 pub(crate) use settings::shown;
 
 use crate::config::{Idle, Job, matches_pattern};
+use crate::observe::metrics::{self, Observed, Sample};
 use context::{Context, lock};
 use failure::Failure;
 use heartbeats::Heartbeats;
@@ -298,6 +299,15 @@ impl KafkaSource {
     /// Ends the threads, if this is the last clone. Inputs that are still open give no more records.
     pub fn close(self) {
         drop(self);
+    }
+}
+
+impl Observed for KafkaSource {
+    fn collect(&self, sample: &mut Sample) {
+        for of in self.status() {
+            sample.count(&metrics::PARTITION_LAG, &[&of.topic, &of.partition.to_string()], of.lag);
+            sample.count(&metrics::IN_FLIGHT, &[], of.waiting_bytes);
+        }
     }
 }
 
