@@ -27,7 +27,7 @@ use super::workers::{self, Crew, RunError, Tuning, Watch};
 use crate::config::{ClockMode, Idle, Job};
 use crate::observe::health::Health;
 use crate::observe::metrics::{Observed, Registry, Sample, Workers};
-use crate::observe::{PartitionStats, WorkerStats, locked};
+use crate::observe::{PartitionStats, WorkerStats, holder_of, locked, wall_ms};
 use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
 use crate::publish::layout::{Current, Generation};
@@ -163,7 +163,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let mut arrivals =
         Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
     let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
-    let (mut report_due, mut stopped) = (Instant::now(), None);
+    let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let ran = workers::run(crew, builders, Arc::clone(&copies) as _, || {
         watch(Watch { stats: &stats, input_bytes: ready.input_bytes });
         for (worker, stats) in stats.iter().enumerate().filter(|(_, stats)| stats.stepped.get() > 0) {
@@ -184,6 +184,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
                 report_due = Instant::now() + REPORT_EVERY;
                 kafka.report(&published_positions(&stats));
             }
+        }
+        if goes_on {
+            holder.say(&stats);
         }
         if leader && goes_on {
             pointer.advance(&generation, copies.shown_everywhere().history)?;
@@ -478,6 +481,32 @@ struct ViewObserved(Weak<RedisSink>);
 impl Observed for ViewObserved {
     fn collect(&self, sample: &mut Sample) {
         self.0.upgrade().iter().for_each(|sink| sink.collect(sample));
+    }
+}
+
+/// Says who holds the frontier for long.
+struct Holder {
+    said: Instant,
+}
+
+/// A frontier held for so long is worth a line, and a line again.
+const HELD_FOR: Duration = Duration::from_secs(60);
+
+impl Holder {
+    fn say(&mut self, stats: &[Arc<WorkerStats>]) {
+        if self.said.elapsed() < HELD_FOR {
+            return;
+        }
+        let now = wall_ms();
+        let behind = |since: u64| Duration::from_millis(now.saturating_sub(since));
+        if let Some((holder, since)) =
+            holder_of(stats).filter(|(of, since)| behind(*since).min(behind(of.clock.get())) > HELD_FOR)
+        {
+            self.said = Instant::now();
+            let (topic, partition) = (&holder.topic, holder.partition);
+            let (held, behind) = (behind(since), behind(holder.clock.get()));
+            tracing::warn!(topic, partition, ?held, ?behind, "frontier held by");
+        }
     }
 }
 
