@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::{Cluster, ClusterError};
 use super::publisher::Copies;
-use super::replay::{Kept, chunk_of, deal};
+use super::replay::{Kept, chunk_of, deal, settle};
 use super::workers::{self, Crew, RunError, Tuning, Watch};
 use crate::config::{ClockMode, Idle, Job};
 use crate::observe::health::Health;
@@ -200,18 +200,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         Ok(())
     });
-    let finished = match ran {
-        Ok(finished) => finished,
-        // The writer knows better than the worker that found it gone.
-        Err(RunError::Publish(PublishError::Stopped)) => {
-            return Err(history.close().err().unwrap_or(PublishError::Stopped).into());
-        }
-        Err(error) => return Err(error),
-    };
-    let published = history.publish(finished.as_of);
-    // If the writer has stopped, its own error says why.
-    let totals = history.close()?;
-    published?;
+    let (finished, totals) = settle(ran, history)?;
     view.dump(&generation)?;
     if let Some(kafka) = ready.kafka {
         kafka.report(&published_positions(&stats));
