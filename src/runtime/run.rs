@@ -453,7 +453,7 @@ impl Arrivals<'_> {
         for (partition, listed) in open_kafka(self.job, kafka, self.names, &mine, false)?.into_iter().zip(mine) {
             tracing::info!(topic = listed.topic, partition = listed.partition, "new partition");
             let worker = owner(&listed.topic, listed.partition, self.peers) - self.workers.start;
-            self.send(worker, Arrival::Partition(Box::new(partition)));
+            self.send(worker, Arrival::Partition(Box::new(partition), listed.high > listed.start));
         }
         Ok(())
     }
