@@ -21,7 +21,7 @@ use crate::support::binary::{run, storeflow, succeed};
 use crate::support::malls::Mall;
 use crate::support::redis::{self, Redis};
 use crate::support::running::{Running, as_of, metrics, metrics_at, sum_of};
-use crate::support::s3::{Plan, Proxy, SECRET, address_of, environment, place};
+use crate::support::s3::{Fault, Plan, Proxy, SECRET, address_of, environment, place};
 use crate::support::services::{Kind, Service, own, shared};
 
 const VIEWS: [&str; 4] = ["store_payments", "store_sales", "store_clicks", "store_products"];
@@ -57,7 +57,8 @@ fn verify_both(mall: &Mall, redis: &Redis) {
 fn refused(command: &mut Command, words: &[&str]) {
     let ended = run(command);
     assert_eq!(ended.code, Some(2), "{command:?}\n{}{}", ended.out, ended.err);
-    assert_eq!(ended.err.matches("error: ").count(), 1, "one message\n{}", ended.err);
+    let messages = ended.err.lines().filter(|line| line.starts_with("error: ")).count();
+    assert_eq!(messages, 1, "one message\n{}", ended.err);
     for word in words {
         assert!(ended.err.contains(word), "nothing of {word:?}:\n{}", ended.err);
     }
@@ -155,15 +156,14 @@ fn a_redis_that_goes_away(test: &str, short: &str, lose: fn(&Redis)) {
     let mut running = Running::start(&mut from_kafka(&mall, &kafka, &["--redis", &url, "--metrics", "127.0.0.1:0"]));
     wait_for_as_of(&mut running, &mall, &redis, mall.reached_by("first"));
     let address = wait_for_metrics(&mut running);
+    let read = || Some(sum_of(&metrics(&address)?, "storeflow_topic_records_total"));
+    let before = running.wait("metrics", |_| read());
     lose(&redis);
     redis.kill();
     mall.produce("rest", &kafka);
-    // The rest is read while there is no Redis.
-    let all = mall.records("whole") as f64;
-    running.wait("all records", |_| {
-        let read = sum_of(&metrics(&address)?, "storeflow_topic_records_total");
-        (read >= all).then_some(())
-    });
+    // The rest is read while there is no Redis. The last records of most partitions wait for the slowest one's.
+    let most = before + mall.records("rest") as f64 / 2.0;
+    running.wait("the rest", |_| read().filter(|&read| read >= most));
     redis.start();
     wait_for_as_of(&mut running, &mall, &redis, mall.reached_by("whole"));
     running.stop();
@@ -187,14 +187,16 @@ fn a_redis_that_comes_back_empty_is_filled_again() {
 fn a_run_from_kafka_into_a_failing_s3_is_exact() {
     let (Some(kafka), Some(s3)) = (shared(Kind::Kafka), shared(Kind::S3)) else { return };
     let address = address_of(&s3);
-    let proxy = Proxy::start(address, Plan::Faults { seed: 11, permille: 250 });
+    let proxy = Proxy::start(address, Plan::Faults { seed: 11, permille: 350 });
     let mall = Mall::generate("s3", &SMALL);
     mall.produce("whole", &kafka);
     let (job, whole, store) = (mall.job(), mall.whole(), place(&s3, "failing"));
     let args = ["run", "--job", &job, "--brokers", kafka.address(), "--workers", "1", "--until-end", "--store", &store];
     let ended = run(storeflow(&args).envs(environment(proxy.address)));
     assert_eq!(ended.code, Some(0), "{}", ended.err);
-    assert_eq!(proxy.seen().len(), 5, "every fault happened: {:?}", proxy.seen());
+    let (seen, cut) = (proxy.seen(), [Fault::CutBefore, Fault::CutAfter, Fault::HalfAnAnswer]);
+    let failed = [Fault::InternalError, Fault::SlowDown].iter().all(|fault| seen.contains_key(fault));
+    assert!(failed && cut.iter().any(|fault| seen.contains_key(fault)), "{seen:?}");
     let args = ["verify", "--job", &job, "--replay", &whole, "--store", &store, "--history"];
     let verified = run(storeflow(&args).envs(environment(address)));
     assert!(verified.code == Some(0) && verified.out.starts_with("exact"), "{}{}", verified.out, verified.err);
@@ -313,7 +315,8 @@ fn a_topic_a_day_behind_keeps_memory_under_its_bound() {
     let flags = ["--topics", "payments,clicks", "--payments", "1500", "--clicks", "40000", "--partitions", "2"];
     let mall = Mall::generate("day", &flags);
     mall.delay("clicks", 24 * 3_600_000);
-    mall.produce("whole", &kafka);
+    // Bytes are bounded as they travel, and brokers cut no batch: so these are not compressed, and smaller than a fetch.
+    mall.produce_with("whole", &kafka, &["--compression", "none", "--kafka-option", "batch.size=16384"]);
     // The queue of each of four partitions, and one fetch of each beyond it; see src/source/kafka/options.rs.
     let (in_flight, partitions) = (1_u64 << 20, 4);
     let bound = in_flight + partitions * (in_flight / partitions / 4);

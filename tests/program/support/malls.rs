@@ -91,12 +91,15 @@ impl Mall {
     /// Moves the records of a topic on by a whole number of milliseconds: those of the log, not what they say.
     pub(crate) fn delay(&self, topic: &str, millis: u64) {
         for path in files(&self.folder.path().join("whole").join(format!("{}.{topic}", self.name))) {
-            let lines = fs::read_to_string(&path).expect("readable");
-            let later = |line: &str| match stamp(line) {
-                Some(at) => line.replacen(&format!("\"ts\":{at}"), &format!("\"ts\":{}", at + millis), 1) + "\n",
-                None => format!("{line}\n"),
+            let later = |line: Vec<u8>| match (stamp(&line), String::from_utf8(line)) {
+                (Some(at), Ok(line)) => {
+                    line.replacen(&format!("\"ts\":{at}"), &format!("\"ts\":{}", at + millis), 1).into_bytes()
+                }
+                (_, Ok(line)) => line.into_bytes(),
+                (_, Err(broken)) => broken.into_bytes(),
             };
-            fs::write(&path, lines.lines().map(later).collect::<String>()).expect("written");
+            let moved: Vec<Vec<u8>> = lines(&path).into_iter().map(later).collect();
+            fs::write(&path, moved.concat()).expect("written");
         }
     }
 
@@ -109,15 +112,13 @@ impl Mall {
                 let is_late = late.is_some_and(|(topic, number)| {
                     *name == *format!("{}.{topic}", self.name) && *file == *format!("{number}.ndjson")
                 });
-                let lines = fs::read_to_string(&path).expect("readable");
-                let all: Vec<&str> = lines.lines().collect();
+                let all = lines(&path);
                 let cut = all.iter().position(|line| stamp(line).is_some_and(|stamp| stamp >= MIDDLE)).unwrap_or(all.len());
                 let parts = if is_late { vec![("late", &all[..])] } else { vec![("first", &all[..cut]), ("rest", &all[cut..])] };
                 for (part, lines) in parts {
                     let folder = self.folder.path().join(part).join(&name);
                     fs::create_dir_all(&folder).expect("made");
-                    fs::write(folder.join(&file), lines.iter().map(|line| format!("{line}\n")).collect::<String>())
-                        .expect("written");
+                    fs::write(folder.join(&file), lines.concat()).expect("written");
                 }
             }
         }
@@ -125,10 +126,7 @@ impl Mall {
 
     /// An as-of, in milliseconds, that a run with ticks of ten seconds reaches once it has read `part`.
     pub(crate) fn reached_by(&self, part: &str) -> u64 {
-        let last = |path: &PathBuf| {
-            let lines = fs::read_to_string(path).expect("readable");
-            lines.lines().filter_map(stamp).max().unwrap_or(0)
-        };
+        let last = |path: &PathBuf| lines(path).iter().filter_map(|line| stamp(line)).max().unwrap_or(0);
         let of_topics = folders(&self.folder.path().join(part)).into_iter().flat_map(|topic| files(&topic));
         let least = of_topics.map(|path| last(&path)).filter(|&last| last > 0).min().expect("records");
         least - 20_000
@@ -137,16 +135,18 @@ impl Mall {
     /// How many records a part has.
     pub(crate) fn records(&self, part: &str) -> usize {
         let of_topics = folders(&self.folder.path().join(part)).into_iter().flat_map(|topic| files(&topic));
-        of_topics.map(|path| fs::read_to_string(path).expect("readable").lines().count()).sum()
+        of_topics.map(|path| lines(&path).len()).sum()
     }
 
     /// Loads a part into Kafka.
     pub(crate) fn produce(&self, part: &str, kafka: &Service) {
-        let (job, dir) = (self.job(), self.dir(part));
-        // Compressed, bytes on their way would not be those that a bound speaks of.
-        let plain = ["--compression", "none"];
-        let args = ["produce", "--replay", &dir, "--job", &job, "--brokers", kafka.address()];
-        succeed(&[&args[..], &plain].concat());
+        self.produce_with(part, kafka, &[]);
+    }
+
+    /// The same with more flags.
+    pub(crate) fn produce_with(&self, part: &str, kafka: &Service, more: &[&str]) {
+        let dir = self.dir(part);
+        succeed(&[&["produce", "--replay", &dir, "--brokers", kafka.address()][..], more].concat());
     }
 
     /// Compares what a run left in each of `places` with all of the dataset.
@@ -157,8 +157,15 @@ impl Mall {
     }
 }
 
-/// The timestamp of an envelope.
-fn stamp(line: &str) -> Option<u64> {
+/// The lines of a file, each with its end. Some of a mall are broken on purpose: no UTF-8.
+fn lines(path: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(path).expect("readable");
+    bytes.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+/// The timestamp of an envelope, which stands before its payload.
+fn stamp(line: &[u8]) -> Option<u64> {
+    let line = String::from_utf8_lossy(line);
     let (_, rest) = line.split_once("\"ts\":")?;
     rest[..rest.find(|c: char| !c.is_ascii_digit())?].parse().ok()
 }
