@@ -207,10 +207,11 @@ fn a_partition_added_in_mid_run_is_read_from_its_beginning() {
     let Some(kafka) = shared(Kind::Kafka) else { return };
     let Some(redis) = redis::redis("a_partition_added_in_mid_run_is_read_from_its_beginning") else { return };
     let mall = Mall::generate("grown", &SMALL);
-    // The third partition: clicks that are later than all that is read before it.
+    // The third partition: the clicks of the last forty minutes, later than all that is read before it.
+    let end = mall.reached_by("whole");
     let clicks: Vec<String> = (0..400)
         .map(|n| {
-            let at = mall.reached_by("whole") - 40_000 + n * 50;
+            let at = end - 2_400_000 + n * 6_000;
             let value =
                 format!("{{\\\"event_type\\\":\\\"cart\\\",\\\"event_time\\\":{at},\\\"store_id\\\":1001,\\\"product_id\\\":7}}");
             format!(r#"{{"topic":"clicks","partition":2,"offset":{n},"ts":{at},"payload":"{value}"}}"#)
