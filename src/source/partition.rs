@@ -379,7 +379,8 @@ impl Partition {
     pub fn pass_time(&mut self, wall: u64) {
         let Input::Feed(going) = &mut self.input else { return };
         going.live |= !going.waiting && self.clock.now().saturating_add(LIVE) >= wall;
-        if !going.dry || self.held.is_some() || !going.live || going.waiting {
+        // Records read for the clock to start with are still to come, though the log has nothing beyond them.
+        if !going.dry || self.held.is_some() || !going.live || going.waiting || !going.first.is_empty() {
             return;
         }
         let confirmed = match going.quiet {

@@ -12,7 +12,7 @@ use storeflow::observe::{WorkerStats, wall_ms};
 use storeflow::runtime::workers::{self, Crew, Finished, Tuning, alone};
 use storeflow::source::names::PartitionNames;
 use storeflow::source::operator::{Arrival, Intake};
-use storeflow::source::partition::{Partition, Quiet};
+use storeflow::source::partition::{Next, Partition, Quiet};
 use storeflow::verify::{Recomputation, compare};
 
 use crate::support::exact::{assert_exact, assert_none, cases};
@@ -219,6 +219,24 @@ fn a_quiet_partition_follows_wall_time_once_the_log_confirms_it() {
         assert!(run.finished.as_of < now);
         exact_at_all(&run, &clicks.twin());
     }
+}
+
+#[test]
+fn wall_time_waits_for_records_that_were_read_and_not_taken() {
+    let now = wall_ms();
+    let times = vec![now - 50 * MINUTE, now - 40 * MINUTE];
+    let clicks = Clicks::new([times.clone(), vec![]]);
+    clicks.logs[0].ask(now);
+    let mut partition = clicks.partition(0, Quiet::Wall);
+    // Its clock starts with both records, and the log has nothing beyond them.
+    assert!(partition.start(0, true).expect("memory"));
+    for time in times {
+        partition.pass_time(now);
+        let Next::Record(placed) = partition.next(0).expect("memory") else { panic!("a record of {time}") };
+        assert_eq!(placed.order.stamp, time);
+    }
+    partition.pass_time(now);
+    assert!(partition.clock().now() > now - MINUTE, "now it is quiet");
 }
 
 #[test]
