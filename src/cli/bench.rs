@@ -161,10 +161,14 @@ fn only_job(dataset: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// A temporary folder, removed in the end.
-struct Folder(PathBuf);
+pub(super) struct Folder(PathBuf);
 
 impl Folder {
-    fn create(within: Option<&Path>) -> anyhow::Result<Self> {
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn create(within: Option<&Path>) -> anyhow::Result<Self> {
         let within = within.map_or_else(std::env::temp_dir, Path::to_owned);
         let path = within.join(format!("storeflow-bench-{}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("could not create \"{}\"", path.display()))?;

@@ -3,6 +3,7 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
 
 pub mod bench;
+pub mod bench_kafka;
 pub mod bench_redis;
 pub mod check;
 pub mod cluster_args;
@@ -73,6 +74,7 @@ enum Command {
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     BenchStage(bench::StageArgs),
+    BenchKafka(bench_kafka::BenchKafkaArgs),
     BenchRedis(bench_redis::BenchRedisArgs),
 }
 
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::RebuildView(args) => rebuild_view::run(&args),
+        Command::BenchKafka(args) => bench_kafka::run(&args),
         Command::BenchRedis(args) => bench_redis::run(&args),
     };
     match done {

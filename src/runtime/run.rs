@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::cluster::{Cluster, ClusterError};
 use super::publisher::Copies;
 use super::replay::{Kept, chunk_of, deal, settle};
-use super::workers::{self, Crew, RunError, Tuning, Watch};
+use super::workers::{self, Crew, Finished, RunError, Tuning, Watch};
 use crate::config::{ClockMode, Idle, Job};
 use crate::observe::health::Health;
 use crate::observe::metrics::{Observed, Registry, Sample, Workers};
@@ -114,6 +114,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
     let plan: Plan = decoded(&plan[0]);
     let names = Arc::new(PartitionNames::sorted(plan.listed.iter().map(|listed| &listed.topic)));
+    // Opening reads the first records already, and Kafka sends on while the workers are being started.
+    let began = Instant::now();
     let opened = (|| {
         let generation = match ready.generation.take() {
             Some(generation) => generation,
@@ -164,6 +166,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
     let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
+    let opening = began.elapsed();
     let ran = workers::run(crew, builders, Arc::clone(&copies) as _, || {
         watch(Watch { stats: &stats, input_bytes: ready.input_bytes });
         for (worker, stats) in stats.iter().enumerate().filter(|(_, stats)| stats.stepped.get() > 0) {
@@ -201,6 +204,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         Ok(())
     });
     let (finished, totals) = settle(ran, history)?;
+    let finished = Finished { took: opening + finished.took, ..finished };
     view.dump(&generation)?;
     if let Some(kafka) = ready.kafka {
         kafka.report(&published_positions(&stats));
