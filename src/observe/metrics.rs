@@ -21,7 +21,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use super::{WorkerStats, locked};
+use super::{WorkerStats, holder_of, locked};
 
 /// How a metric may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,9 +241,7 @@ impl Observed for Workers {
         let least = |of: fn(&WorkerStats) -> u64| self.stats.iter().map(|stats| of(stats)).min().unwrap_or(0);
         sample.age(&FRONTIER_AGE, &[], least(|stats| stats.frontier.get()));
         sample.age(&AS_OF_AGE, &[], least(|stats| stats.as_of.get()));
-        // Of the partitions that hold their workers, the one with the lowest clock holds this process.
-        let holders = self.stats.iter().filter_map(|stats| locked(&stats.holder).clone());
-        if let Some((holder, since)) = holders.min_by_key(|(holder, _)| holder.clock.get()) {
+        if let Some((holder, since)) = holder_of(&self.stats) {
             sample.age(&FRONTIER_HELD, &[&holder.topic, &holder.partition.to_string()], since);
         }
     }

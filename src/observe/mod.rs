@@ -109,6 +109,13 @@ pub struct WorkerStats {
     pub holder: Mutex<Option<(Arc<PartitionStats>, u64)>>,
 }
 
+/// The partition that holds the frontier, as far as these workers know, and since when (wall time, milliseconds): of those
+/// that hold their workers, the one with the lowest clock.
+pub fn holder_of(stats: &[Arc<WorkerStats>]) -> Option<(Arc<PartitionStats>, u64)> {
+    let holders = stats.iter().filter_map(|stats| locked(&stats.holder).clone());
+    holders.min_by_key(|(holder, _)| holder.clock.get())
+}
+
 /// Counts of one partition.
 #[derive(Debug)]
 pub struct PartitionStats {

@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -85,6 +85,7 @@ pub struct HistoryWriter {
 pub struct HistorySender {
     channel: SyncSender<Message>,
     shown: Arc<AtomicU64>,
+    stopped: Arc<AtomicBool>,
     written: Arc<Written>,
 }
 
@@ -118,6 +119,11 @@ impl HistorySender {
     /// What was written so far.
     pub fn written(&self) -> Arc<Written> {
         Arc::clone(&self.written)
+    }
+
+    /// Whether the writer has stopped: nothing more will be shown, and [`HistoryWriter::close`] says why.
+    pub fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
     }
 
     /// The greatest as-of published whose files are all in the store, and of a writer started by
@@ -167,6 +173,8 @@ impl HistoryWriter {
             schemas.insert(output, TableSchema::of(output, &about)?);
         }
         let (shown, written): (Arc<AtomicU64>, Arc<Written>) = Default::default();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let end = Arc::clone(&stopped);
         let files = Files {
             store: generation.store().clone(),
             about,
@@ -187,9 +195,13 @@ impl HistoryWriter {
         };
         let thread = std::thread::Builder::new()
             .name("history".to_owned())
-            .spawn(move || files.run(&receiver))
+            .spawn(move || {
+                // However the thread ends, whoever waits for it is told.
+                let _end = Ended(end);
+                files.run(&receiver)
+            })
             .map_err(PublishError::io("start a thread for", &generation.place()))?;
-        Ok(HistoryWriter { sender: HistorySender { channel, shown, written }, thread })
+        Ok(HistoryWriter { sender: HistorySender { channel, shown, stopped, written }, thread })
     }
 
     /// A sender for a worker.
@@ -208,6 +220,15 @@ impl HistoryWriter {
         // If it has stopped already, the thread's result says why.
         let _ = self.sender.channel.send(Message::Close);
         self.thread.join().unwrap_or(Err(PublishError::Stopped))
+    }
+}
+
+/// Says that the thread has ended.
+struct Ended(Arc<AtomicBool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
     }
 }
 

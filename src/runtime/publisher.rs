@@ -130,6 +130,9 @@ impl Publisher for Copies {
         if let Some(failure) = self.redis.as_ref().and_then(|redis| redis.failure()) {
             return Err(failure.into());
         }
+        if self.history.as_ref().is_some_and(HistorySender::stopped) {
+            return Err(PublishError::Stopped);
+        }
         if !self.waits || self.impatient.load(Ordering::Relaxed) {
             return Ok(Shown::ALL);
         }

@@ -40,7 +40,16 @@ pub fn run(job: &Job, dataset: &Path, store: &Store, tuning: &Tuning, watch: imp
     let view = Arc::new(MemoryView::new(tuning.workers));
     let publisher = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())));
     let replayed = replay(job, &files, tuning, false, publisher, watch);
-    let finished = match replayed {
+    let (finished, totals) = settle(replayed, history)?;
+    view.dump(&generation)?;
+    let dir = generation.place();
+    generation.finish(finished.as_of)?;
+    Ok(Kept { finished, view, totals, dir })
+}
+
+/// Ends the history of workers that have ended.
+pub(super) fn settle(ran: Result<Finished, RunError>, history: HistoryWriter) -> Result<(Finished, Totals), RunError> {
+    let finished = match ran {
         Ok(finished) => finished,
         // The writer knows better than the worker that found it gone.
         Err(RunError::Publish(PublishError::Stopped)) => {
@@ -52,10 +61,7 @@ pub fn run(job: &Job, dataset: &Path, store: &Store, tuning: &Tuning, watch: imp
     // If the writer has stopped, its own error says why.
     let totals = history.close()?;
     published?;
-    view.dump(&generation)?;
-    let dir = generation.place();
-    generation.finish(finished.as_of)?;
-    Ok(Kept { finished, view, totals, dir })
+    Ok((finished, totals))
 }
 
 /// Replays partition files through the dataflow into a publisher.

@@ -22,12 +22,12 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster::{Cluster, ClusterError};
 use super::publisher::Copies;
-use super::replay::{Kept, chunk_of, deal};
+use super::replay::{Kept, chunk_of, deal, settle};
 use super::workers::{self, Crew, Finished, RunError, Tuning, Watch};
 use crate::config::{ClockMode, Idle, Job};
 use crate::observe::health::Health;
 use crate::observe::metrics::{Observed, Registry, Sample, Workers};
-use crate::observe::{PartitionStats, WorkerStats, locked};
+use crate::observe::{PartitionStats, WorkerStats, holder_of, locked, wall_ms};
 use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
 use crate::publish::layout::{Current, Generation};
@@ -165,7 +165,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let mut arrivals =
         Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
     let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
-    let (mut report_due, mut stopped) = (Instant::now(), None);
+    let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let opening = began.elapsed();
     let ran = workers::run(crew, builders, Arc::clone(&copies) as _, || {
         watch(Watch { stats: &stats, input_bytes: ready.input_bytes });
@@ -188,6 +188,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
                 kafka.report(&published_positions(&stats));
             }
         }
+        if goes_on {
+            holder.say(&stats);
+        }
         if leader && goes_on {
             pointer.advance(&generation, copies.shown_everywhere().history)?;
         }
@@ -200,18 +203,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         Ok(())
     });
-    let finished = match ran {
-        Ok(finished) => Finished { took: opening + finished.took, ..finished },
-        // The writer knows better than the worker that found it gone.
-        Err(RunError::Publish(PublishError::Stopped)) => {
-            return Err(history.close().err().unwrap_or(PublishError::Stopped).into());
-        }
-        Err(error) => return Err(error),
-    };
-    let published = history.publish(finished.as_of);
-    // If the writer has stopped, its own error says why.
-    let totals = history.close()?;
-    published?;
+    let (finished, totals) = settle(ran, history)?;
+    let finished = Finished { took: opening + finished.took, ..finished };
     view.dump(&generation)?;
     if let Some(kafka) = ready.kafka {
         kafka.report(&published_positions(&stats));
@@ -464,7 +457,7 @@ impl Arrivals<'_> {
         for (partition, listed) in open_kafka(self.job, kafka, self.names, &mine, false)?.into_iter().zip(mine) {
             tracing::info!(topic = listed.topic, partition = listed.partition, "new partition");
             let worker = owner(&listed.topic, listed.partition, self.peers) - self.workers.start;
-            self.send(worker, Arrival::Partition(Box::new(partition)));
+            self.send(worker, Arrival::Partition(Box::new(partition), listed.high > listed.start));
         }
         Ok(())
     }
@@ -481,6 +474,32 @@ struct ViewObserved(Weak<RedisSink>);
 impl Observed for ViewObserved {
     fn collect(&self, sample: &mut Sample) {
         self.0.upgrade().iter().for_each(|sink| sink.collect(sample));
+    }
+}
+
+/// Says who holds the frontier for long.
+struct Holder {
+    said: Instant,
+}
+
+/// A frontier held for so long is worth a line, and a line again.
+const HELD_FOR: Duration = Duration::from_secs(60);
+
+impl Holder {
+    fn say(&mut self, stats: &[Arc<WorkerStats>]) {
+        if self.said.elapsed() < HELD_FOR {
+            return;
+        }
+        let now = wall_ms();
+        let behind = |since: u64| Duration::from_millis(now.saturating_sub(since));
+        if let Some((holder, since)) =
+            holder_of(stats).filter(|(of, since)| behind(*since).min(behind(of.clock.get())) > HELD_FOR)
+        {
+            self.said = Instant::now();
+            let (topic, partition) = (&holder.topic, holder.partition);
+            let (held, behind) = (behind(since), behind(holder.clock.get()));
+            tracing::warn!(topic, partition, ?held, ?behind, "frontier held by");
+        }
     }
 }
 

@@ -297,6 +297,8 @@ fn ticks(
     }
     // At a limited speed a tick need not be longer than a second of wall time.
     let coarsest = match tuning.speed {
+        // Without a record there is no backlog to be behind with.
+        Speed::Max if going_on && start == 0 => 0,
         Speed::Max if going_on => wall_ms().saturating_sub(start) / LAG_PER_TICK,
         Speed::Max => u64::MAX,
         Speed::Permille(permille) => permille.max(1_000),

@@ -62,8 +62,8 @@ pub struct Intake {
 
 /// What appears while running.
 pub enum Arrival {
-    /// A partition for this worker.
-    Partition(Box<Partition>),
+    /// A partition for this worker, and whether its log has records.
+    Partition(Box<Partition>, bool),
     /// A topic with its number, for all workers of all processes to know it by; told to the leader.
     Topic(u32, String),
 }
@@ -180,7 +180,8 @@ pub fn records<'scope>(
             let Some(held) = &mut capabilities else { return };
             for arrival in arrivals.iter().flat_map(Receiver::try_iter) {
                 match arrival {
-                    Arrival::Partition(partition) => {
+                    Arrival::Partition(mut partition, has_records) => {
+                        partition.arrive(*held[0].time(), has_records);
                         locked(&stats.partitions).push(Arc::clone(partition.stats()));
                         partitions.push(*partition);
                     }
@@ -339,7 +340,7 @@ pub fn records<'scope>(
 
 /// The partitions that hold log time.
 fn active(partitions: &[Partition]) -> impl Iterator<Item = &Partition> {
-    partitions.iter().filter(|partition| !partition.waiting())
+    partitions.iter().filter(|partition| partition.holds())
 }
 
 /// The partition with the lowest clock of those that may have records now, and the lowest clock of the others.

@@ -101,6 +101,8 @@ struct Going {
     live: bool,
     /// The clock has not started: no record has come yet.
     waiting: bool,
+    /// The log is known to hold records, so that a waiting partition holds log time where it was when it came.
+    owes: bool,
     /// Records with their timestamps that the clock starts with, and whether the log ended behind them.
     first: VecDeque<(Option<u64>, Placed)>,
     ended: bool,
@@ -154,7 +156,7 @@ impl Partition {
     /// A partition that goes on, `number` of `topic`, with the id it has in the job's [`PartitionNames`].
     pub fn going_on(job: &Job, topic: &str, number: u32, id: u32, feed: Box<dyn Feed>, quiet: Quiet) -> Self {
         let (first, marks) = (VecDeque::new(), VecDeque::new());
-        let going = Going { feed, quiet, live: false, waiting: true, first, ended: false, dry: false, marks };
+        let going = Going { feed, quiet, live: false, waiting: true, owes: false, first, ended: false, dry: false, marks };
         let topic_index = PartitionNames::topic_of(id);
         Partition::new(job, topic, number, id, topic_index, Input::Feed(Box::new(going)), LogClock::default(), 0)
     }
@@ -229,9 +231,24 @@ impl Partition {
         &self.stats
     }
 
-    /// Whether it has had no record yet; such a partition holds nobody back.
+    /// Whether it has had no record yet.
     pub fn waiting(&self) -> bool {
         matches!(&self.input, Input::Feed(going) if going.waiting)
+    }
+
+    /// Whether it holds log time: not while it has had no record, unless its log is known to have some.
+    pub fn holds(&self) -> bool {
+        !matches!(&self.input, Input::Feed(going) if going.waiting && !going.owes)
+    }
+
+    /// It came to a worker that has reached this log time, and its log has records, or not.
+    pub fn arrive(&mut self, reached: u64, has_records: bool) {
+        if let Input::Feed(going) = &mut self.input
+            && going.waiting
+        {
+            going.owes = has_records;
+            self.clock = LogClock::starting_at(Some(reached));
+        }
     }
 
     /// The role of the decoder with this number; see [`Placed::outcome`].
@@ -333,6 +350,7 @@ impl Partition {
                             return Ok(false);
                         }
                         if going.first.is_empty() {
+                            going.owes &= going.feed.complete_until().is_none();
                             return Ok(false);
                         }
                     }
@@ -347,10 +365,12 @@ impl Partition {
         }
     }
 
-    /// Whether all that the log had has been read once, so that a partition still waiting is an empty one.
+    /// Whether the clock has started, or all that the log had has been read once and it was nothing.
     pub fn looked_through(&self) -> bool {
         match &self.input {
-            Input::Feed(going) => !going.waiting || going.ended || going.feed.complete_until().is_some(),
+            Input::Feed(going) if going.waiting => {
+                going.first.is_empty() && (going.ended || going.feed.complete_until().is_some())
+            }
             _ => true,
         }
     }
@@ -359,7 +379,8 @@ impl Partition {
     pub fn pass_time(&mut self, wall: u64) {
         let Input::Feed(going) = &mut self.input else { return };
         going.live |= !going.waiting && self.clock.now().saturating_add(LIVE) >= wall;
-        if !going.dry || self.held.is_some() || !going.live || going.waiting {
+        // Records read for the clock to start with are still to come, though the log has nothing beyond them.
+        if !going.dry || self.held.is_some() || !going.live || going.waiting || !going.first.is_empty() {
             return;
         }
         let confirmed = match going.quiet {

@@ -12,7 +12,7 @@ use storeflow::observe::{WorkerStats, wall_ms};
 use storeflow::runtime::workers::{self, Crew, Finished, Tuning, alone};
 use storeflow::source::names::PartitionNames;
 use storeflow::source::operator::{Arrival, Intake};
-use storeflow::source::partition::{Partition, Quiet};
+use storeflow::source::partition::{Next, Partition, Quiet};
 use storeflow::verify::{Recomputation, compare};
 
 use crate::support::exact::{assert_exact, assert_none, cases};
@@ -222,6 +222,24 @@ fn a_quiet_partition_follows_wall_time_once_the_log_confirms_it() {
 }
 
 #[test]
+fn wall_time_waits_for_records_that_were_read_and_not_taken() {
+    let now = wall_ms();
+    let times = vec![now - 50 * MINUTE, now - 40 * MINUTE];
+    let clicks = Clicks::new([times.clone(), vec![]]);
+    clicks.logs[0].ask(now);
+    let mut partition = clicks.partition(0, Quiet::Wall);
+    // Its clock starts with both records, and the log has nothing beyond them.
+    assert!(partition.start(0, true).expect("memory"));
+    for time in times {
+        partition.pass_time(now);
+        let Next::Record(placed) = partition.next(0).expect("memory") else { panic!("a record of {time}") };
+        assert_eq!(placed.order.stamp, time);
+    }
+    partition.pass_time(now);
+    assert!(partition.clock().now() > now - MINUTE, "now it is quiet");
+}
+
+#[test]
 fn a_quiet_partition_that_is_told_to_hold_holds() {
     let now = wall_ms();
     let quiet_since = now - 50 * MINUTE;
@@ -269,8 +287,9 @@ fn workers_without_partitions_hold_nobody_back_and_take_what_arrives() {
                 if stats.iter().all(|stats| stats.as_of.get() >= start + 115 * MINUTE)
                     && let Some(partition) = arrives.take()
                 {
-                    senders[workers - 1].send(Arrival::Partition(Box::new(partition))).expect("it listens");
+                    senders[workers - 1].send(Arrival::Partition(Box::new(partition), true)).expect("it listens");
                 }
+                // It holds log time until it is read, so that the others cannot pass it.
                 let read = |stats: &Arc<WorkerStats>| {
                     stats.partitions.lock().expect("not poisoned").iter().any(|p| p.records.get() > 0 && p.partition == 1)
                 };
@@ -283,4 +302,23 @@ fn workers_without_partitions_hold_nobody_back_and_take_what_arrives() {
         exact_at_all(&run, &twin);
         assert!(run.finished.as_of <= start + 298 * MINUTE);
     }
+}
+
+#[test]
+fn a_clock_starts_with_the_records_that_are_there_and_only_an_empty_log_holds_nobody() {
+    let first = wall_ms() - 50 * MINUTE;
+    let clicks = Clicks::new([vec![first], vec![]]);
+    let mut partition = clicks.partition(0, Quiet::Wall);
+    clicks.logs[0].ask(0);
+    assert!(!partition.start(0, true).expect("memory"), "more may be on the way");
+    clicks.logs[0].ask(first + MINUTE);
+    assert!(!partition.looked_through(), "its record has come, its clock has not started");
+    assert!(partition.start(0, true).expect("memory") && partition.looked_through() && partition.holds());
+    assert_eq!(partition.clock().now(), first);
+
+    let mut empty = clicks.partition(1, Quiet::Wall);
+    assert!(empty.looked_through() && empty.waiting() && !empty.holds());
+    empty.arrive(first, true);
+    assert!(empty.holds() && empty.clock().now() == first, "its log is said to have records");
+    assert!(!empty.start(first, false).expect("memory") && !empty.holds(), "it has none after all");
 }

@@ -6,6 +6,7 @@ mod faults;
 mod going_on;
 mod golden;
 mod launch;
+mod outside;
 mod redis_view;
 mod services;
 mod store;

@@ -101,10 +101,13 @@ fn a_run_that_goes_on_has_a_history_and_no_view_in_files() {
     let (store, loaded) = (Store::folder(root.path()).expect("a store"), job_file::load(&mall.join("mall.toml")).expect("a job"));
     let generation = Generation::create(&store, &loaded, 1, None).expect("a generation");
     generation.advance(1_000).expect("a pointer");
-    refuse(&["export", "--store", &out, "--table", "store_sales"], &["goes on", "in Redis", "--history"]);
+    refuse(&["export", "--data-dir", &out, "--table", "store_sales"], &["goes on", "in Redis", "--history"]);
     refuse(&["verify", "--store", &out, "--job", &job, "--replay", &replay], &["goes on", "in Redis"]);
-    assert_eq!(succeed(&["export", "--store", &format!("file://{out}"), "--table", "store_sales", "--history"]), "");
-    refuse(&["export", "--store", &out, "--data-dir", &out, "--table", "store_sales"], &["--data-dir", "cannot be used"]);
+    assert_eq!(succeed(&["export", "--data-dir", &format!("file://{out}"), "--table", "store_sales", "--history"]), "");
+    refuse(
+        &["verify", "--store", &out, "--data-dir", &out, "--job", &job, "--replay", &replay],
+        &["--data-dir", "cannot be used"],
+    );
     refuse(&["run", "--store", "gs://x/y", "--job", &job, "--replay", &replay], &["scheme \"gs\" is not known"]);
     let planned = succeed(&["ddl", "redshift-copy", "--store", "s3://lake/mall", "--job", &job, "--generation", "12"]);
     assert!(planned.contains("FROM 's3://lake/mall/mall/gen-000012/history/store_clicks/' IAM_ROLE"), "{planned}");
@@ -184,7 +187,7 @@ fn a_run_into_a_failing_s3_is_exact_and_duckdb_reads_the_same_sums() {
     }
     fs::create_dir(&exports).expect("made");
     for table in ["store_payments", "store_sales", "store_clicks", "store_products", "late_adjustments"] {
-        let rows = command(&["export", "--store", &url, "--table", table, "--history", "--format", "csv"]);
+        let rows = command(&["export", "--data-dir", &url, "--table", table, "--history", "--format", "csv"]);
         fs::write(exports.join(format!("{table}.csv")), rows).expect("written");
     }
     let statements = folder.path().join("ddl.sql");

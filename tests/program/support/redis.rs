@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use storeflow::publish::redis::{RedisSettings, SecretUrl};
 
+use super::services::{Kind, shared};
+
 /// A server on a port of its own, ended with the test.
 pub(crate) struct Redis {
     folder: tempfile::TempDir,
@@ -22,7 +24,12 @@ pub(crate) fn redis(test: &str) -> Option<Redis> {
 
 /// As [`redis`], with a password or in cluster mode.
 pub(crate) fn start(test: &str, password: Option<&'static str>, cluster: bool) -> Option<Redis> {
-    if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
+    let there = || Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+    // Where it is missing, `scripts/services` installs it, or says why it cannot.
+    if !there() {
+        shared(Kind::Redis)?;
+    }
+    if !there() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "{test} needs redis-server in PATH");
         eprintln!("SKIPPED: {test}: no redis-server in PATH");
         return None;

@@ -36,7 +36,9 @@ pub(crate) fn place(server: &Service, name: &str) -> String {
 /// The environment that leads to a server, and to nothing of the machine's own.
 pub(crate) fn environment(address: SocketAddr) -> BTreeMap<String, String> {
     [
+        // The second one goes before the first, and may be set already for the server itself.
         ("AWS_ENDPOINT_URL", format!("http://{address}").as_str()),
+        ("AWS_ENDPOINT_URL_S3", format!("http://{address}").as_str()),
         ("AWS_ACCESS_KEY_ID", "test-key"),
         ("AWS_SECRET_ACCESS_KEY", SECRET),
         ("AWS_REGION", "us-east-1"),
