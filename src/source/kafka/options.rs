@@ -4,8 +4,9 @@
 //! only inside librdkafka's own configuration, and as a list of words to strike from what librdkafka says.
 //!
 //! Memory: librdkafka stops fetching a partition when its queue holds `queued.max.messages.kbytes`, which is the partition's
-//! share of the bytes in flight, and may then overshoot by one fetch of `fetch.message.max.bytes`, a quarter of it. Fetches
-//! are counted as they travel: compressed ones unpack to more. Larger fetches or a lower mark would be a tighter bound, but
+//! share of the bytes in flight, and may then overshoot by one fetch of `fetch.message.max.bytes`, a quarter of it. Brokers
+//! cut no batch: a producer's that is larger than a fetch comes whole, and overshoots by its own size. Fetches are counted as
+//! they travel: compressed ones unpack to more. Larger fetches or a lower mark would be a tighter bound, but
 //! a partition is fetched again only below its mark: it would run dry (measured: half the speed).
 
 use std::time::Duration;
