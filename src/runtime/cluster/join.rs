@@ -70,6 +70,8 @@ struct Joined {
     instance: String,
     /// Of the connection; 0 where this process dialed.
     number: u64,
+    /// It knows that it has joined. Until then its connection is one of the pending ones, and not to be used.
+    told: bool,
 }
 
 impl Gathering {
@@ -146,7 +148,8 @@ impl Shared {
     }
 
     fn missing<'a>(&'a self, places: &'a Places) -> impl Iterator<Item = usize> + 'a {
-        (0..places.of.len()).filter(|&process| process != self.me.process && places.of[process].joined.is_none())
+        let is_there = |process: usize| places.of[process].joined.as_ref().is_some_and(|joined| joined.told);
+        (0..places.of.len()).filter(move |&process| process != self.me.process && !is_there(process))
     }
 
     fn is_over(&self) -> bool {
@@ -161,7 +164,7 @@ impl Shared {
                 Ok(stream) => {
                     let mut places = self.places();
                     if !places.closed {
-                        places.of[to].joined = Some(Joined { stream, instance: String::new(), number: 0 });
+                        places.of[to].joined = Some(Joined { stream, instance: String::new(), number: 0, told: true });
                         self.changed.notify_all();
                     }
                     return;
@@ -224,7 +227,11 @@ impl Shared {
             let mut places = shared.places();
             places.pending.retain(|(other, _)| *other != number);
             match met {
-                Ok(_) => shared.changed.notify_all(),
+                Ok(peer) => {
+                    let joined = places.of[peer.process].joined.as_mut().filter(|joined| joined.number == number);
+                    joined.into_iter().for_each(|joined| joined.told = true);
+                    shared.changed.notify_all();
+                }
                 Err((error, of)) => places.turn_away(&error, number, address, of),
             }
         })
@@ -239,7 +246,7 @@ impl Shared {
             return false;
         }
         let Ok(stream) = stream.try_clone() else { return false };
-        place.joined = Some(Joined { stream, instance: peer.instance.clone(), number });
+        place.joined = Some(Joined { stream, instance: peer.instance.clone(), number, told: false });
         true
     }
 }
@@ -338,4 +345,47 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(process: usize) -> Identity {
+        Identity {
+            program: "1".to_owned(),
+            job: "mall".to_owned(),
+            run_id: "today".to_owned(),
+            processes: 2,
+            workers: 1,
+            process,
+            instance: process.to_string(),
+        }
+    }
+
+    #[test]
+    fn who_was_admitted_is_missing_until_it_was_told() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let stream = TcpStream::connect(listener.local_addr().expect("an address")).expect("connected");
+        let places = Places {
+            closed: false,
+            of: vec![Place::default(), Place::default()],
+            pending: VecDeque::from([(1, stream.try_clone().expect("a clone"))]),
+            turned_away: BTreeMap::new(),
+        };
+        let shared = Shared {
+            me: identity(0),
+            secret: Secret::new("sixteen bytes and more").expect("long enough"),
+            hosts: vec![String::new(); 2],
+            deadline: Instant::now(),
+            places: Mutex::new(places),
+            changed: Condvar::new(),
+        };
+        assert!(shared.admit(&identity(1), 1, &stream));
+        // Its verdict is on the way. To go on now would close the connection under it, as one that is still pending.
+        let mut places = shared.places();
+        assert_eq!(shared.missing(&places).collect::<Vec<_>>(), [1]);
+        places.of[1].joined.as_mut().expect("admitted").told = true;
+        assert_eq!(shared.missing(&places).count(), 0);
+    }
 }
