@@ -16,7 +16,7 @@ use crate::store::Address;
 
 /// Print CREATE statements for the history tables of Athena, Redshift or DuckDB
 ///
-/// Per table: its columns and types, its dates as partitions, and a view <table>_latest with each cell's last row. Reads where
+/// Per table: its columns and types, its dates as partitions, and a view TABLE_latest with each cell's last row. Reads where
 /// the current generation is from the store; with --job it looks at nothing.
 #[derive(Debug, Args)]
 pub struct DdlArgs {

@@ -46,7 +46,7 @@ pub struct KafkaArgs {
     #[arg(long, env = "STOREFLOW_DISCOVER_EVERY", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     discover_every: Duration,
 
-    /// Consumer group under which positions are reported for lag tools; nobody joins it [default: storeflow-<job>]
+    /// Consumer group under which positions are reported for lag tools; nobody joins it [default: storeflow-JOB]
     #[arg(long, env = "STOREFLOW_GROUP", value_name = "NAME")]
     group: Option<String>,
 }
