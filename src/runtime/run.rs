@@ -126,12 +126,14 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let ((generation, hands), clocks) = agree(&mut cluster, opened, |(_, hands)| encoded(&clocks_of(hands)))?;
     let clocks: Vec<Clocks> = clocks.iter().map(|clocks| decoded(clocks)).collect();
 
-    let history = HistoryWriter::start_live(&generation, workers.clone(), Arc::clone(&names))?;
+    let goes_on = matches!(&input, Input::Kafka(settings) if !settings.until_end);
+    // A run that ends is synced once, at its end; nothing points at it before.
+    let start = if goes_on { HistoryWriter::start_live } else { HistoryWriter::start };
+    let history = start(&generation, workers.clone(), Arc::clone(&names))?;
     let view = Arc::new(MemoryView::of(workers.clone()));
     let sink = ready.redis.map(|redis| Arc::new(redis.start(generation.about(), Arc::clone(&view), workers.clone(), peers)));
     let copies = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())).outside(sink.clone()));
 
-    let goes_on = matches!(&input, Input::Kafka(settings) if !settings.until_end);
     let (senders, intakes): (Vec<_>, Vec<_>) = hands.into_iter().map(|partitions| intake(partitions, goes_on)).unzip();
     let stats: Vec<Arc<WorkerStats>> = intakes.iter().map(|_| Arc::default()).collect();
     let drain = Arc::new(AtomicBool::new(false));
