@@ -3,11 +3,12 @@
 //! ```text
 //! HistoryRow, LateAdjustment, DeadLetter ─► history (one thread) ─┐
 //! CellChange, WindowExpiry ───────────────► view (in memory) ─────┼─► files of one generation ─► current.json
-//!                                             at the end: dump ───┘    (layout, table_file)      moves last
+//!             │                               at the end: dump ───┘    (layout, table_file)      moves last
+//!             └─ while it runs ──► redis
 //! ```
 //!
 //! Upholds: (1) a file under its final name is whole, and holds only what a committed as-of covers; (2) readers follow
-//! `current.json`, so a run that did not finish is never seen; (3) two runs never share a generation.
+//! `current.json`, so a run is seen only as far as it says there; (3) two runs never share a generation.
 //! Keeps: the view, and rows waiting for their file (bounded, see [`history`]).
 //! Absent on purpose: any decision about values, which were computed in `dataflows`, and where files are: see `store`.
 

@@ -1,8 +1,9 @@
 //! Runs a job: workers, their dataflow, and the order in which what they computed is shown.
 //!
 //! ```text
-//! workers (timely) ── staged, per as-of ──► publisher: view, history
-//!    ▲ partitions                            (durable checkpoints will stand between the two, see ARCHITECTURE.md)
+//! run, replay ─► workers (timely) ── staged, per as-of ──► publisher: view, history, Redis
+//!    ▲ cluster      ▲ partitions                            (durable checkpoints will stand between the two, see ARCHITECTURE.md)
+//! launch (several processes of run)
 //! ```
 
 pub mod cluster;

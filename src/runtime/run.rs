@@ -206,6 +206,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         Ok(())
     });
     let (finished, totals) = settle(ran, history)?;
+    // Stopped before it had caught up, a run takes nothing back: what was shown before stays current.
+    let stopped = stop.load(Ordering::Relaxed);
     let finished = Finished { took: opening + finished.took, ..finished };
     view.dump(&generation)?;
     if let Some(kafka) = ready.kafka {
@@ -215,12 +217,13 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     if let Some(sink) = sink {
         drop(copies);
         if leader {
-            sink.mark(finished.as_of, true);
+            sink.mark(finished.as_of, !stopped);
         }
         close_redis(sink, stop_patience)?;
     }
     let place = generation.place();
-    end(generation, process, processes, finished.as_of)?;
+    let behind = stopped && finished.as_of < ready.shown_before;
+    end(generation, process, processes, finished.as_of, behind)?;
     Ok(Kept { finished, view, totals, dir: place })
 }
 
@@ -551,8 +554,8 @@ fn close_redis(sink: Arc<RedisSink>, patience: Duration) -> Result<(), RunError>
     }
 }
 
-/// Everybody says that its part is written; then process 0 shows the whole.
-fn end(generation: Generation, process: usize, processes: usize, as_of: u64) -> Result<(), RunError> {
+/// Everybody says that its part is written; then process 0 shows the whole, unless it is behind what is shown.
+fn end(generation: Generation, process: usize, processes: usize, as_of: u64, behind: bool) -> Result<(), RunError> {
     let said = |process: usize| format!("{}/ended/{process}", generation.keys().prefix());
     generation.sync()?;
     if process > 0 {
@@ -568,6 +571,10 @@ fn end(generation: Generation, process: usize, processes: usize, as_of: u64) -> 
             }
             std::thread::sleep(LOOK_EVERY * 10);
         }
+    }
+    if behind {
+        tracing::warn!(as_of, "stopped before it had caught up with the generation before it, which stays the current one");
+        return Ok(());
     }
     generation.finish(as_of)?;
     Ok(())

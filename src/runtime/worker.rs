@@ -262,7 +262,7 @@ pub(super) fn work(
 const LEADER: u64 = 0;
 
 /// A job that goes on has ticks no longer than this share of how far it is behind wall time.
-const LAG_PER_TICK: u64 = 32;
+pub(super) const LAG_PER_TICK: u64 = 32;
 
 /// Changes of the tick, decided on one worker from the volumes of all.
 fn announcements<'scope>(

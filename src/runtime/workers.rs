@@ -13,7 +13,7 @@ use timely::communication::allocator::AllocatorBuilder;
 use super::cluster::{ClusterError, PeerLost, PeerWatch};
 use super::latency::Latencies;
 use super::publisher::Publisher;
-use super::worker::{Assignment, Outcome, work};
+use super::worker::{Assignment, LAG_PER_TICK, Outcome, work};
 use crate::config::Job;
 use crate::observe::{WorkerStats, locked, wall_ms};
 use crate::publish::error::PublishError;
@@ -29,9 +29,6 @@ pub const TICK_UPDATES: u64 = 50_000;
 
 /// How often a run is looked at for progress and for its end.
 const WATCH_EVERY: Duration = Duration::from_millis(10);
-
-/// A job that goes on starts with ticks no longer than this share of how far it is behind wall time.
-const LAG_PER_TICK: u64 = 32;
 
 /// How to run.
 #[derive(Clone, Debug)]
