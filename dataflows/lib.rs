@@ -21,6 +21,7 @@ pub mod latest;
 pub mod measure;
 pub mod rows;
 mod stash;
+pub mod state;
 pub mod table;
 pub mod tally;
 pub mod tick;
