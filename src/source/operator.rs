@@ -229,7 +229,11 @@ pub fn records<'scope>(
                     continue;
                 }
                 match partitions[at].next(held_at) {
-                    Ok(Next::Record(placed)) => partitions[at].hold(placed),
+                    Ok(Next::Record(placed)) => {
+                        // From here on it holds log time; it may be long until its turn to be read.
+                        partitions[at].stats().clock.set(partitions[at].clock().now());
+                        partitions[at].hold(placed);
+                    }
                     Ok(Next::Empty) => {
                         turn.waiting = true;
                         at += 1;

@@ -82,7 +82,8 @@ fn two_processes_from_kafka_into_redis_and_s3_equal_a_replay_and_show_no_secret(
     let redis_alone = redis.url().replace(&format!(":{REDIS_PASSWORD}@"), "");
     let brokers = kafka.variable("STOREFLOW_TEST_KAFKA_SASL_SSL");
     let usual = ["launch", "--processes", "2", "--workers", "1", "--job", &job, "--brokers", brokers, "--until-end"];
-    let into = ["--redis", &redis_alone, "--store", &store, "--metrics", "127.0.0.1:0"];
+    // As slow as it takes to look at both while they run: three hours in as many seconds.
+    let into = ["--redis", &redis_alone, "--store", &store, "--metrics", "127.0.0.1:0", "--speed", "3600"];
     // The lowest level: what nobody asks for in a log must not hold a secret either.
     let mut launched = Running::start(
         storeflow(&[&usual[..], &into, &options].concat())
@@ -220,12 +221,18 @@ fn a_partition_added_in_mid_run_is_read_from_its_beginning() {
     mall.write_partition("whole", "clicks", 2, &clicks);
     mall.cut(Some(("clicks", 2)));
     mall.produce("first", &kafka);
-    let mut running = Running::start(&mut from_kafka(&mall, &kafka, &["--redis", &redis.url(), "--discover-every", "1s"]));
+    let more = ["--redis", &redis.url(), "--discover-every", "1s", "--metrics", "127.0.0.1:0"];
+    let mut running = Running::start(&mut from_kafka(&mall, &kafka, &more));
     wait_for_as_of(&mut running, &mall, &redis, mall.reached_by("first"));
+    let address = wait_for_metrics(&mut running);
     let topic = format!("{}.clicks", mall.name);
     add_partitions(&kafka, &topic, 3);
     mall.produce("late", &kafka);
     running.wait("the new partition", |log| (log.contains("new partition") && log.contains(&topic)).then_some(()));
+    // It may have been found while it was empty, and then holds nobody until its records have come: without them, their as-of
+    // can be reached by the other partitions alone. It has an age once its clock has started, and holds log time from then on.
+    let age = format!(r#"storeflow_partition_age_seconds{{topic="{topic}",partition="2"}}"#);
+    running.wait("its first record", |_| metrics(&address)?.lines().any(|line| line.starts_with(&age)).then_some(()));
     mall.produce("rest", &kafka);
     wait_for_as_of(&mut running, &mall, &redis, mall.reached_by("whole"));
     running.stop();
