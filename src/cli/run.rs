@@ -20,6 +20,7 @@ use crate::config::{duration, job_file};
 use crate::observe::health::Health;
 use crate::observe::metrics::Registry;
 use crate::observe::wall_ms;
+use crate::runtime::launch;
 use crate::runtime::replay::Kept;
 use crate::runtime::run::{self, Input, Setup};
 
@@ -70,6 +71,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// If the job, its input, the store or the view has something to mend.
 pub fn run(args: &RunArgs) -> Result<(), Failure> {
+    launch::end_with_launcher()?;
     let job = job_file::load(&args.job)?;
     let tuning = args.tuning.resolve();
     let input = match &args.replay {

@@ -82,6 +82,22 @@ pub enum RunError {
     Workers(String),
 }
 
+impl RunError {
+    /// Whether the same run, started again with nothing mended, may do better: something outside was away, another process
+    /// went, or a promise of storeflow's own was broken.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            RunError::Publish(error) => error.may_pass(),
+            RunError::Kafka(error) => error.may_pass(),
+            RunError::Redis(error) => error.may_pass(),
+            RunError::Cluster(error) => error.may_pass(),
+            RunError::Peer(_) | RunError::Workers(_) => true,
+            RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
+            RunError::Source(_) | RunError::Flag(_) => false,
+        }
+    }
+}
+
 impl From<DatasetError> for RunError {
     fn from(error: DatasetError) -> Self {
         RunError::Source(error.into())
