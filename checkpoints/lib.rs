@@ -7,4 +7,13 @@
 //!
 //! Absent on purpose: threads, clocks, networks, and any knowledge of what keys and values hold.
 
+pub mod collect;
+pub mod commit;
+pub mod error;
+pub mod log;
+pub mod manifest;
+pub mod names;
+pub mod object;
 pub mod objects;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
