@@ -11,6 +11,8 @@ pub mod collect;
 pub mod commit;
 pub mod error;
 pub mod log;
+#[cfg(test)]
+mod log_tests;
 pub mod manifest;
 pub mod names;
 pub mod object;
