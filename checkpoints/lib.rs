@@ -7,4 +7,24 @@
 //!
 //! Absent on purpose: threads, clocks, networks, and any knowledge of what keys and values hold.
 
+mod block;
+pub mod chain;
+pub mod collect;
+mod column;
+pub mod commit;
+pub mod damage;
+pub mod error;
+mod file;
+pub mod load;
+pub mod log;
+#[cfg(test)]
+mod log_tests;
+pub mod manifest;
+pub mod merge;
+pub mod names;
+pub mod object;
 pub mod objects;
+#[cfg(test)]
+mod simulation;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
