@@ -126,7 +126,11 @@ fn for_each_last<'a, E>(lists: &'a [StateRows], visit: &mut impl FnMut(StateRow<
         }
         batch.clear();
         // Where the processor waits for memory, it waits for several rows at once, and for the ends of long ones, too.
-        batch.extend(rest[..count].iter().map(|&entry| row(entry)).inspect(|row| drop(black_box(row.value.last().copied()))));
+        batch.extend(rest[..count].iter().map(|&entry| {
+            let row = row(entry);
+            black_box(row.value.last());
+            row
+        }));
         rest = &rest[count..];
         for equal in batch.chunk_by_mut(|a, b| a.hash == b.hash) {
             if equal.len() > 1 {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use proptest::prelude::*;
-use storeflow_dataflows::key::SHARDS;
 use storeflow_dataflows::state::{Section, StateRow, StateRows};
 use storeflow_dataflows::table::Table;
 
