@@ -7,6 +7,7 @@ pub mod bench;
 pub mod bench_kafka;
 pub mod bench_redis;
 pub mod check;
+pub mod checkpoints;
 pub mod cluster_args;
 pub mod ddl;
 pub mod demo;
@@ -28,6 +29,8 @@ mod tuning;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use storeflow_checkpoints::damage::CheckpointError;
+use storeflow_checkpoints::error::LogError;
 
 use crate::observe::LogFormat;
 use crate::publish::error::PublishError;
@@ -71,6 +74,7 @@ pub struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
+    Checkpoints(checkpoints::CheckpointsArgs),
     Run(Box<run::RunArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
+        Command::Checkpoints(args) => checkpoints::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
@@ -128,4 +133,6 @@ fn may_pass(error: &anyhow::Error) -> bool {
         || is(error, RedisError::may_pass)
         || is(error, KafkaError::may_pass)
         || is(error, ClusterError::may_pass)
+        || is(error, LogError::is_outage)
+        || is(error, |error| matches!(error, CheckpointError::Objects(_)))
 }

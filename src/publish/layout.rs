@@ -7,6 +7,7 @@
 //!                         /history/<table>/date=2026-11-20/epoch=20261120T103200Z-0of2.parquet
 //!                         /view/<table>-0of2.parquet
 //!                         /dead_letters/date=2026-11-20/epoch=20261120T103200Z-0of2.ndjson
+//!                         /checkpoints/...            see `storeflow_checkpoints::names`
 //! ```
 //!
 //! `0of2` is a shard group: worker w of n, over all processes, owns the shards s with s % n == w.
@@ -111,13 +112,23 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// The keys of a job's generation, laid out for so many workers.
+    pub fn new(job: &str, generation: u64, workers: usize) -> Keys {
+        Keys { prefix: generation_prefix(job, generation), workers }
+    }
+
     fn of(about: &About) -> Keys {
-        Keys { prefix: generation_prefix(&about.job, about.generation), workers: about.workers }
+        Keys::new(&about.job, about.generation, about.workers)
     }
 
     /// What all of them begin with.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// What all objects and manifests of its checkpoints begin with.
+    pub fn checkpoints_prefix(&self) -> String {
+        format!("{}/checkpoints", self.prefix)
     }
 
     /// What the history of an output begins with, over all dates.
@@ -340,6 +351,39 @@ impl Current {
     }
 }
 
+/// Takes back what a generation has shown after `as_of`, when somebody goes back to a checkpoint: first the pointer, if it names
+/// this generation and says more; then the files of later epochs, and the view that was dumped at the end. No run may be writing.
+/// Doing it again does what is left. How many files went.
+///
+/// # Errors
+/// If the store does not do what is asked.
+pub fn take_back(store: &Store, job: &str, generation: u64, as_of: u64) -> Result<usize, PublishError> {
+    if let Some(pointer) = read_pointer(store)?
+        && (pointer.job.as_str(), pointer.generation) == (job, generation)
+        && pointer.as_of > as_of
+    {
+        let pointer = PointerV2 { format: POINTER_FORMAT, as_of, finished: false, ..pointer };
+        store.put(POINTER, json(store, POINTER, &pointer)?)?;
+    }
+    let later = shown_after(store, job, generation, as_of)?;
+    later.iter().try_for_each(|key| store.delete(key))?;
+    Ok(later.len())
+}
+
+/// The files that [`take_back`] would remove.
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn shown_after(store: &Store, job: &str, generation: u64, as_of: u64) -> Result<Vec<String>, StoreError> {
+    let prefix = generation_prefix(job, generation);
+    let mut later = store.list(&format!("{prefix}/view"))?;
+    for of_epochs in ["history", "dead_letters"] {
+        let all = store.list(&format!("{prefix}/{of_epochs}"))?;
+        later.extend(all.into_iter().filter(|key| !is_through(key, as_of)));
+    }
+    Ok(later)
+}
+
 fn generation_prefix(job: &str, generation: u64) -> String {
     format!("{job}/gen-{generation:06}")
 }
@@ -349,7 +393,10 @@ fn started_key(keys: &Keys) -> String {
 }
 
 /// The numbers of a job's generations, ascending.
-fn generations(store: &Store, job: &str) -> Result<Vec<u64>, StoreError> {
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn generations(store: &Store, job: &str) -> Result<Vec<u64>, StoreError> {
     let folders = store.folders(job)?;
     let mut found: Vec<u64> = folders.iter().filter_map(|name| name.strip_prefix("gen-")?.parse().ok()).collect();
     found.sort_unstable();
@@ -375,7 +422,7 @@ fn json(store: &Store, key: &str, value: &impl Serialize) -> Result<Bytes, Publi
 }
 
 /// What no other run has: process, wall time, and a count within the process.
-fn run_id() -> String {
+pub fn run_id() -> String {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     let host = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();

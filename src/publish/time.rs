@@ -12,6 +12,11 @@ pub fn instant(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| ms.to_string(), |at| at.to_string())
 }
 
+/// What [`instant`] writes, or a number of milliseconds, back to milliseconds since 1970.
+pub fn parse_instant(text: &str) -> Option<u64> {
+    text.parse().ok().or_else(|| u64::try_from(text.parse::<Timestamp>().ok()?.as_millisecond()).ok())
+}
+
 /// The day of an instant, counted from 1970.
 pub(crate) fn day(ms: i64) -> i64 {
     ms.div_euclid(DAY)
@@ -41,8 +46,10 @@ mod tests {
             (7_258_118_400_000, "2200-01-01T00:00:00Z"),
         ] {
             assert_eq!(instant(ms), text);
+            assert_eq!((parse_instant(text), parse_instant(&ms.to_string())), (Some(ms as u64), Some(ms as u64)));
         }
         assert_eq!(instant(i64::MAX), "9223372036854775807");
+        assert_eq!((parse_instant("1969-12-31T00:00:00Z"), parse_instant("yesterday")), (None, None));
         assert_eq!(date(day(1_795_168_800_000)), "2026-11-20");
         assert_eq!(date(day(-1)), "1969-12-31");
         assert_eq!(compact(1_795_168_800_000), "20261120T100000Z");
