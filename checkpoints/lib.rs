@@ -7,4 +7,12 @@
 //!
 //! Absent on purpose: threads, clocks, networks, and any knowledge of what keys and values hold.
 
+mod block;
+pub mod chain;
+mod column;
+pub mod damage;
+mod file;
+pub mod load;
+pub mod merge;
+pub mod object;
 pub mod objects;

@@ -116,17 +116,36 @@ impl StateRows {
 
     /// The rows, in the order they were added.
     pub fn iter(&self) -> impl Iterator<Item = StateRow<'_>> {
-        let mut at = 0;
+        self.places().map(|(_place, row)| row)
+    }
+
+    /// The rows, each with its place, which [`at`](StateRows::at) takes.
+    pub fn places(&self) -> impl Iterator<Item = (usize, StateRow<'_>)> {
+        let mut next = 0;
         std::iter::from_fn(move || {
-            let hash = self.bytes.get(at..at + 8)?;
-            let hash = u64::from_le_bytes(hash.try_into().ok()?);
-            at += 8;
-            let key = read_varint(&self.bytes, &mut at) as usize;
-            let value = read_varint(&self.bytes, &mut at) as usize;
-            let row = StateRow { hash, key: &self.bytes[at..at + key], value: &self.bytes[at + key..at + key + value] };
-            at += key + value;
-            Some(row)
+            let place = next;
+            (place < self.bytes.len()).then(|| (place, self.read(&mut next)))
         })
+    }
+
+    /// The row at a place.
+    ///
+    /// # Panics
+    /// If no row begins there.
+    #[inline]
+    pub fn at(&self, place: usize) -> StateRow<'_> {
+        self.read(&mut { place })
+    }
+
+    #[inline]
+    fn read(&self, at: &mut usize) -> StateRow<'_> {
+        let hash = self.bytes[*at..*at + 8].try_into().expect("eight bytes are eight bytes");
+        *at += 8;
+        let key = read_varint(&self.bytes, at) as usize;
+        let value = read_varint(&self.bytes, at) as usize;
+        let from = *at;
+        *at += key + value;
+        StateRow { hash: u64::from_le_bytes(hash), key: &self.bytes[from..from + key], value: &self.bytes[from + key..*at] }
     }
 }
 
@@ -165,6 +184,9 @@ mod tests {
             let found: Vec<_> = packed.iter().map(|row| (row.hash, row.key.to_vec(), row.value.to_vec())).collect();
             prop_assert_eq!(found.len(), packed.len());
             prop_assert_eq!(found, rows);
+            for (place, row) in packed.places() {
+                prop_assert_eq!(packed.at(place), row);
+            }
         }
     }
 }

@@ -1,0 +1,220 @@
+//! Blocks: some rows of one section, by column, compressed.
+//!
+//! ```text
+//! hash - hash before (as is: nothing compresses them) │ zstd( lengths of keys │ lengths of values │ keys │ values )
+//! ```
+//!
+//! Like lies with like, which is what the fastest levels of zstd need to find anything. Rows are in the order of (hash, key), so
+//! that shards are ranges, and merging is reading along. A block ends where its section or, if it has enough rows by then, its shard
+//! ends: an object of millions of rows has blocks of one shard each, and whoever wants some shards reads only those.
+//!
+//! Absent on purpose: checksums and places, which are in the [index](crate::file).
+
+use storeflow_dataflows::key::SHARDS;
+use storeflow_dataflows::state::{Section, StateRow};
+use zstd::bulk::{Compressor, Decompressor};
+
+use crate::column;
+
+/// A block with this many rows has no more.
+const ROWS_MOST: usize = 64 * 1024;
+/// A block with this many uncompressed bytes has no more: it fits the cache between processor and memory.
+const BYTES_MOST: usize = 1 << 20;
+/// A block with this many rows ends with its shard. Fewer are not worth a block, nor a read, of their own.
+const ROWS_ENOUGH: usize = 4096;
+
+/// The shard of a hash.
+pub(crate) fn shard(hash: u64) -> u64 {
+    const { assert!(SHARDS == 1 << 10) };
+    hash >> 54
+}
+
+/// Rows on their way into a block.
+pub(crate) struct Packing {
+    section: Section,
+    first: u64,
+    last: u64,
+    /// Hash of each row less that of the row before; of the first row 0.
+    steps: Vec<u64>,
+    key_lengths: Vec<u64>,
+    value_lengths: Vec<u64>,
+    keys: Vec<u8>,
+    values: Vec<u8>,
+    plain: Vec<u8>,
+    compressed: Vec<u8>,
+    compressor: Compressor<'static>,
+}
+
+/// What there is to know about a block that was packed.
+pub(crate) struct Packed {
+    pub(crate) section: Section,
+    pub(crate) rows: usize,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Bytes of the compressed part before it was.
+    pub(crate) plain: usize,
+}
+
+impl Packing {
+    /// With a level of zstd; levels below zero are the fast ones.
+    pub(crate) fn new(level: i32) -> Self {
+        Packing {
+            section: Section::Late,
+            first: 0,
+            last: 0,
+            steps: Vec::new(),
+            key_lengths: Vec::new(),
+            value_lengths: Vec::new(),
+            keys: Vec::new(),
+            values: Vec::new(),
+            plain: Vec::new(),
+            compressed: Vec::new(),
+            compressor: Compressor::new(level).expect("every level is a level of zstd"),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    /// Whether the block has to end before this row.
+    #[inline]
+    pub(crate) fn ends_before(&self, section: Section, hash: u64) -> bool {
+        let rows = self.steps.len();
+        if rows < ROWS_ENOUGH {
+            return section != self.section || self.keys.len() + self.values.len() >= BYTES_MOST;
+        }
+        section != self.section
+            || shard(hash) != shard(self.last)
+            || rows >= ROWS_MOST
+            || self.keys.len() + self.values.len() >= BYTES_MOST
+    }
+
+    /// Adds a row; the first one says the section.
+    #[inline]
+    pub(crate) fn push(&mut self, section: Section, row: StateRow<'_>) {
+        if self.is_empty() {
+            self.section = section;
+            self.first = row.hash;
+            self.last = row.hash;
+        }
+        self.steps.push(row.hash - self.last);
+        self.last = row.hash;
+        self.key_lengths.push(row.key.len() as u64);
+        self.value_lengths.push(row.value.len() as u64);
+        self.keys.extend_from_slice(row.key);
+        self.values.extend_from_slice(row.value);
+    }
+
+    /// Appends the block to `out`, and begins the next.
+    pub(crate) fn pack(&mut self, out: &mut Vec<u8>) -> Packed {
+        column::push(out, &self.steps);
+        self.plain.clear();
+        column::push(&mut self.plain, &self.key_lengths);
+        column::push(&mut self.plain, &self.value_lengths);
+        self.plain.extend_from_slice(&self.keys);
+        self.plain.extend_from_slice(&self.values);
+        self.compressed.clear();
+        self.compressed.reserve(zstd::zstd_safe::compress_bound(self.plain.len()));
+        self.compressor.compress_to_buffer(&self.plain, &mut self.compressed).expect("there is room for the worst case");
+        out.extend_from_slice(&self.compressed);
+        let packed =
+            Packed { section: self.section, rows: self.steps.len(), first: self.first, last: self.last, plain: self.plain.len() };
+        self.steps.clear();
+        self.key_lengths.clear();
+        self.value_lengths.clear();
+        self.keys.clear();
+        self.values.clear();
+        packed
+    }
+}
+
+/// A block in memory. Its buffers serve one block after the other.
+pub(crate) struct Block {
+    section: Section,
+    hashes: Vec<u64>,
+    key_lengths: Vec<u64>,
+    value_lengths: Vec<u64>,
+    /// Columns of lengths, keys, values.
+    plain: Vec<u8>,
+    keys: usize,
+    values: usize,
+    decompressor: Decompressor<'static>,
+}
+
+/// Where in a block one is.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct At {
+    row: usize,
+    key: usize,
+    value: usize,
+}
+
+impl Block {
+    pub(crate) fn new() -> Self {
+        Block {
+            section: Section::Late,
+            hashes: Vec::new(),
+            key_lengths: Vec::new(),
+            value_lengths: Vec::new(),
+            plain: Vec::new(),
+            keys: 0,
+            values: 0,
+            decompressor: Decompressor::new().expect("zstd takes some memory"),
+        }
+    }
+
+    /// Takes in the bytes of a block of which this is known; `None` if they are not that block.
+    pub(crate) fn read(&mut self, known: &Packed, mut bytes: &[u8]) -> Option<()> {
+        self.section = known.section;
+        column::take(&mut bytes, known.rows, &mut self.hashes)?;
+        let mut hash = known.first;
+        for step in &mut self.hashes {
+            hash = hash.checked_add(*step)?;
+            *step = hash;
+        }
+        self.plain.clear();
+        self.plain.reserve(known.plain);
+        let found = self.decompressor.decompress_to_buffer(bytes, &mut self.plain).ok()?;
+        let mut rest = &self.plain[..];
+        column::take(&mut rest, known.rows, &mut self.key_lengths)?;
+        column::take(&mut rest, known.rows, &mut self.value_lengths)?;
+        let total = |lengths: &[u64]| lengths.iter().try_fold(0, |sum: u64, &length| sum.checked_add(length));
+        let (keys, values) = (total(&self.key_lengths)?, total(&self.value_lengths)?);
+        self.keys = found - rest.len();
+        self.values = self.keys + usize::try_from(keys).ok()?;
+        let whole = found == known.plain && keys.checked_add(values)? == rest.len() as u64 && hash == known.last;
+        whole.then_some(())
+    }
+
+    pub(crate) fn section(&self) -> Section {
+        self.section
+    }
+
+    /// Forgets its rows.
+    pub(crate) fn clear(&mut self) {
+        self.hashes.clear();
+    }
+
+    /// Where its first row is.
+    pub(crate) fn start(&self) -> At {
+        At { row: 0, key: self.keys, value: self.values }
+    }
+
+    /// Moves to the next row.
+    #[inline]
+    pub(crate) fn step(&self, at: &mut At) {
+        at.key += self.key_lengths[at.row] as usize;
+        at.value += self.value_lengths[at.row] as usize;
+        at.row += 1;
+    }
+
+    /// The row there, if it is not the end.
+    #[inline]
+    pub(crate) fn row(&self, at: At) -> Option<StateRow<'_>> {
+        let hash = *self.hashes.get(at.row)?;
+        let key = &self.plain[at.key..at.key + self.key_lengths[at.row] as usize];
+        let value = &self.plain[at.value..at.value + self.value_lengths[at.row] as usize];
+        Some(StateRow { hash, key, value })
+    }
+}
