@@ -5,7 +5,7 @@
 
 use crate::epoch::Horizons;
 use crate::key::Key;
-use crate::latest::LatestState;
+use crate::latest::{LatestState, RestoredRows};
 use crate::state::{Section, StateRow};
 use crate::table::{Table, Value, Window};
 use crate::tally::TallyState;
@@ -14,7 +14,7 @@ use crate::tally::TallyState;
 pub struct Beginning {
     horizons: Horizons,
     tracked: bool,
-    rows: [Option<LatestState>; 4],
+    rows: [Option<RestoredRows>; 4],
     cells: [Option<TallyState>; 4],
 }
 
@@ -26,10 +26,9 @@ impl Beginning {
 
     /// Takes a row. Sections that are none of the dataflow's are not its business; whether it was.
     pub fn restore(&mut self, section: Section, row: StateRow<'_>) -> bool {
-        let horizons = self.horizons;
         match section {
             Section::Rows(table) => {
-                self.rows[table as usize].get_or_insert_with(|| LatestState::new(table, horizons)).restore(row);
+                self.rows[table as usize].get_or_insert_default().restore(row);
             }
             Section::Cells(table) => self.cells(table).restore_cell(row),
             Section::Members(table) => self.cells(table).restore_member(row),
@@ -54,7 +53,7 @@ impl Beginning {
     /// Whether at `as_of` anything is left of a row. Only whoever has all rows of its key may drop it: an older one would count again.
     pub fn keeps(section: Section, row: StateRow<'_>, horizons: &Horizons, as_of: u64) -> bool {
         match section {
-            Section::Rows(_) => LatestState::keeps(row.value, horizons, as_of),
+            Section::Rows(_) => RestoredRows::keeps(row.value, horizons, as_of),
             Section::Cells(_) => TallyState::keeps(row.key, horizons, as_of),
             Section::Members(_) => TallyState::keeps(row.key, horizons, as_of) && TallyState::has_rows(row.value),
             Section::Late | Section::DeadLetters | Section::History => true,
@@ -62,7 +61,8 @@ impl Beginning {
     }
 
     pub(crate) fn take_rows(&mut self, table: Table) -> LatestState {
-        let mut state = self.rows[table as usize].take().unwrap_or_else(|| LatestState::new(table, self.horizons));
+        let restored = self.rows[table as usize].take().unwrap_or_default();
+        let mut state = LatestState::of(table, self.horizons, restored);
         if self.tracked {
             state.track();
         }

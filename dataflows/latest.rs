@@ -174,17 +174,12 @@ impl LatestState {
         self.changed.get_or_insert_default();
     }
 
-    /// Takes a row that was handed out, by whichever worker; of several of a key the last one given counts.
-    pub fn restore(&mut self, row: StateRow<'_>) {
-        from_portable(row.value, &mut self.incarnations, &mut self.payload);
-        self.rows.put(row.hash, row.key, &self.payload);
-        self.count();
-    }
-
-    /// Whether at `now` anything is left of a row that was handed out.
-    pub(crate) fn keeps(value: &[u8], horizons: &Horizons, now: u64) -> bool {
-        let Header { live, since, window, .. } = header(value);
-        !gone(live, since, window, horizons, now)
+    /// The rows that were handed out and restored.
+    pub(crate) fn of(table: Table, horizons: Horizons, restored: RestoredRows) -> Self {
+        let RestoredRows { rows, incarnations, payload } = restored;
+        let state = LatestState { rows, incarnations, payload, ..LatestState::new(table, horizons) };
+        state.count();
+        state
     }
 
     fn take_changed(&mut self) -> Option<StateRows> {
@@ -299,5 +294,27 @@ impl LatestState {
             let Header { live, since, window, .. } = header(payload);
             !gone(live, since, window, &horizons, now)
         });
+    }
+}
+
+/// Latest rows, between a checkpoint and the dataflow that begins with them.
+#[derive(Default)]
+pub(crate) struct RestoredRows {
+    rows: Rows,
+    incarnations: Vec<(u64, u32)>,
+    payload: Vec<u8>,
+}
+
+impl RestoredRows {
+    /// Takes a row that was handed out, by whichever worker; of several of a key the last one given counts.
+    pub(crate) fn restore(&mut self, row: StateRow<'_>) {
+        from_portable(row.value, &mut self.incarnations, &mut self.payload);
+        self.rows.put(row.hash, row.key, &self.payload);
+    }
+
+    /// Whether at `now` anything is left of a row that was handed out.
+    pub(crate) fn keeps(value: &[u8], horizons: &Horizons, now: u64) -> bool {
+        let Header { live, since, window, .. } = header(value);
+        !gone(live, since, window, horizons, now)
     }
 }

@@ -9,6 +9,8 @@
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -72,6 +74,21 @@ impl Folder {
         let path = self.path(key);
         match std::fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(read.map_err(StoreError::io("read", &path))?)),
+        }
+    }
+
+    pub(super) fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(key);
+        let read = || {
+            let file = File::open(&path)?;
+            let len = range.end.min(file.metadata()?.len()).saturating_sub(range.start);
+            let mut bytes = vec![0; usize::try_from(len).map_err(std::io::Error::other)?];
+            file.read_exact_at(&mut bytes, range.start)?;
+            Ok(bytes)
+        };
+        match read() {
+            Err(error) if ErrorKind::NotFound == std::io::Error::kind(&error) => Ok(None),
             read => Ok(Some(read.map_err(StoreError::io("read", &path))?)),
         }
     }

@@ -15,12 +15,14 @@ pub mod address;
 mod answer;
 pub mod error;
 mod folder;
+mod objects;
 mod profile;
 mod s3;
 mod settings;
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -215,6 +217,17 @@ impl Store {
         match &*self.kind {
             Kind::Folder(folder) => Ok(folder.get(key)?.map(Bytes::from)),
             Kind::S3(s3) => s3.get(key),
+        }
+    }
+
+    /// Some bytes of an object, if it is there; fewer if it ends before.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        match &*self.kind {
+            Kind::Folder(folder) => Ok(folder.get_range(key, range)?.map(Bytes::from)),
+            Kind::S3(s3) => s3.get_range(key, range),
         }
     }
 

@@ -14,6 +14,7 @@
 
 use std::fs::File;
 use std::future::Future;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::aws::AmazonS3;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path as ObjectPath;
-use object_store::{ClientOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
+use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, RetryConfig};
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
@@ -159,6 +160,22 @@ impl S3 {
 
     pub(super) fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
         self.runtime.block_on(self.get_async(key))
+    }
+
+    pub(super) fn get_range(&self, key: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        let path = self.object(key);
+        let options = || GetOptions { range: Some(GetRange::Bounded(range.clone())), ..GetOptions::default() };
+        let get = || async { self.client.get_opts(&path, options()).await?.bytes().await };
+        match self.runtime.block_on(self.tried("get", key, self.retry_time, get)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(failed) if failed.answer.meaning == Meaning::NotFound => Ok(None),
+            // Servers refuse ranges of no bytes, and those that begin beyond the end: of an object that is shorter than it was.
+            Err(failed) if failed.answer.meaning == Meaning::Refused => Ok(self.get(key)?.map(|bytes| {
+                let within = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                bytes.slice(within(range.start)..within(range.end).max(within(range.start)))
+            })),
+            Err(failed) => Err(self.error("get", key, false, failed)),
+        }
     }
 
     pub(super) fn get_all(&self, keys: &[String]) -> Result<Vec<Option<Bytes>>, StoreError> {
