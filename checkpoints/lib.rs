@@ -9,10 +9,20 @@
 
 mod block;
 pub mod chain;
+pub mod collect;
 mod column;
+pub mod commit;
 pub mod damage;
+pub mod error;
 mod file;
 pub mod load;
+pub mod log;
+#[cfg(test)]
+mod log_tests;
+pub mod manifest;
 pub mod merge;
+pub mod names;
 pub mod object;
 pub mod objects;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

@@ -7,6 +7,7 @@
 //!                         /history/<table>/date=2026-11-20/epoch=20261120T103200Z-0of2.parquet
 //!                         /view/<table>-0of2.parquet
 //!                         /dead_letters/date=2026-11-20/epoch=20261120T103200Z-0of2.ndjson
+//!                         /checkpoints/...            see `storeflow_checkpoints::names`
 //! ```
 //!
 //! `0of2` is a shard group: worker w of n, over all processes, owns the shards s with s % n == w.
@@ -111,13 +112,28 @@ pub struct Keys {
 }
 
 impl Keys {
+    /// The keys of a job's generation, laid out for so many workers.
+    pub fn new(job: &str, generation: u64, workers: usize) -> Keys {
+        Keys { prefix: generation_prefix(job, generation), workers }
+    }
+
     fn of(about: &About) -> Keys {
-        Keys { prefix: generation_prefix(&about.job, about.generation), workers: about.workers }
+        Keys::new(&about.job, about.generation, about.workers)
     }
 
     /// What all of them begin with.
     pub fn prefix(&self) -> &str {
         &self.prefix
+    }
+
+    /// What all objects and manifests of its checkpoints begin with.
+    pub fn checkpoints_prefix(&self) -> String {
+        format!("{}/checkpoints", self.prefix)
+    }
+
+    /// What all files of the dumped view begin with, and how those of these workers end.
+    pub(crate) fn views(&self) -> (String, String) {
+        (format!("{}/view", self.prefix), format!("of{}.parquet", self.workers))
     }
 
     /// What the history of an output begins with, over all dates.
@@ -198,22 +214,32 @@ impl Generation {
         }
     }
 
-    /// The generation that another process of this run has created, without taking the store.
+    /// Takes the store for `job` and goes on with a generation that an earlier run has begun, with any number of workers.
     ///
     /// # Errors
-    /// If there is no such generation, or it was created for another number of workers.
+    /// If another run has the folder, or there is no such generation.
+    pub fn resume(store: &Store, job: &Job, peers: usize, number: u64) -> Result<Generation, PublishError> {
+        let exclusive = store.exclusive()?;
+        Ok(Generation { _exclusive: Some(exclusive), ..Generation::join(store, job, peers, number)? })
+    }
+
+    /// The same generation as it was laid out by so many workers: for files of theirs.
+    pub fn laid_out_for(&self, workers: usize) -> Generation {
+        let about = About { workers, ..self.about.clone() };
+        Generation { store: self.store.clone(), keys: Keys::of(&about), about, _exclusive: None }
+    }
+
+    /// The generation that another process of this run has taken, without taking the store.
+    ///
+    /// # Errors
+    /// If there is no such generation.
     pub fn join(store: &Store, job: &Job, peers: usize, number: u64) -> Result<Generation, PublishError> {
         let about = About::of(job, number, peers);
         let keys = Keys::of(&about);
         let key = started_key(&keys);
         let place = store.place(&key);
         let Some(text) = store.get(&key)? else { return Err(PublishError::NoGeneration { place }) };
-        const EXPECTED: &str = "what a run of this job and these workers has started";
-        let started: StartedV1 = serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, EXPECTED))?;
-        if started.workers != peers {
-            let wrong = format!("it is of a run of {} workers, this one has {peers}", started.workers);
-            return Err(PublishError::unreadable(&place, EXPECTED)(wrong));
-        }
+        let _started: StartedV1 = serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, "what a run has started"))?;
         Ok(Generation { store: store.clone(), about, keys, _exclusive: None })
     }
 
@@ -349,7 +375,10 @@ fn started_key(keys: &Keys) -> String {
 }
 
 /// The numbers of a job's generations, ascending.
-fn generations(store: &Store, job: &str) -> Result<Vec<u64>, StoreError> {
+///
+/// # Errors
+/// If they cannot be listed.
+pub fn generations(store: &Store, job: &str) -> Result<Vec<u64>, StoreError> {
     let folders = store.folders(job)?;
     let mut found: Vec<u64> = folders.iter().filter_map(|name| name.strip_prefix("gen-")?.parse().ok()).collect();
     found.sort_unstable();
@@ -375,7 +404,7 @@ fn json(store: &Store, key: &str, value: &impl Serialize) -> Result<Bytes, Publi
 }
 
 /// What no other run has: process, wall time, and a count within the process.
-fn run_id() -> String {
+pub fn run_id() -> String {
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     let host = std::fs::read("/proc/sys/kernel/random/boot_id").unwrap_or_default();

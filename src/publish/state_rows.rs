@@ -3,7 +3,8 @@
 //! Rows of history travel with the checkpoint that commits them; late adjustments and dead letters are kept until the file of
 //! their epoch is shown.
 //!
-//! Upholds: what is read is what was written; the layout is part of the format of checkpoints.
+//! Upholds: what is read is what was written; the layout is part of the format of checkpoints. A late adjustment or a dead letter is
+//! where its record was read, and has a hash of that worker's: so it comes back into the file it was in.
 //! Absent on purpose: compression and checksums, which are the object's.
 
 use std::sync::Arc;
@@ -45,8 +46,8 @@ pub fn read_history(row: StateRow<'_>) -> HistoryRow {
     HistoryRow { epoch, table, window, key, value, revision: read_varint(row.value, &mut at) as u32 }
 }
 
-/// Adds a late adjustment.
-pub fn push_late(late: &LateAdjustment, rows: &mut StateRows) {
+/// Adds a late adjustment that a worker has.
+pub fn push_late(late: &LateAdjustment, worker: usize, rows: &mut StateRows) {
     let LateAdjustment { table, window, key, sum, count, partition, position, stamp } = late;
     // A change may take a row out of one cell and put it into another.
     let mut name = Vec::with_capacity(48);
@@ -57,7 +58,9 @@ pub fn push_late(late: &LateAdjustment, rows: &mut StateRows) {
     push_window(*window, &mut name);
     push_signed(*sum, &mut name);
     push_signed((*count).into(), &mut name);
-    rows.push(StateRow { hash: key.hash, key: &name, value: key.text.as_bytes() });
+    let mut all = key.hash.to_le_bytes().to_vec();
+    all.extend_from_slice(key.text.as_bytes());
+    rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
 }
 
 /// Reads a late adjustment.
@@ -71,12 +74,13 @@ pub fn read_late(row: StateRow<'_>) -> LateAdjustment {
     let window = read_window(row.key, &mut at);
     let sum = read_signed(row.key, &mut at);
     let count = read_signed(row.key, &mut at) as i64;
-    let key = Key { hash: row.hash, text: Text::new(row.value) };
+    let (hash, text) = row.value.split_at(8);
+    let key = Key { hash: u64::from_le_bytes(hash.try_into().expect("eight bytes")), text: Text::new(text) };
     LateAdjustment { table, window, key, sum, count, partition, position, stamp }
 }
 
-/// Adds a dead letter.
-pub fn push_dead_letter(letter: &DeadLetter, rows: &mut StateRows) {
+/// Adds a dead letter that a worker has.
+pub fn push_dead_letter(letter: &DeadLetter, worker: usize, rows: &mut StateRows) {
     let DeadLetter { topic, partition, offset, timestamp, key, value, reason, error, stamp } = letter;
     let mut name = Vec::with_capacity(64);
     push_varint(&mut name, *stamp);
@@ -89,8 +93,7 @@ pub fn push_dead_letter(letter: &DeadLetter, rows: &mut StateRows) {
     push_option(timestamp.map(i128::from), &mut all, push_signed);
     push_option(key.as_deref(), &mut all, push_bytes);
     push_option(value.as_deref(), &mut all, push_bytes);
-    let hash = xxhash_rust::xxh3::xxh3_64(&name);
-    rows.push(StateRow { hash, key: &name, value: &all });
+    rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
 }
 
 /// Reads a dead letter.
@@ -115,6 +118,11 @@ pub fn read_dead_letter(row: StateRow<'_>) -> DeadLetter {
 pub fn epoch_of(row: StateRow<'_>, horizons: &Horizons) -> u64 {
     // Both begin with the record's stamp.
     horizons.epoch_after(read_varint(row.key, &mut 0))
+}
+
+/// A hash of the worker's own: shard `w` belongs to worker `w`, however many there are.
+fn hash_of(worker: usize, name: &[u8]) -> u64 {
+    (worker as u64) << 54 | xxhash_rust::xxh3::xxh3_64(name) >> 10
 }
 
 fn table_of(code: u8) -> Table {
@@ -201,7 +209,8 @@ mod tests {
             prop_assert_eq!(read_history(only(&rows)), row);
             let late = LateAdjustment { table, window, key, sum, count, partition, position, stamp };
             let mut rows = StateRows::default();
-            push_late(&late, &mut rows);
+            push_late(&late, 5, &mut rows);
+            prop_assert_eq!(only(&rows).hash >> 54, 5);
             prop_assert_eq!(read_late(only(&rows)), late);
         }
 
@@ -218,7 +227,8 @@ mod tests {
             let reason = reason.code();
             let letter = DeadLetter { topic: topic.into(), partition, offset, timestamp, key, value, reason, error, stamp };
             let mut rows = StateRows::default();
-            push_dead_letter(&letter, &mut rows);
+            push_dead_letter(&letter, 7, &mut rows);
+            prop_assert_eq!(only(&rows).hash >> 54, 7);
             let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 7_200_000, replay_horizon: 0 };
             prop_assert_eq!(epoch_of(only(&rows), &horizons), horizons.epoch_after(stamp));
             prop_assert_eq!(read_dead_letter(only(&rows)), letter);

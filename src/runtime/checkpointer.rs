@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use storeflow_checkpoints::chain;
-use storeflow_checkpoints::collect::collect;
+use storeflow_checkpoints::collect::Collector;
 use storeflow_checkpoints::commit::{Cut, Writer};
 use storeflow_checkpoints::log::Log;
 use storeflow_checkpoints::manifest::{ClockAt, PartitionAt};
@@ -78,10 +78,14 @@ pub struct Setting {
 pub struct Leader {
     /// Commits.
     pub writer: Writer,
+    /// Deletes what is of no use any more.
+    pub collector: Collector,
     /// The job's fingerprint.
     pub setting: serde_json::Value,
     /// Topics by number.
     pub names: Arc<PartitionNames>,
+    /// Partitions that this run leaves out, where they would go on.
+    pub left_out: Vec<PartitionAt>,
 }
 
 enum Message {
@@ -298,7 +302,7 @@ impl Thread {
             self.writing = BTreeSet::from([worker]);
         }
         let group = Group { index: worker, of: self.setting.peers };
-        let sections = sections(&mut staged);
+        let sections = sections(worker, &mut staged);
         let mut fresh = None;
         if !sections.is_empty() {
             let name = StateName { number: self.number, group, merged: None, run: &self.setting.run };
@@ -338,13 +342,14 @@ impl Thread {
     }
 
     fn commit(&mut self, as_of: u64, written: Vec<Written>) -> Result<(), RunError> {
-        let Some(Leader { writer, setting, names }) = &mut self.setting.leader else { return Ok(()) };
-        let (mut partitions, mut state, mut fresh) = (Vec::new(), BTreeMap::new(), Vec::new());
+        let Some(Leader { writer, collector, setting, names, left_out }) = &mut self.setting.leader else { return Ok(()) };
+        let (mut partitions, mut state, mut fresh) = (left_out.clone(), BTreeMap::new(), Vec::new());
         let (workers, complete) = (written.len(), written.iter().all(|written| written.complete));
         for Written { fresh: own, chain, places, .. } in written {
             fresh.extend(own);
             partitions.extend(places);
-            state.extend(chain.into_iter().map(|object| ((object.through, object.key.clone()), object)));
+            // After a rescale several workers go on with parts of one object.
+            state.extend(chain.into_iter().map(|object| ((object.through, object.key.clone(), object.group), object)));
         }
         partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let cut = Cut {
@@ -358,14 +363,14 @@ impl Thread {
             state: state.into_values().collect(),
             fresh,
         };
-        writer.commit(cut, self.last.length())?;
+        let read = writer.commit(cut, self.last.length())?;
         self.last = Silence::new();
         let mut counts = locked(&self.shared.counts);
         (counts.commits, counts.committed_at) = (counts.commits + 1, wall_ms());
         drop(counts);
         self.shared.committed.store(true, Ordering::Release);
         // What could not be deleted now is deleted after a later commit.
-        if let Err(error) = collect(&self.setting.log, wall_ms()) {
+        if let Err(error) = collector.collect(&read, wall_ms()) {
             tracing::warn!(%error, "could not delete what no checkpoint needs any more");
         }
         Ok(())
@@ -373,15 +378,15 @@ impl Thread {
 }
 
 /// What changed and what is to be shown, by section.
-fn sections(staged: &mut Staged) -> BTreeMap<Section, Vec<StateRows>> {
+fn sections(worker: usize, staged: &mut Staged) -> BTreeMap<Section, Vec<StateRows>> {
     let mut sections: BTreeMap<Section, Vec<StateRows>> = BTreeMap::new();
     for change in staged.state.drain(..) {
         sections.entry(change.section).or_default().push(change.rows);
     }
     let (mut history, mut late, mut letters) = (StateRows::default(), StateRows::default(), StateRows::default());
     staged.history.iter().for_each(|row| push_history(row, &mut history));
-    staged.late.iter().for_each(|row| push_late(row, &mut late));
-    staged.dead_letters.iter().for_each(|letter| push_dead_letter(letter, &mut letters));
+    staged.late.iter().for_each(|row| push_late(row, worker, &mut late));
+    staged.dead_letters.iter().for_each(|letter| push_dead_letter(letter, worker, &mut letters));
     for (section, rows) in [(Section::History, history), (Section::Late, late), (Section::DeadLetters, letters)] {
         if !rows.is_empty() {
             sections.insert(section, vec![rows]);

@@ -19,7 +19,7 @@ use super::feed::{Feed, FeedError, Polled, Raw};
 use super::lines::Lines;
 use super::names::PartitionNames;
 use super::resume::{Marks, Resume};
-use crate::config::{Job, KeySpace};
+use crate::config::{Job, KeySpace, SourceSpec};
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
 use crate::publish::dead_letters::DeadLetter;
@@ -125,14 +125,16 @@ const LIVE: u64 = 3_600_000;
 /// already.
 const ON_THE_WAY: u64 = 1_000;
 
+/// Sources of a job that take one table each, at most.
+const SLOTS: usize = 1_024;
+
 /// The names under which keys are unique: a topic (and the one table a source takes of it), or a role for its shards. The
-/// same number for the same name.
-fn key_space(job: &Job, source: usize, topic: usize) -> u32 {
-    let spec = &job.sources[source];
+/// same number for the same name, in every run that goes on with the state of another.
+fn key_space(spec: &SourceSpec, topic: usize) -> u32 {
     let place = match spec.key_space {
         KeySpace::Topic => {
-            let table = if spec.table.is_some() { source + 1 } else { 0 };
-            8 + topic * (job.sources.len() + 1) + table
+            assert!(spec.slot + 1 < SLOTS, "a job has at most {} sources", SLOTS - 1);
+            8 + topic * SLOTS + if spec.table.is_some() { spec.slot + 1 } else { 0 }
         }
         KeySpace::Role => spec.role as usize,
     };
@@ -206,8 +208,8 @@ impl Partition {
         clock: LogClock,
         records_per_hour: u64,
     ) -> Self {
-        let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(topic));
-        let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, topic_index))).collect();
+        let sources = job.sources.iter().filter(|source| source.reads(topic));
+        let decoders = sources.map(|source| Decoder::new(job, source, key_space(source, topic_index))).collect();
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
         Partition {
