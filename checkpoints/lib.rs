@@ -23,6 +23,10 @@ pub mod manifest;
 pub mod merge;
 pub mod names;
 pub mod object;
+#[cfg(test)]
+mod object_tests;
 pub mod objects;
+#[cfg(test)]
+mod simulation;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -1,6 +1,7 @@
 //! What was typed: one file per command, each with its `Args` and a `run`.
 //!
-//! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend.
+//! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend, 3 the same command
+//! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
 pub mod bench;
 pub mod bench_kafka;
@@ -29,11 +30,18 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::observe::LogFormat;
+use crate::publish::error::PublishError;
+use crate::publish::redis::RedisError;
+use crate::runtime::cluster::ClusterError;
+use crate::runtime::launch::{AGAIN, MEND};
+use crate::runtime::workers::RunError;
+use crate::source::kafka::KafkaError;
+use crate::store::StoreError;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The user, or the machine, can mend it: exit code 2. The whole chain of causes is printed.
+    /// The user, or the machine, can mend it: exit code 2; or it may pass: exit code 3. The whole chain of causes is printed.
     Trouble(anyhow::Error),
     /// A check ran and found differences, already printed: exit code 1.
     Check,
@@ -104,7 +112,20 @@ pub fn main() -> ExitCode {
         Err(Failure::Child(code)) => ExitCode::from(code),
         Err(Failure::Trouble(error)) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(2)
+            ExitCode::from(if may_pass(&error) { AGAIN } else { MEND })
         }
     }
+}
+
+/// Whether the same command may do better later, with nothing mended.
+fn may_pass(error: &anyhow::Error) -> bool {
+    fn is<E: std::error::Error + Send + Sync + 'static>(error: &anyhow::Error, may_pass: fn(&E) -> bool) -> bool {
+        error.downcast_ref().is_some_and(may_pass)
+    }
+    is(error, RunError::may_pass)
+        || is(error, PublishError::may_pass)
+        || is(error, StoreError::may_pass)
+        || is(error, RedisError::may_pass)
+        || is(error, KafkaError::may_pass)
+        || is(error, ClusterError::may_pass)
 }

@@ -100,6 +100,15 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Whether the same may work later with nothing mended here.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            PublishError::Store(error) => error.may_pass(),
+            PublishError::Redis(error) => error.may_pass(),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: the file system refused `action` on `path`.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> PublishError {
         move |source| PublishError::Io { action, path: path.to_owned(), source }

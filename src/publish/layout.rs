@@ -239,7 +239,8 @@ impl Generation {
         let key = started_key(&keys);
         let place = store.place(&key);
         let Some(text) = store.get(&key)? else { return Err(PublishError::NoGeneration { place }) };
-        let _started: StartedV1 = serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, "what a run has started"))?;
+        let _started: StartedV1 =
+            serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, "what a run has started"))?;
         Ok(Generation { store: store.clone(), about, keys, _exclusive: None })
     }
 

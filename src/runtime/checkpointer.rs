@@ -324,7 +324,7 @@ impl Thread {
         drop(counts);
         let written = Written { fresh, chain: chain.clone(), places: places.iter().map(place).collect(), complete };
         if !self.merging.contains(&worker)
-            && let Some(range) = chain::plan(chain)
+            && let Some(range) = chain::plan(chain, group)
         {
             let inputs = chain[range.clone()].to_vec();
             // Named after the last of what it holds, so no two merges of a worker have one name.

@@ -180,7 +180,8 @@ impl Durable {
         let mut gathered = gathered.borrow_mut();
         if let Some(cutting) = &self.cutting {
             // All have said that they have written, when nobody can say so at an earlier time any more.
-            if gathered.frontier.is_none_or(|frontier| !cutting.last && frontier >= cutting.as_of) && !gathered.written.is_empty() {
+            if gathered.frontier.is_none_or(|frontier| !cutting.last && frontier >= cutting.as_of) && !gathered.written.is_empty()
+            {
                 let written = std::mem::take(&mut gathered.written);
                 assert_eq!(written.len(), self.peers, "every worker writes its part of a checkpoint once");
                 self.announced = cutting.as_of;

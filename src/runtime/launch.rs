@@ -1,34 +1,51 @@
-//! Several processes of one run on this machine, under one that watches them.
+//! Several processes of one run on this machine, under one that watches them and starts them again.
 //!
 //! ```text
 //! signals ──► supervisor ──► child 0, child 1, …   their lines come back with "[0] ", "[1] " before them
-//!                 ▲ ends ◄────────┘
+//!                 ▲ ends ◄────────┘      └ by the same pipes they notice its death
+//!                 └─ one died: all end ─► backoff ─► all again: new ports, run id and secret
 //! ```
 //!
-//! Upholds: (1) nobody is left behind: the supervisor ends after the last child; (2) one failure ends all, with a time to
-//! finish and then without; the first failure is the one that is told, the others follow from it; (3) ports cannot be lost:
-//! each child is given its listening socket, already open, as standard input; (4) the secret is in the environment only.
+//! Upholds: (1) nobody is left behind: the supervisor ends after the last child, and children end when it is killed; (2) one
+//! failure ends all, with a time to finish and then without, before anything is started again: two incarnations never run at
+//! the same time, and neither's processes would take the other's for a peer (run id, secret); (3) what a user has to mend (exit
+//! code [`MEND`]) is not started again; (4) the failure that is told is the cause: not that of a process that only followed
+//! from another's; (5) ports cannot be lost: each child is given its listening socket, already open, as standard input; (6) the
+//! secret is in the environment only.
 //! Keeps: the last lines of each child's standard error.
-//! Absent on purpose: starting anything again (all processes must, together; that is for whoever started this one).
+//! Absent on purpose: starting one process alone again; in timely a cluster starts together or not at all.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::os::fd::OwnedFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::cluster::{Secret, hexadecimal, random};
 
+/// The exit code of what a user has to mend.
+pub const MEND: u8 = 2;
+/// The exit code of what may be better when everything is started again: something outside was away, or another process went.
+pub const AGAIN: u8 = 3;
+
+/// Set for children: they end when the one at the other end of their standard error does.
+const END_WITH_LAUNCHER: &str = "STOREFLOW_END_WITH_LAUNCHER";
+
 /// Between two looks at children and signals.
 const WATCH_EVERY: Duration = Duration::from_millis(10);
+/// What processes get to end by themselves once one has failed. Who lost a peer does so at once, and who failed for a reason of
+/// its own says it; after that they are told to, and how they end then says nothing.
+const FOLLOWING: Duration = Duration::from_millis(500);
 /// What the others get to finish when one has failed. They cannot complete without it, so they need not much.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is waited for a child's last lines once it has ended; a grandchild may hold the pipe open.
@@ -41,7 +58,10 @@ const LINE_MAX: u64 = 64 << 10;
 /// Why processes could not be started or watched.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// Ports, random numbers or signal handlers were refused.
+    /// Signal handlers were refused.
+    #[error("could not listen for SIGTERM and SIGINT")]
+    Signals(#[source] io::Error),
+    /// Ports or random numbers were refused.
     #[error("could not prepare {processes} processes")]
     Prepare {
         /// How many.
@@ -59,7 +79,7 @@ pub enum LaunchError {
     },
 }
 
-/// The first failure of a launch.
+/// The failure that ended a launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
     /// Which process.
@@ -68,6 +88,60 @@ pub struct Failed {
     pub code: u8,
     /// The end of its standard error.
     pub last_words: Vec<String>,
+}
+
+impl Failed {
+    /// Which of several failures the others follow from: what is to be mended, then deaths, then what says itself that
+    /// something else was the trouble.
+    fn rank(&self) -> u8 {
+        match self.code {
+            MEND => 0,
+            AGAIN => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// When and how often a cluster that failed is started again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restarts {
+    /// How often in a row; `None` is without end.
+    pub limit: Option<u32>,
+    /// The first wait, and the longest; each is twice the one before.
+    pub backoff: Range<Duration>,
+    /// A cluster that has run for so long begins a new row.
+    pub healthy: Duration,
+}
+
+impl Default for Restarts {
+    /// Without end; waits of half a second to half a minute; a minute is a healthy while.
+    fn default() -> Self {
+        let backoff = Duration::from_millis(500)..Duration::from_secs(30);
+        Restarts { limit: None, backoff, healthy: Duration::from_secs(60) }
+    }
+}
+
+/// Where a row of restarts is.
+struct Row<'a> {
+    restarts: &'a Restarts,
+    attempts: u32,
+}
+
+impl Row<'_> {
+    /// How long to wait before the next start, after a cluster that ran for so long; `None` if there is to be none.
+    fn next(&mut self, ran: Duration) -> Option<Duration> {
+        let Restarts { limit, backoff, healthy } = self.restarts;
+        if ran >= *healthy {
+            self.attempts = 0;
+        }
+        if limit.is_some_and(|limit| self.attempts >= limit) {
+            return None;
+        }
+        // Beyond 2^16 times the first wait, any longest one is reached.
+        let delay = backoff.start.saturating_mul(1 << self.attempts.min(16)).min(backoff.end);
+        self.attempts = self.attempts.saturating_add(1);
+        Some(delay)
+    }
 }
 
 /// Makes `processes` commands into one cluster on loopback: hosts, run id, secret and open sockets are added to each.
@@ -85,7 +159,7 @@ pub fn cluster(processes: usize, command: impl Fn(usize) -> Command) -> Result<V
     let each = listeners.into_iter().enumerate().map(|(process, listener)| {
         let mut command = command(process);
         command.args(["--process", &process.to_string(), "--hosts", &hosts.join(",")]);
-        command.env("STOREFLOW_BIND", "stdin").env("STOREFLOW_RUN_ID", &run_id);
+        command.env("STOREFLOW_BIND", "stdin").env("STOREFLOW_RUN_ID", &run_id).env(END_WITH_LAUNCHER, "1");
         command.env("STOREFLOW_CLUSTER_SECRET", secret.for_child()).env_remove("STOREFLOW_CLUSTER_SECRET_FILE");
         command.stdin(Stdio::from(OwnedFd::from(listener)));
         command
@@ -93,49 +167,130 @@ pub fn cluster(processes: usize, command: impl Fn(usize) -> Command) -> Result<V
     Ok(each.collect())
 }
 
-/// Runs all commands to their ends. SIGTERM and SIGINT are handed on; the second one ends everything at once.
+/// In a child of a launch: ends this process, without finishing anything, when the launcher is gone. Elsewhere it does nothing.
+///
+/// The launcher reads its children's standard error and closes it only by ending; however it ends, the system then reports an
+/// error on this end of the pipe. A thread waits for that and costs nothing meanwhile.
 ///
 /// # Errors
-/// If one could not be started: the others are ended first.
-pub fn supervise(commands: Vec<Command>) -> Result<Result<(), Failed>, LaunchError> {
-    let processes = commands.len();
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|source| LaunchError::Prepare { processes, source })?;
+/// If there is no thread to be had.
+pub fn end_with_launcher() -> io::Result<()> {
+    if std::env::var_os(END_WITH_LAUNCHER).is_none() {
+        return Ok(());
+    }
+    std::thread::Builder::new().name("launcher".to_owned()).spawn(|| {
+        let pipe = io::stderr();
+        loop {
+            // Errors and hang-ups are told without being asked for.
+            let mut polled = [PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::empty())];
+            match poll(&mut polled, None) {
+                Ok(_) if polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP) => std::process::exit(AGAIN.into()),
+                Err(rustix::io::Errno::INTR) => {}
+                // Not a pipe, or not any more: nothing to wait for.
+                Ok(_) | Err(_) => return,
+            }
+        }
+    })?;
+    Ok(())
+}
+
+/// Runs the commands that `prepare` makes to their ends; if one fails, ends all and runs those of the next call, as `restarts`
+/// says. SIGTERM and SIGINT are handed on and end it all; the second one ends everything at once.
+///
+/// # Errors
+/// If one could not be started the first time: the others are ended first. Later that is a failure like others.
+pub fn supervise(
+    mut prepare: impl FnMut() -> Result<Vec<Command>, LaunchError>,
+    restarts: &Restarts,
+) -> Result<Result<(), Failed>, LaunchError> {
+    let mut asked = Asked { signals: Signals::new([SIGTERM, SIGINT]).map_err(LaunchError::Signals)?, before: false };
+    let mut row = Row { restarts, attempts: 0 };
+    let mut first = true;
+    loop {
+        let began = Instant::now();
+        let ended = prepare().and_then(|commands| run_together(commands, &mut asked));
+        let failed = match ended {
+            Ok(Ok(())) => return Ok(Ok(())),
+            Ok(Err(failed)) => failed,
+            Err(error) if first => return Err(error),
+            Err(error) => unstarted(&error),
+        };
+        first = false;
+        if asked.before || failed.code == MEND {
+            return Ok(Err(failed));
+        }
+        let Some(delay) = row.next(began.elapsed()) else { return Ok(Err(failed)) };
+        let (process, code, attempt) = (failed.process, failed.code, row.attempts);
+        let reason = failed.last_words.last().map_or("", String::as_str);
+        tracing::warn!(process, code, reason, attempt, ?delay, "a process failed; starting all again");
+        let until = Instant::now() + delay;
+        while Instant::now() < until {
+            if asked.next().is_some() {
+                tracing::info!("stopped while it waited to start again");
+                return Ok(Err(failed));
+            }
+            std::thread::sleep(WATCH_EVERY.min(until.saturating_duration_since(Instant::now())));
+        }
+    }
+}
+
+/// A later start that did not come about.
+fn unstarted(error: &LaunchError) -> Failed {
+    let process = if let LaunchError::Start { process, .. } = error { *process } else { 0 };
+    let cause = std::error::Error::source(error).map_or_else(String::new, |cause| format!(": {cause}"));
+    Failed { process, code: AGAIN, last_words: vec![format!("{error}{cause}")] }
+}
+
+/// Runs commands to their ends; one that fails ends all.
+fn run_together(commands: Vec<Command>, asked: &mut Asked) -> Result<Result<(), Failed>, LaunchError> {
     let mut children = Children(Vec::new());
     for (process, command) in commands.into_iter().enumerate() {
         children.0.push(Running::start(process, command).map_err(|source| LaunchError::Start { process, source })?);
     }
-    let (mut failed, mut signalled, mut kill_at) = (None, false, None);
+    let (mut failures, mut since, mut told) = (Vec::new(), None, false);
     loop {
-        for signal in signals.pending() {
-            let signal = match signal {
-                _ if signalled => Signal::KILL,
-                SIGINT => Signal::INT,
-                _ => Signal::TERM,
-            };
-            signalled = true;
+        while let Some(signal) = asked.next() {
             tracing::info!(?signal, "handed on to all processes");
             children.tell(signal);
         }
         for child in &mut children.0 {
             let Some(status) = child.end() else { continue };
-            if !status.success() && failed.is_none() {
-                failed = Some(child.failed(status));
-                kill_at = Some(Instant::now() + PATIENCE);
+            if !status.success() && !told {
+                failures.push(child.failed(status));
+                since.get_or_insert_with(Instant::now);
             }
         }
         if children.0.iter().all(|child| child.ended) {
-            return Ok(failed.map_or(Ok(()), Err));
+            return Ok(failures.into_iter().min_by_key(Failed::rank).map_or(Ok(()), Err));
         }
-        if let Some(at) = kill_at {
-            // Told once, when the time starts.
-            if !std::mem::replace(&mut children.0[0].told, true) {
+        if let Some(since) = since.map(|since| since.elapsed()) {
+            if since >= FOLLOWING && !std::mem::replace(&mut told, true) {
                 children.tell(Signal::TERM);
             }
-            if Instant::now() >= at {
+            if since >= PATIENCE {
                 children.tell(Signal::KILL);
             }
         }
         std::thread::sleep(WATCH_EVERY);
+    }
+}
+
+/// The signals this process was sent.
+struct Asked {
+    signals: Signals,
+    /// There was one.
+    before: bool,
+}
+
+impl Asked {
+    /// What is to be handed on; all but the first are meant to end everything at once.
+    fn next(&mut self) -> Option<Signal> {
+        let signal = self.signals.pending().next()?;
+        Some(match signal {
+            _ if std::mem::replace(&mut self.before, true) => Signal::KILL,
+            SIGINT => Signal::INT,
+            _ => Signal::TERM,
+        })
     }
 }
 
@@ -164,7 +319,6 @@ struct Running {
     process: usize,
     child: Child,
     ended: bool,
-    told: bool,
     readers: Vec<JoinHandle<()>>,
     last_words: Arc<Mutex<VecDeque<String>>>,
 }
@@ -190,7 +344,7 @@ impl Running {
                 });
             }));
         }
-        Ok(Running { process, child, ended: false, told: false, readers, last_words })
+        Ok(Running { process, child, ended: false, readers, last_words })
     }
 
     /// How it ended, the first time that is asked after its end.
@@ -235,6 +389,17 @@ mod tests {
         command
     }
 
+    /// Runs commands once.
+    fn once(commands: Vec<Command>) -> Result<Result<(), Failed>, LaunchError> {
+        let mut commands = Some(commands);
+        supervise(|| Ok(commands.take().expect("started once")), &Restarts { limit: Some(0), ..Restarts::default() })
+    }
+
+    /// Restarts that take no time.
+    fn quick(limit: Option<u32>) -> Restarts {
+        Restarts { limit, backoff: Duration::from_millis(1)..Duration::from_millis(4), healthy: Duration::from_secs(60) }
+    }
+
     /// A signal reaches every supervisor of this process, so there is one at a time.
     fn alone() -> std::sync::MutexGuard<'static, ()> {
         static ALONE: Mutex<()> = Mutex::new(());
@@ -263,7 +428,7 @@ mod tests {
         };
         // A child that has not set its trap yet when the other has is ended by the signal: only one is asked.
         let raised = raise_after(started.clone(), SIGINT);
-        assert_eq!(supervise(vec![patient()]).expect("started"), Ok(()));
+        assert_eq!(once(vec![patient()]).expect("started"), Ok(()));
         raised.join().expect("no panic");
     }
 
@@ -275,14 +440,14 @@ mod tests {
         let mut deaf = shell("trap 'touch \"$HEARD\"' TERM; touch \"$STARTED\"; while :; do sleep 0.01; done");
         deaf.env("STARTED", &started).env("HEARD", &heard);
         let raised = [raise_after(started, SIGTERM), raise_after(heard, SIGTERM)];
-        assert_eq!(supervise(vec![deaf]).expect("started").expect_err("killed").code, 137);
+        assert_eq!(once(vec![deaf]).expect("started").expect_err("killed").code, 137);
         raised.into_iter().for_each(|one| one.join().expect("no panic"));
     }
 
     #[test]
     fn all_well() {
         let _alone = alone();
-        assert_eq!(supervise(vec![shell("echo one"), shell("echo two >&2")]).expect("started"), Ok(()));
+        assert_eq!(once(vec![shell("echo one"), shell("echo two >&2")]).expect("started"), Ok(()));
     }
 
     #[test]
@@ -291,21 +456,96 @@ mod tests {
         // The other ends when it is told to, with a failure of its own that follows from the first.
         let failing = shell("echo before; echo \"error: no such topic\" >&2; exit 3");
         let waiting = shell("trap 'exit 7' TERM; while :; do sleep 0.01; done");
-        let failed = supervise(vec![waiting, failing]).expect("started").expect_err("one failed");
+        let failed = once(vec![waiting, failing]).expect("started").expect_err("one failed");
         assert_eq!(failed, Failed { process: 1, code: 3, last_words: vec!["error: no such topic".to_owned()] });
     }
 
     #[test]
     fn a_killed_child_has_the_signals_code() {
         let _alone = alone();
-        let failed = supervise(vec![shell("kill -9 $$")]).expect("started").expect_err("killed");
+        let failed = once(vec![shell("kill -9 $$")]).expect("started").expect_err("killed");
         assert_eq!(failed.code, 137);
+    }
+
+    #[test]
+    fn who_follows_from_another_is_not_the_cause() {
+        let _alone = alone();
+        let follows = || shell(&format!("exit {AGAIN}"));
+        let later = |end: &str| shell(&format!("sleep 0.1; {end}"));
+        assert_eq!(once(vec![follows(), later("kill -9 $$")]).expect("started").expect_err("killed").process, 1);
+        assert_eq!(once(vec![follows(), later("exit 7"), later("exit 2")]).expect("started").expect_err("failed").process, 2);
+        assert_eq!(once(vec![follows(), shell("sleep 1000")]).expect("started").expect_err("failed").code, AGAIN);
+    }
+
+    #[test]
+    fn all_are_started_again_until_they_are_well() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("a folder");
+        // The second process dies twice; the first one waits, so that only an end makes room for its next incarnation.
+        let script = "echo >> \"$0\"; test $(wc -l < \"$0\") -ge 3 && exit 0; kill -9 $$";
+        let file = folder.path().join("starts");
+        let mut starts = 0;
+        let prepare = || {
+            starts += 1;
+            let mut dies = shell(script);
+            dies.arg(&file);
+            let waits = if starts < 3 { shell("sleep 1000") } else { shell("exit 0") };
+            Ok(vec![waits, dies])
+        };
+        assert_eq!(supervise(prepare, &quick(None)).expect("started"), Ok(()));
+        assert_eq!(starts, 3);
+    }
+
+    #[test]
+    fn a_row_of_failures_ends_and_what_is_to_be_mended_is_not_started_again() {
+        let _alone = alone();
+        let count = |exit: u8, limit: Option<u32>| {
+            let mut starts = 0;
+            let failed = supervise(
+                || {
+                    starts += 1;
+                    Ok(vec![shell(&format!("exit {exit}"))])
+                },
+                &quick(limit),
+            );
+            (starts, failed.expect("started").expect_err("failed").code)
+        };
+        assert_eq!(count(AGAIN, Some(3)), (4, AGAIN));
+        assert_eq!(count(MEND, None), (1, MEND));
+        assert_eq!(count(7, Some(0)), (1, 7));
+    }
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_begin_again_after_a_healthy_while() {
+        let (restarts, brief) = (Restarts { limit: Some(40), ..Restarts::default() }, Duration::from_secs(1));
+        let mut row = Row { restarts: &restarts, attempts: 0 };
+        let waits: Vec<u128> = (0..8).filter_map(|_| row.next(brief)).map(|wait| wait.as_millis()).collect();
+        assert_eq!(waits, [500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]);
+        assert_eq!(row.next(restarts.healthy), Some(restarts.backoff.start));
+        assert!((0..39).all(|_| row.next(brief).is_some()));
+        assert_eq!(row.next(brief), None);
+    }
+
+    #[test]
+    fn a_signal_ends_the_wait_for_the_next_start() {
+        let _alone = alone();
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("failed");
+        let raised = raise_after(file.clone(), SIGTERM);
+        // The signal comes while the process ends, or in a wait that no test would see the end of.
+        let mut fails = shell("touch \"$0\"; exit 7");
+        fails.arg(&file);
+        let mut commands = Some(vec![fails]);
+        let long = Restarts { backoff: Duration::from_secs(3_600)..Duration::from_secs(3_600), ..Restarts::default() };
+        let failed = supervise(|| Ok(commands.take().expect("started once")), &long).expect("started").expect_err("failed");
+        assert_eq!(failed.code, 7);
+        raised.join().expect("no panic");
     }
 
     #[test]
     fn what_cannot_start_leaves_nobody_behind() {
         let _alone = alone();
-        let error = supervise(vec![shell("sleep 1000"), Command::new("/no/such/program")]).expect_err("not started");
+        let error = once(vec![shell("sleep 1000"), Command::new("/no/such/program")]).expect_err("not started");
         assert!(error.to_string().contains("process 1"), "{error}");
     }
 

@@ -187,8 +187,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     if let Some(restored) = &restored {
         let Manifest { number, as_of, state, .. } = &restored.read.manifest;
         let (bytes, took) = (state.iter().map(|object| object.bytes).sum::<u64>(), began.elapsed());
-        let as_of = %instant(*as_of as i64);
-        tracing::info!(checkpoint = number, as_of, bytes, ?took, "going on from a checkpoint");
+        let as_of = instant(*as_of as i64);
+        tracing::info!(checkpoint = number, %as_of, bytes, ?took, "going on from a checkpoint");
     }
 
     let goes_on = matches!(&input, Input::Kafka(settings) if !settings.until_end);
@@ -502,14 +502,7 @@ fn close_redis(sink: Arc<RedisSink>, patience: Duration) -> Result<(), RunError>
 }
 
 /// Everybody says that its part is written; then process 0 shows the whole, unless it is behind what is shown.
-fn end(
-    generation: Generation,
-    process: usize,
-    processes: usize,
-    as_of: u64,
-    behind: bool,
-    run: &str,
-) -> Result<(), RunError> {
+fn end(generation: Generation, process: usize, processes: usize, as_of: u64, behind: bool, run: &str) -> Result<(), RunError> {
     let said = |process: usize| format!("{}/ended/{run}-{process}", generation.keys().prefix());
     generation.sync()?;
     if process > 0 {

@@ -62,7 +62,8 @@ impl Stage {
     pub(super) fn new(leader: bool, durable: bool) -> Self {
         let at = Reached::At(0);
         let of = |says: bool| if says { at } else { Reached::Over };
-        let told = Told { history: at, view: at, written: of(durable), cut: of(durable && leader), committed: of(durable && leader) };
+        let told =
+            Told { history: at, view: at, written: of(durable), cut: of(durable && leader), committed: of(durable && leader) };
         let (open, ending, shown, outgoing) = Default::default();
         Stage { open, state_bytes: 0, frontier: Some(0), ending, shown, over: false, told, outgoing, changed: false }
     }

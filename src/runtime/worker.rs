@@ -28,16 +28,16 @@ use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Capability, Concat, InputCapability};
 use timely::worker::Worker;
 
-use super::latency::Latencies;
 use super::checkpointer::Written;
 use super::durable::{Durability, Durable, Gathered, Seen, WAITING_MAX, gather};
+use super::latency::Latencies;
 use super::publisher::{Publisher, Shown};
 use super::stage::{Reached, Stage, WRITTEN};
 use super::workers::RunError;
@@ -89,7 +89,8 @@ pub(super) fn work(
     stop: &dyn Fn() -> bool,
 ) -> Result<Outcome, RunError> {
     let Assignment { intake, schedule, pacemaker, align, speed, start, frontier_step, .. } = assignment;
-    let Assignment { names, stats, measure_latency, drain, beginning, origin, durability, workers: workers_here, .. } = assignment;
+    let Assignment { names, stats, measure_latency, drain, beginning, origin, durability, workers: workers_here, .. } =
+        assignment;
     let Intake { partitions, arrivals } = intake;
     let going_on = arrivals.is_some();
     let schedule = Rc::new(RefCell::new(schedule));

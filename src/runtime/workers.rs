@@ -15,9 +15,9 @@ use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::communication::allocator::AllocatorBuilder;
 
 use super::cluster::{ClusterError, PeerLost, PeerWatch};
+use super::durable::Durability;
 use super::latency::Latencies;
 use super::publisher::Publisher;
-use super::durable::Durability;
 use super::worker::{Assignment, LAG_PER_TICK, Outcome, work};
 use crate::config::Job;
 use crate::observe::{WorkerStats, locked, wall_ms};
@@ -97,6 +97,24 @@ pub enum RunError {
     /// Worker threads could not be started or one broke; its own message was printed.
     #[error("{0}")]
     Workers(String),
+}
+
+impl RunError {
+    /// Whether the same run, started again with nothing mended, may do better: something outside was away, another process
+    /// went, or a promise of storeflow's own was broken.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            RunError::Publish(error) => error.may_pass(),
+            RunError::Kafka(error) => error.may_pass(),
+            RunError::Redis(error) => error.may_pass(),
+            RunError::Cluster(error) => error.may_pass(),
+            RunError::Log(error) => error.is_outage(),
+            RunError::Checkpoint(error) => matches!(error, CheckpointError::Objects(_)),
+            RunError::Peer(_) | RunError::Workers(_) | RunError::Objects(_) => true,
+            RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
+            RunError::Source(_) | RunError::Flag(_) | RunError::Recovery(_) => false,
+        }
+    }
 }
 
 impl From<DatasetError> for RunError {
@@ -321,7 +339,11 @@ fn ticks(
 ) -> Result<(Schedule, Option<Pacemaker>), RunError> {
     if let Some(tick) = tuning.tick {
         let known = ladder.steps().contains(&tick);
-        return if known { Ok((Schedule::fixed(ladder.clone(), tick).starting_at(origin), None)) } else { Err(not_a_step("tick", tick, ladder)) };
+        return if known {
+            Ok((Schedule::fixed(ladder.clone(), tick).starting_at(origin), None))
+        } else {
+            Err(not_a_step("tick", tick, ladder))
+        };
     }
     // At a limited speed a tick need not be longer than a second of wall time.
     let coarsest = match tuning.speed {

@@ -274,7 +274,11 @@ pub fn records<'scope>(
                     continue;
                 }
                 match partition.next(held_at) {
-                    Ok(Next::Record(placed)) => partition.hold(placed),
+                    Ok(Next::Record(placed)) => {
+                        // From here on it holds log time; it may be long until its turn to be read.
+                        partition.stats().clock.set(partition.clock().now());
+                        partition.hold(placed);
+                    }
                     Ok(Next::Empty) => {
                         turn.waiting = true;
                         at += 1;

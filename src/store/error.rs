@@ -117,6 +117,12 @@ impl StoreError {
         move |source| StoreError::Io { action, path: path.to_owned(), source }
     }
 
+    /// Whether the same may work later with nothing mended here: the store did not answer, or not well.
+    pub fn may_pass(&self) -> bool {
+        use StoreError::{Broken, Refused, Unconfirmed, Unreachable};
+        matches!(self, Unreachable { .. } | Refused { .. } | Unconfirmed { .. } | Broken { .. })
+    }
+
     /// Whether the write that failed may have taken effect all the same.
     pub fn may_have_happened(&self) -> bool {
         matches!(self, StoreError::Unconfirmed { .. })

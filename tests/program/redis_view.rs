@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
@@ -9,6 +11,7 @@ use rand_pcg::Pcg64Mcg;
 use storeflow::decode::cell_key;
 use storeflow::publish::layout::About;
 use storeflow::publish::redis::{RedisError, RedisSettings, RedisSink, RedisView, SecretUrl};
+use storeflow::publish::view::ViewCell;
 use storeflow::publish::{MemoryView, Row};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::Key;
@@ -22,13 +25,13 @@ const START: u64 = 1_795_168_800_000;
 const WORKERS: usize = 3;
 const STORES: [&str; 8] = ["s1", "a:b", "{x}", "}{", "상점 🛒", "w:5:z", " ", "\u{0}\r\n"];
 
-fn about(generation: u64) -> About {
+fn about(generation: u64, workers: usize) -> About {
     About {
         job: "mall".to_owned(),
         generation,
         horizons: Horizons { window: 30 * MINUTE, grace: 2 * MINUTE, retention: 120 * MINUTE, replay_horizon: 0 },
         scale: 2,
-        workers: WORKERS,
+        workers,
         clicks_distinct: true,
     }
 }
@@ -37,6 +40,7 @@ fn about(generation: u64) -> About {
 struct Mall {
     random: Pcg64Mcg,
     about: About,
+    workers: usize,
     view: Arc<MemoryView>,
     as_of: u64,
     cells: BTreeMap<(Table, Window, Vec<u8>), u32>,
@@ -48,7 +52,8 @@ impl Mall {
         println!("seed {seed}");
         Mall {
             random: Pcg64Mcg::seed_from_u64(seed),
-            about: about(generation),
+            about: about(generation, WORKERS),
+            workers: WORKERS,
             view: Arc::new(MemoryView::of(0..WORKERS)),
             as_of: START,
             cells: BTreeMap::new(),
@@ -58,15 +63,36 @@ impl Mall {
 
     fn start(&self, redis: &Redis) -> RedisSink {
         let view = RedisView::connect(&redis.settings(), "mall").expect("Redis is there");
-        view.start(&self.about, Arc::clone(&self.view), 0..WORKERS, WORKERS)
+        view.start(&self.about, Arc::clone(&self.view), 0..self.workers, self.workers)
+    }
+
+    /// What a run of so many workers begins with that continues this one from a checkpoint: the same cells, dealt anew.
+    fn restart(&mut self, workers: usize) {
+        let mut of_worker: Vec<Vec<CellChange>> = vec![Vec::new(); workers];
+        for table in Table::ALL {
+            for ViewCell { key, window, value, revision } in self.view.snapshot(table) {
+                let worker = (key.shard() % workers as u64) as usize;
+                of_worker[worker].push(CellChange { after: 0, table, window, key, value: Some((value, revision)) });
+            }
+        }
+        self.view = Arc::new(MemoryView::of(0..workers));
+        for (worker, mut cells) in of_worker.into_iter().enumerate() {
+            self.view.apply(worker, self.as_of, &mut cells, &mut Vec::new());
+        }
+        (self.workers, self.about.workers) = (workers, workers);
     }
 
     /// Goes to the next as-of: applies it to the view in memory, then sends it.
     fn step(&mut self, sink: &RedisSink, changes: usize) {
+        self.go(Some(sink), changes);
+    }
+
+    /// The same, sent to nobody if there is none.
+    fn go(&mut self, sink: Option<&RedisSink>, changes: usize) {
         let horizons = self.about.horizons;
         let after = self.as_of;
         self.as_of += MINUTE * self.random.random_range(1..6);
-        let mut of_worker: Vec<(Vec<CellChange>, Vec<WindowExpiry>)> = vec![Default::default(); WORKERS];
+        let mut of_worker: Vec<(Vec<CellChange>, Vec<WindowExpiry>)> = vec![Default::default(); self.workers];
         for _ in 0..changes {
             let (change, worker) = self.change(after);
             of_worker[worker].0.push(change);
@@ -88,7 +114,9 @@ impl Mall {
             expiries.sort_by_key(|expiry| expiry.after);
             let copy = changes.clone();
             let expired = self.view.apply(worker, self.as_of, &mut changes, &mut expiries);
-            sink.send(worker, self.as_of, copy, expired);
+            if let Some(sink) = sink {
+                sink.send(worker, self.as_of, copy, expired);
+            }
         }
     }
 
@@ -107,7 +135,7 @@ impl Mall {
             Table::StoreSales | Table::StoreProducts => "",
         };
         let key: Key = cell_key(store.as_bytes(), second.as_bytes(), &mut Vec::new());
-        let worker = (key.shard() % WORKERS as u64) as usize;
+        let worker = (key.shard() % self.workers as u64) as usize;
         let id = (table, window, key.text.as_bytes().to_vec());
         let closed = horizons.closed(window, after);
         let revision = self.revisions.entry(id.clone()).or_default();
@@ -156,7 +184,10 @@ impl Mall {
     /// Compares every row, and all else that hangs on them.
     fn check(&self, redis: &Redis, generation: u64) {
         let mut view = RedisView::connect(&redis.settings(), "mall").expect("Redis is there").read().expect("a whole view");
-        assert_eq!((view.current.as_of, view.current.about.clone(), view.ahead), (self.as_of, about(generation), 0));
+        assert_eq!(
+            (view.current.as_of, view.current.about.clone(), view.ahead),
+            (self.as_of, about(generation, self.workers), 0)
+        );
         let mut hashes: BTreeMap<(String, Option<u64>), u32> = BTreeMap::new();
         for table in Table::ALL {
             let (expected, found) = (self.rows(table), view.take(table));
@@ -230,10 +261,68 @@ fn wait(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn everything_shown(sink: &RedisSink, as_of: u64) {
+    shown_by(sink, WORKERS, as_of);
+}
+
+fn shown_by(sink: &RedisSink, workers: usize, as_of: u64) {
     wait("the last as-of", || {
         assert!(sink.failure().is_none(), "{:?}", sink.failure());
-        (0..WORKERS).all(|worker| sink.shown(worker) >= as_of)
+        (0..workers).all(|worker| sink.shown(worker) >= as_of)
     });
+}
+
+/// Looks at a generation again and again: no as-of of the marker, of a guard or of a hash ever goes back.
+struct Watch {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<usize>>,
+}
+
+impl Watch {
+    fn start(redis: &Redis, generation: u64) -> Watch {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (end, settings) = (Arc::clone(&ended), redis.url());
+        let client = ::redis::Client::open(settings).expect("a URL");
+        let thread = std::thread::spawn(move || {
+            let mut connection = client.get_connection().expect("Redis is there");
+            let mut seen: BTreeMap<String, u64> = BTreeMap::new();
+            let mut looks = 0;
+            while !end.load(Ordering::Relaxed) {
+                let keys = |pattern: &str| ::redis::cmd("KEYS").arg(format!("sf:{pattern}")).to_owned();
+                let hashes: Vec<String> = keys(&format!("{{*}}:mall:{generation}:[ws]:*")).query(&mut connection).expect("keys");
+                let guards: Vec<String> = keys(&format!("{{*}}:mall:{generation}:guard")).query(&mut connection).expect("keys");
+                let mut asked: Vec<(String, ::redis::Cmd)> = Vec::new();
+                let about = format!("sf:mall:{generation}:about");
+                for (key, field) in hashes.into_iter().map(|key| (key, "changed_as_of")).chain([(about, "as_of")]) {
+                    let get = ::redis::cmd("HGET").arg(&key).arg(field).to_owned();
+                    asked.push((key, get));
+                }
+                asked.extend(guards.into_iter().map(|key| (key.clone(), ::redis::cmd("GET").arg(key).to_owned())));
+                for (key, ask) in asked {
+                    let Some(value) = ask.query::<Option<String>>(&mut connection).expect("an answer") else { continue };
+                    // While a bucket is written in full it says nothing.
+                    let Ok(as_of) = value.rsplit(':').next().expect("text").parse::<u64>() else { continue };
+                    let before = seen.entry(key.clone()).or_default();
+                    assert!(as_of >= *before, "{key} was at {before} and is at {as_of}");
+                    *before = as_of;
+                }
+                looks += 1;
+            }
+            looks
+        });
+        Watch { ended, thread: Some(thread) }
+    }
+
+    fn end(mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        let looks = self.thread.take().expect("not ended before").join().expect("nothing went back");
+        assert!(looks > 1, "it looked {looks} times");
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Random changes and expiries, and every way of losing Redis; the view in Redis is the view in memory at the end, and neither
@@ -322,6 +411,77 @@ fn redis_view_is_written_by_one_run_only() {
     assert!(stale.close(Duration::from_secs(10)).is_err());
     sink.close(Duration::from_secs(60)).expect("everything is written");
     new.check(&redis, 1);
+}
+
+/// A run that begins from a checkpoint continues the generation, whatever the run before it had shown of it up to there, and
+/// with how many workers; nothing a reader sees goes back, and runs that were replaced change nothing.
+#[test]
+fn redis_view_is_continued_from_a_checkpoint_by_any_number_of_workers() {
+    let Some(redis) = redis::redis("redis_view_is_continued_from_a_checkpoint_by_any_number_of_workers") else { return };
+    let furthest = || RedisView::connect(&redis.settings(), "mall").expect("Redis is there").furthest(1).expect("an answer");
+    assert_eq!(furthest(), None);
+    let mut mall = Mall::new(11, 1);
+    // A run that was started, and got no further than taking the buckets.
+    let asleep = mall.start(&redis);
+    wait("its guards", || redis.ask::<Vec<String>>(&["KEYS", "sf:{*}:mall:1:guard"]).len() == 1024);
+    let first = mall.start(&redis);
+    (0..5).for_each(|_| mall.step(&first, 300));
+    everything_shown(&first, mall.as_of);
+    first.mark(mall.as_of, false);
+    wait("the marker", || {
+        furthest() == Some(mall.as_of) && redis.ask::<u64>(&["HGET", "sf:mall:1:about", "as_of"]) == mall.as_of
+    });
+    let marked = mall.as_of;
+    mall.step(&first, 300);
+    everything_shown(&first, mall.as_of);
+    assert!(marked < mall.as_of && furthest() == Some(mall.as_of), "buckets may be ahead of the marker");
+    // A bucket that is being written in full counts with nothing.
+    let guards: Vec<String> = redis.ask(&["KEYS", "sf:{*}:mall:1:guard"]);
+    let at_end: Vec<&String> =
+        guards.iter().filter(|guard| redis.ask::<String>(&["GET", guard]).ends_with(&format!(":{}", mall.as_of))).collect();
+    assert!(!at_end.is_empty());
+    let watch = Watch::start(&redis, 1);
+    for workers in [2, 5, 1] {
+        // Checkpoints go on while Redis does not hear of them: cells come, go and expire.
+        for _ in 0..8 {
+            mall.go(None, 150);
+        }
+        mall.restart(workers);
+        assert!(furthest() < Some(mall.as_of));
+        let sink = mall.start(&redis);
+        shown_by(&sink, workers, mall.as_of);
+        assert_eq!(furthest(), Some(mall.as_of), "all was written without anything being sent");
+        sink.mark(mall.as_of, false);
+        if workers == 2 {
+            // Who wakes up now owns nothing any more: neither buckets nor lists nor the marker, which it has never had.
+            asleep.mark(START, false);
+            first.mark(marked, false);
+            for stale in [&asleep, &first] {
+                wait("the failure of a run that was replaced", || stale.failure().is_some());
+                assert!(matches!(stale.failure(), Some(RedisError::OtherRun { .. })), "{:?}", stale.failure());
+            }
+            let claims = |worker: usize| {
+                let guard: String = redis.ask(&["GET", &format!("sf:{{top}}:mall:1:guard:{worker}")]);
+                let mut parts = guard.split(':').map(str::to_owned);
+                (parts.next().expect("a claim"), parts.next().expect("a run"))
+            };
+            assert_eq!((claims(0).1, claims(2).0.as_str()), (claims(2).1, "3"), "lists of a worker that there is no more");
+        }
+        for _ in 0..3 {
+            mall.step(&sink, 150);
+        }
+        shown_by(&sink, workers, mall.as_of);
+        sink.mark(mall.as_of, false);
+        sink.close(Duration::from_secs(60)).expect("everything is written");
+        mall.check(&redis, 1);
+    }
+    watch.end();
+    // Whoever dies while it takes buckets has not hidden how far they were.
+    redis.ask::<i64>(&["DEL", "sf:mall:1:about"]);
+    mall.restart(4);
+    let sink = mall.start(&redis);
+    drop(sink);
+    assert_eq!(furthest(), Some(mall.as_of));
 }
 
 /// The pointer goes to a later generation when that one has caught up; then the keys of the earlier one go.

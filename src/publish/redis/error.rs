@@ -149,6 +149,12 @@ impl RedisError {
         }
     }
 
+    /// Whether the same may work later with nothing mended here.
+    pub fn may_pass(&self) -> bool {
+        use RedisError::{Failed, Stopped, Unflushed, Unreachable};
+        matches!(self, Unreachable { .. } | Failed { .. } | Unflushed { .. } | Stopped(_))
+    }
+
     /// Whether the run must end: somebody else owns what it writes. All else passes.
     pub fn is_final(&self) -> bool {
         matches!(self, RedisError::OtherRun { .. } | RedisError::Replaced { .. } | RedisError::Stopped(_))

@@ -66,9 +66,14 @@ impl Keys {
         key
     }
 
-    /// The pattern of all top lists.
-    pub(super) fn any_top(&self) -> String {
-        format!("{}top:*", self.tops())
+    /// The pattern of all top lists and their guards.
+    pub(super) fn any_of_tops(&self) -> String {
+        self.tops() + "*"
+    }
+
+    /// The worker whose top lists a key guards, if it is such a key.
+    pub(super) fn parse_top_guard(&self, key: &str) -> Option<usize> {
+        key.strip_prefix(&self.tops())?.strip_prefix("guard:")?.parse().ok()
     }
 
     /// The table, window and second part of a top list's key.
@@ -260,6 +265,8 @@ mod tests {
             let key = keys.top(table, 60, second.as_bytes());
             assert_eq!(keys.parse_top(&key), Some((table, 60, second.as_bytes())));
         }
+        assert_eq!(keys.parse_top_guard(&keys.top_guard(12)), Some(12));
+        assert_eq!(keys.parse_top_guard(&Keys::new("mall", 77).top_guard(12)), None);
         assert_eq!(keys.parse(keys.guard(3).as_bytes()), Some((3, Kind::Guard)));
         assert_eq!(keys.parse(keys.top_guard(3).as_bytes()), None);
         assert_eq!(keys.generation_of(keys.top_guard(3).as_bytes()), Some(7));

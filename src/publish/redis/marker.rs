@@ -1,11 +1,14 @@
 //! The marker of a generation, which says up to where all of it is shown, and the pointer, which says which generation counts.
 //!
-//! Upholds: (1) the marker moves only when the leader says so, and only while this run holds it; (2) the pointer moves from an
+//! Upholds: (1) the marker moves only when the leader says so, and only by the run that has taken bucket 0 last, so that a run
+//! that was replaced, even before it had marked anything, cannot move it back; (2) the pointer moves from an
 //! older generation to this one when this one has caught up, or when it is told to take over, and never back by itself.
 
 use ::redis::Value;
 use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::key::SHARDS;
 
+use super::bucket::Guard;
 use super::error::RedisError;
 use super::keys::{Keys, pointer};
 use super::link::{Link, Packed, Wire, pairs, text};
@@ -74,21 +77,21 @@ impl Marker {
         Ok(())
     }
 
-    /// Writes what is wanted.
+    /// Writes what is wanted, by a run with its claim of bucket 0.
     pub(super) fn write(
         &mut self,
         link: &mut Link,
         scripts: &Scripts,
         keys: &Keys,
         about: &About,
-        run: &str,
+        (run, claim): (&str, u64),
     ) -> Result<(), RedisError> {
         let Some(as_of) = self.wanted else { return Ok(()) };
         let mut wire = Wire::default();
         let (mut script_keys, mut args) = (Packed::default(), Packed::default());
         script_keys.push(keys.about().as_bytes());
         args.push(run.as_bytes());
-        args.push(if self.done.is_none() { b"1" } else { b"0" });
+        args.number(claim as i64);
         for (name, value) in fields(about, as_of) {
             args.push(name.as_bytes());
             args.push(value.as_bytes());
@@ -163,6 +166,26 @@ fn fields(about: &About, as_of: u64) -> Vec<(&'static str, String)> {
         ("workers", about.workers.to_string()),
         ("clicks_distinct", about.clicks_distinct.to_string()),
     ]
+}
+
+/// The claim of the run that holds a generation's marker; 0 if nobody does.
+pub(super) fn claim(link: &mut Link, keys: &Keys) -> Result<u64, RedisError> {
+    let claim = text(&link.ask("read the marker", &[b"HGET", keys.about().as_bytes(), b"claim"])?);
+    Ok(claim.parse().unwrap_or(0))
+}
+
+/// The greatest as-of that the marker or any guard of a generation shows; `None` if there is none. Buckets that are being
+/// written in full count with nothing: whoever began that held what it writes, and says so in the others or in the marker.
+pub(super) fn furthest(link: &mut Link, keys: &Keys) -> Result<Option<u64>, RedisError> {
+    let mut wire = Wire::default();
+    for bucket in 0..SHARDS {
+        wire.command(&[b"GET", keys.guard(bucket).as_bytes()]);
+    }
+    wire.command(&[b"HGET", keys.about().as_bytes(), b"as_of"]);
+    let mut answers = link.call("read how far the view is", &wire)?;
+    let marker = answers.pop().and_then(|answer| text(&answer).parse().ok());
+    let guards = answers.iter().filter_map(|answer| Guard::parse(&text(answer))?.as_of);
+    Ok(guards.chain(marker).max())
 }
 
 /// Follows a job's pointer.

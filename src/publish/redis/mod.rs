@@ -84,6 +84,15 @@ impl RedisView {
         reader::read(&mut self.link, current)
     }
 
+    /// How far a generation of the job is in Redis, milliseconds: the greatest as-of that its marker or any of its buckets shows;
+    /// `None` if nothing is there. A run that continues it from a checkpoint before that would take back what readers have seen.
+    ///
+    /// # Errors
+    /// If Redis does not answer.
+    pub fn furthest(&mut self, generation: u64) -> Result<Option<u64>, RedisError> {
+        marker::furthest(&mut self.link, &Keys::new(&self.job, generation))
+    }
+
     /// Removes all keys of a generation of the job but the pointer. Nobody may be writing it.
     ///
     /// # Errors
@@ -95,7 +104,8 @@ impl RedisView {
     /// Starts the thread that keeps generation `about` in Redis equal to `view`.
     ///
     /// `workers` are the indices of this process's workers among `peers` workers of all processes; `view` holds their parts.
-    /// If `view` is not empty, or the generation has been written before, its buckets are first written in full.
+    /// If `view` is not empty, or the generation has been written before, by however many workers, its buckets are first written
+    /// in full. The view must not be behind what the generation shows; see [`RedisView::furthest`].
     pub fn start(self, about: &About, view: Arc<MemoryView>, workers: Range<usize>, peers: usize) -> RedisSink {
         let shared = Arc::new(Shared::new(&workers));
         let server = self.settings.url.server().to_owned();

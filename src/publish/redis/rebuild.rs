@@ -2,7 +2,7 @@
 //!
 //! Each hash is replaced as a whole, so readers miss nothing while it lasts; keys that the view does not have (they are of
 //! before Redis lost or kept what it should not) are found by one scan and removed last, under the guard like all else.
-//! The guard says `rebuilding` from the first write to the last.
+//! The guard says `rebuilding` from the first write to the last, so a bucket that says how far it is has no key too many.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,7 +17,7 @@ use super::keys::{Kind, push_store, push_window};
 use super::link::{Cursor, Wire};
 use super::pending::{by_hash, sort};
 use super::steps::Steps;
-use super::writer::{Rebuilt, Writer, claim, claimed};
+use super::writer::{Claim, Rebuilt, Writer, claim, claimed};
 
 /// Cells copied out of the view at a time, about 130 bytes each; a worker that publishes waits for the copying.
 const CELLS_AT_A_TIME: usize = 500_000;
@@ -42,17 +42,17 @@ pub(super) fn rebuild(writer: &mut Writer) -> Result<Rebuilt, RedisError> {
 fn rebuild_these(writer: &mut Writer, lost: &BTreeMap<usize, Vec<usize>>) -> Result<Rebuilt, RedisError> {
     take(writer)?;
     let mut rebuilt = Rebuilt::default();
-    let mut written = HashSet::new();
+    let (mut written, mut reached) = (HashSet::new(), BTreeMap::new());
     for (worker, places) in lost {
         let of_worker = writer.buckets.iter().filter(|bucket| bucket.worker == *worker).count();
         let per_bucket = writer.view.extent(*worker).1 / of_worker.max(1) + 1;
         for group in places.chunks((CELLS_AT_A_TIME / per_bucket).max(1)) {
-            write_group(writer, *worker, group, &mut written, &mut rebuilt)?;
+            let as_of = write_group(writer, *worker, group, &mut written, &mut rebuilt)?;
+            reached.extend(group.iter().map(|&at| (at, as_of)));
         }
     }
     rebuilt.written = written.len();
-    let places: Vec<usize> = lost.values().flatten().copied().collect();
-    rebuilt.stale = remove_stale(writer, &places, &written)?;
+    rebuilt.stale = remove_stale(writer, &reached, &written)?;
     Ok(rebuilt)
 }
 
@@ -64,27 +64,27 @@ fn take(writer: &mut Writer) -> Result<(), RedisError> {
     for (at, bucket) in writer.buckets.iter_mut().enumerate().filter(|(_, bucket)| bucket.state == State::Lost) {
         bucket.sequence += 1;
         let rest = format!("{}:{REBUILDING}", bucket.sequence);
-        claim(&mut wire, &writer.scripts.claim, &writer.guards[at], &writer.run, bucket.claim, &rest);
-        asked.push((at, rest));
+        claim(&mut wire, &writer.scripts.claim, &writer.guards[at], &writer.run, Claim { held: bucket.claim, known: 0 }, &rest);
+        asked.push(at);
     }
     let answers = link.call("take lost buckets", &wire)?;
-    for ((at, rest), answer) in asked.into_iter().zip(answers) {
-        claimed(&mut writer.buckets[at], &writer.run, &rest, &answer)?;
+    for (at, answer) in asked.into_iter().zip(answers) {
+        claimed(&mut writer.buckets[at], &answer)?;
         // A guard that is not as we left it makes it lost again.
         writer.buckets[at].state = State::Ready;
     }
     Ok(())
 }
 
-/// Writes some buckets of one worker from one cut of the view.
+/// Writes some buckets of one worker from one cut of the view, whose as-of is given back.
 fn write_group(
     writer: &mut Writer,
     worker: usize,
     group: &[usize],
     written: &mut HashSet<u64>,
     rebuilt: &mut Rebuilt,
-) -> Result<(), RedisError> {
-    let Some(link) = &mut writer.link else { return Ok(()) };
+) -> Result<u64, RedisError> {
+    let Some(link) = &mut writer.link else { return Ok(0) };
     let numbers: HashSet<u64> = group.iter().map(|&at| writer.buckets[at].number).collect();
     let cut = writer.view.cut(worker, |shard| numbers.contains(&shard));
     let as_of = cut.as_of;
@@ -139,15 +139,18 @@ fn write_group(
             written.insert(xxh3_64(&key));
             steps.replace_newest(prefix, store.as_bytes(), window, as_of);
         }
-        applier.add(at, guard, Some(as_of), &steps)?;
+        if !steps.is_empty() {
+            applier.add(at, guard, None, &steps)?;
+        }
     }
-    applier.finish()
+    applier.finish()?;
+    Ok(as_of)
 }
 
-/// Removes the keys of these buckets that were not written. How many.
-fn remove_stale(writer: &mut Writer, places: &[usize], written: &HashSet<u64>) -> Result<usize, RedisError> {
+/// Removes the keys of these buckets that were not written, how many, and lets their guards say the as-ofs they have reached.
+fn remove_stale(writer: &mut Writer, reached: &BTreeMap<usize, u64>, written: &HashSet<u64>) -> Result<usize, RedisError> {
     let Some(link) = &mut writer.link else { return Ok(0) };
-    let place_of: WordMap<u64, usize> = places.iter().map(|&at| (writer.buckets[at].number, at)).collect();
+    let place_of: WordMap<u64, usize> = reached.keys().map(|&at| (writer.buckets[at].number, at)).collect();
     let mut cursor = Cursor::default();
     let mut stale: BTreeMap<usize, Vec<Vec<u8>>> = BTreeMap::new();
     let mut page = Vec::new();
@@ -165,10 +168,9 @@ fn remove_stale(writer: &mut Writer, places: &[usize], written: &HashSet<u64>) -
     let count = stale.values().map(Vec::len).sum();
     let mut applier = Applier::new(link, &writer.scripts.apply, &writer.run, &mut writer.buckets);
     let mut steps = Steps::default();
-    for (at, keys) in stale {
+    for (&at, &as_of) in reached {
         steps.clear();
-        keys.iter().for_each(|key| steps.remove(key));
-        let as_of = applier.bucket(at).as_of;
+        stale.get(&at).into_iter().flatten().for_each(|key| steps.remove(key));
         applier.add(at, &writer.guards[at], Some(as_of), &steps)?;
     }
     applier.finish()?;

@@ -20,12 +20,15 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::RedisError;
 use super::keys::{Keys, push_money, push_number};
-use super::link::{Cursor, Link, Packed};
+use super::link::{Cursor, Link, Packed, Wire};
 use super::steps::{Steps, Style};
 use crate::publish::view::MemoryView;
 
 /// Stores a worker contributes to a list.
 pub(super) const TOP_STORES: usize = 100;
+
+/// Lists asked for in one pipeline, some thousand members each.
+const LISTS_AT_A_TIME: usize = 100;
 
 /// Least time between two makings of the lists.
 const EVERY: Duration = Duration::from_secs(1);
@@ -70,31 +73,6 @@ impl Tops {
     pub(super) fn lost(&mut self, view: &MemoryView) {
         self.written.clear();
         self.touch_all(view);
-    }
-
-    /// Finds out what Redis holds of this worker's, when that is not known: of another run, or of before data were lost.
-    /// All lists are made anew then.
-    pub(super) fn recall(&mut self, link: &mut Link, keys: &Keys, view: &MemoryView, peers: usize) -> Result<(), RedisError> {
-        self.lost(view);
-        let (mut cursor, mut found) = (Cursor::default(), Vec::new());
-        while !cursor.at_end() {
-            link.scan(&mut cursor, &keys.any_top(), &mut found)?;
-        }
-        for key in found {
-            let Some((table, window, second)) = keys.parse_top(&key) else { continue };
-            self.touch(table, window);
-            let list = self.written.entry((table, window, Text::new(second))).or_default();
-            if let Value::Array(members) = link.ask("read a top list", &[b"ZRANGE", &key, b"0", b"-1"])? {
-                let ours = |store: &[u8]| (xxh3_64(store) >> 54) % peers as u64 == self.worker as u64;
-                let stores = members.into_iter().filter_map(|member| match member {
-                    Value::BulkString(store) if ours(&store) => Some(Text::new(&store)),
-                    _ => None,
-                });
-                // A score that no store has: each is written again or taken out.
-                list.extend(stores.map(|store| (store, i128::MIN)));
-            }
-        }
-        Ok(())
     }
 
     /// Whether lists should be made now.
@@ -156,6 +134,41 @@ impl Tops {
         }
         self.not_before = written.not_before.unwrap_or(self.not_before);
     }
+}
+
+/// Finds out what Redis holds of these workers', when that is not known: of another run, with any number of workers, or of
+/// before data were lost. All their lists are made anew then. Gives back the keys of all guards of lists.
+pub(super) fn recall(
+    mut tops: Vec<&mut Tops>,
+    link: &mut Link,
+    keys: &Keys,
+    view: &MemoryView,
+    peers: usize,
+) -> Result<Vec<String>, RedisError> {
+    tops.iter_mut().for_each(|tops| tops.lost(view));
+    let (mut cursor, mut found) = (Cursor::default(), Vec::new());
+    while !cursor.at_end() {
+        link.scan(&mut cursor, &keys.any_of_tops(), &mut found)?;
+    }
+    let (lists, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|key| keys.parse_top(key).is_some());
+    for lists in lists.chunks(LISTS_AT_A_TIME) {
+        let mut wire = Wire::default();
+        lists.iter().for_each(|key| wire.command(&[b"ZRANGE", key, b"0", b"-1"]));
+        for (key, answer) in lists.iter().zip(link.call("read the top lists", &wire)?) {
+            let (Some((table, window, second)), Value::Array(members)) = (keys.parse_top(key), answer) else { continue };
+            for tops in &mut tops {
+                tops.touch(table, window);
+                let ours = |store: &[u8]| (xxh3_64(store) >> 54) % peers.max(1) as u64 == tops.worker as u64;
+                let stores = members.iter().filter_map(|member| match member {
+                    // A score that no store has: each is written again or taken out.
+                    Value::BulkString(store) if ours(store) => Some((Text::new(store), i128::MIN)),
+                    _ => None,
+                });
+                tops.written.entry((table, window, Text::new(second))).or_default().extend(stores);
+            }
+        }
+    }
+    Ok(others.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect())
 }
 
 /// What lists hold once their steps are taken.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use ::redis::Value;
 use storeflow_dataflows::key::SHARDS;
-use storeflow_dataflows::table::{CellChange, NO_WINDOW, Window};
+use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Window};
 
 use super::applier::Applier;
 use super::bucket::{Bucket, Found, REBUILDING, State, buckets, guard_keys};
@@ -105,6 +105,8 @@ pub(super) struct Writer {
     /// Workers of all processes.
     peers: usize,
     pub(super) marker: Marker,
+    /// Another run has written the generation before.
+    inherits: bool,
     sweep: Sweep,
     refresh: Refresh,
     shared: Arc<Shared>,
@@ -148,6 +150,7 @@ impl Writer {
             newest: Newest::default(),
             shares: workers.map(share).collect(),
             marker: Marker::default(),
+            inherits: false,
             sweep: Sweep::default(),
             refresh: Refresh::new(now),
             keys,
@@ -324,12 +327,30 @@ impl Writer {
 
     /// Looks at every guard: takes buckets not taken yet, finds those that were lost.
     fn check(&mut self) -> Result<(), RedisError> {
+        self.check_buckets()?;
+        // A view that holds something when we start is written in full.
+        for share in self.shares.iter().filter(|share| share.top_guard.state == State::Unclaimed) {
+            if self.view.extent(share.worker).1 > 0 {
+                let of_worker = self.buckets.iter_mut().filter(|bucket| bucket.worker == share.worker);
+                of_worker.for_each(|bucket| bucket.state = State::Lost);
+            }
+        }
+        self.check_tops()
+    }
+
+    /// A bucket that another run has left is written in full, also one that says exactly where our view is. It has every change
+    /// then, but maybe not every key: while no run went on, log time stood still and times to live, which are wall time, did not.
+    fn check_buckets(&mut self) -> Result<(), RedisError> {
         let Some(link) = &mut self.link else { return Ok(()) };
+        let unclaimed = self.buckets.iter().any(|bucket| bucket.state == State::Unclaimed);
+        let known = if unclaimed { super::marker::claim(link, &self.keys)? } else { 0 };
         let mut wire = Wire::default();
         let mut asked = Vec::new();
         for (at, bucket) in self.buckets.iter().enumerate() {
             match bucket.state {
-                State::Unclaimed => claim(&mut wire, &self.scripts.claim, &self.guards[at], &self.run, 0, "0:0"),
+                State::Unclaimed => {
+                    claim(&mut wire, &self.scripts.claim, &self.guards[at], &self.run, Claim { held: 0, known }, "");
+                }
                 State::Ready => wire.command(&[b"GET", self.guards[at].as_bytes()]),
                 State::Lost => continue,
             }
@@ -339,7 +360,8 @@ impl Writer {
         for (at, answer) in asked.into_iter().zip(answers) {
             let bucket = &mut self.buckets[at];
             if bucket.state == State::Unclaimed {
-                let before = claimed(bucket, &self.run, "0:0", &answer)?;
+                let before = claimed(bucket, &answer)?;
+                self.inherits |= before;
                 bucket.state = if before { State::Lost } else { State::Ready };
             } else {
                 let found = text(&answer);
@@ -348,35 +370,51 @@ impl Writer {
                 }
             }
         }
-        for share in &mut self.shares {
-            // A view that holds something when we start is written in full.
-            if self.view.extent(share.worker).1 > 0 && share.top_guard.state == State::Unclaimed {
-                let of_worker = self.buckets.iter_mut().filter(|bucket| bucket.worker == share.worker);
-                of_worker.for_each(|bucket| bucket.state = State::Lost);
-            }
+        Ok(())
+    }
+
+    /// The same for top lists. What another run has left in them is found out, of whichever workers it had.
+    fn check_tops(&mut self) -> Result<(), RedisError> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let (mut recalled, mut leads) = (Vec::new(), false);
+        for (at, share) in self.shares.iter_mut().enumerate() {
             let key = self.keys.top_guard(share.worker);
-            let lost = match share.top_guard.state {
-                State::Ready => {
-                    let found = text(&link.ask("read the guards", &[b"GET", key.as_bytes()])?);
-                    match share.top_guard.judge(&found, &self.run) {
-                        Found::Ours => false,
-                        Found::Lost => true,
-                        Found::Theirs => return Err(share.top_guard.taken(&found)),
-                    }
+            if share.top_guard.state == State::Ready {
+                let found = text(&link.ask("read the guards", &[b"GET", key.as_bytes()])?);
+                match share.top_guard.judge(&found, &self.run) {
+                    Found::Ours => continue,
+                    Found::Lost => {}
+                    Found::Theirs => return Err(share.top_guard.taken(&found)),
                 }
-                State::Unclaimed | State::Lost => true,
-            };
-            if lost {
-                let mut wire = Wire::default();
-                claim(&mut wire, &self.scripts.claim, &key, &self.run, share.top_guard.claim, "0:0");
-                let answer = link.call("take the top lists", &wire)?.pop().unwrap_or(Value::Nil);
-                if claimed(&mut share.top_guard, &self.run, "0:0", &answer)? {
-                    share.tops.recall(link, &self.keys, &self.view, self.peers)?;
-                } else {
-                    share.tops.lost(&self.view);
-                }
+            }
+            let begins = share.top_guard.state == State::Unclaimed;
+            let mut wire = Wire::default();
+            let held = Claim { held: share.top_guard.claim, known: 0 };
+            claim(&mut wire, &self.scripts.claim, &key, &self.run, held, "0:0");
+            let answer = link.call("take the top lists", &wire)?.pop().unwrap_or(Value::Nil);
+            if claimed(&mut share.top_guard, &answer)? || (begins && self.inherits) {
+                recalled.push(at);
+                leads |= begins && share.worker == 0;
+            } else {
+                share.tops.lost(&self.view);
                 share.top_guard.state = State::Ready;
             }
+        }
+        if recalled.is_empty() {
+            return Ok(());
+        }
+        let chosen = self.shares.iter_mut().enumerate().filter(|(at, _)| recalled.contains(at));
+        let tops = chosen.map(|(_, share)| &mut share.tops).collect();
+        let guards = super::tops::recall(tops, link, &self.keys, &self.view, self.peers)?;
+        if leads {
+            // Workers of a run that had more of them than this one: if it wakes up, it must find these taken, too.
+            let beyond = guards.iter().filter(|key| self.keys.parse_top_guard(key).is_some_and(|worker| worker >= self.peers));
+            let mut wire = Wire::default();
+            beyond.for_each(|key| claim(&mut wire, &self.scripts.claim, key, &self.run, Claim::default(), "0:0"));
+            link.call("take the top lists", &wire)?;
+        }
+        for at in recalled {
+            self.shares[at].top_guard.state = State::Ready;
         }
         Ok(())
     }
@@ -424,6 +462,8 @@ impl Writer {
             }
             for (_, window, store) in of.expired {
                 steps.expire(prefix, *window, store.as_bytes(), &mut self.newest);
+                // Its lists go with it; their times to live may be longer.
+                Table::ALL.into_iter().for_each(|table| share.tops.touch(table, *window));
             }
             if !steps.is_empty() {
                 applier.add(at, &self.guards[at], Some(as_of.max(known)), &steps)?;
@@ -496,7 +536,9 @@ impl Writer {
 
     fn write_marker(&mut self) -> Result<(), RedisError> {
         let Some(link) = &mut self.link else { return Ok(()) };
-        self.marker.write(link, &self.scripts, &self.keys, &self.about, &self.run)
+        // The leader has worker 0, whose first bucket is 0.
+        let claim = self.buckets.first().map_or(0, |bucket| bucket.claim);
+        self.marker.write(link, &self.scripts, &self.keys, &self.about, (&self.run, claim))
     }
 
     fn report(&self) {
@@ -512,29 +554,34 @@ impl Writer {
     }
 }
 
-/// Appends the claim of a bucket; `claim` 0 takes it from whoever has it.
-pub(super) fn claim(wire: &mut Wire, script: &str, guard: &str, run: &str, claim: u64, rest: &str) {
+/// What a claim is made by.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Claim {
+    /// The claim that is held; 0 takes the bucket from whoever has it.
+    pub(super) held: u64,
+    /// The highest that is known to have been given; a new one is higher.
+    pub(super) known: u64,
+}
+
+/// Appends the claim of a bucket; `rest` is what its guard says then after claim and run, "" the as-of it says now.
+pub(super) fn claim(wire: &mut Wire, script: &str, guard: &str, run: &str, claim: Claim, rest: &str) {
     let (mut keys, mut args) = (Packed::default(), Packed::default());
     keys.push(guard.as_bytes());
     args.push(run.as_bytes());
-    args.number(claim as i64);
+    args.number(claim.held as i64);
     args.push(rest.as_bytes());
+    args.number(claim.known as i64);
     wire.script(script, &keys, &args);
 }
 
 /// Reads the answer to a claim. Whether there was a guard before.
-pub(super) fn claimed(bucket: &mut Bucket, run: &str, rest: &str, answer: &Value) -> Result<bool, RedisError> {
-    let (claim, before) = match answer {
-        Value::Array(parts) => match &parts[..] {
-            [Value::Int(claim), before] => (*claim, text(before)),
-            _ => (-1, String::new()),
-        },
-        _ => (-1, String::new()),
-    };
-    let Ok(claim) = u64::try_from(claim) else { return Err(bucket.taken(&before)) };
-    bucket.claim = claim;
+pub(super) fn claimed(bucket: &mut Bucket, answer: &Value) -> Result<bool, RedisError> {
+    let parts = if let Value::Array(parts) = answer { &parts[..] } else { &[] };
+    let before = parts.get(1).map(text).unwrap_or_default();
+    let (Some(Value::Int(claim @ 0..)), Some(now)) = (parts.first(), parts.get(2)) else { return Err(bucket.taken(&before)) };
+    bucket.claim = claim.unsigned_abs();
     bucket.maybe = None;
-    bucket.guard = format!("{claim}:{run}:{rest}");
+    bucket.guard = text(now);
     Ok(!before.is_empty())
 }
 

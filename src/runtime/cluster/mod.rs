@@ -135,6 +135,14 @@ pub enum ClusterError {
     },
 }
 
+impl ClusterError {
+    /// Whether all processes, started together once more, may do better: another one is or was the trouble.
+    pub fn may_pass(&self) -> bool {
+        use ClusterError::{GaveUp, Lost, Missing, System};
+        matches!(self, Missing { .. } | GaveUp(_) | Lost { .. } | System(_))
+    }
+}
+
 fn listed(missing: &[(usize, String, String)]) -> String {
     let each = missing.iter().map(|(process, host, why)| format!("process {process} at \"{host}\" is missing ({why})"));
     each.collect::<Vec<_>>().join("; ")

@@ -14,6 +14,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
+use storeflow_checkpoints::chain;
 use storeflow_checkpoints::damage::CheckpointError;
 use storeflow_checkpoints::load::load;
 use storeflow_checkpoints::log::{Log, Read};
@@ -22,7 +23,7 @@ use storeflow_checkpoints::object::{Group, Object};
 use storeflow_checkpoints::objects::Objects;
 use storeflow_dataflows::beginning::Beginning;
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::state::Section;
+use storeflow_dataflows::state::{Section, StateRow};
 
 use super::Input;
 use crate::config::{Job, SourceSpec};
@@ -60,7 +61,8 @@ pub(super) fn choose(
     let known = generations(store, &job.name).map_err(PublishError::from)?;
     if let Some(wanted) = wanted {
         if let Some(shown) = shown.filter(|shown| wanted < *shown) {
-            let text = format!("generation {wanted} is older than generation {shown}, which is shown: take that one, or a new number");
+            let text =
+                format!("generation {wanted} is older than generation {shown}, which is shown: take that one, or a new number");
             return Err(RunError::Recovery(text));
         }
         let found = known.contains(&wanted);
@@ -99,7 +101,9 @@ pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
 }
 
 fn source_setting(source: &SourceSpec) -> Value {
-    let SourceSpec { topics, role, format, key, key_space, slot: _, store, amount, currency, product, quantity, kind, time, .. } = source;
+    let SourceSpec {
+        topics, role, format, key, key_space, slot: _, store, amount, currency, product, quantity, kind, time, ..
+    } = source;
     let SourceSpec { counts_when, distinct, table, .. } = source;
     json!({
         "topics": topics,
@@ -167,7 +171,8 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Value) -> Result<(), R
 /// The first field that differs, with both values.
 fn difference(before: &Map<String, Value>, now: &Map<String, Value>, without: &[&str]) -> Option<(String, String, String)> {
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let differs = names.into_iter().filter(|name| !without.contains(&name.as_str())).find(|name| before.get(*name) != now.get(*name))?;
+    let differs =
+        names.into_iter().filter(|name| !without.contains(&name.as_str())).find(|name| before.get(*name) != now.get(*name))?;
     let text = |of: &Map<String, Value>| of.get(differs).map_or_else(|| "not there".to_owned(), Value::to_string);
     Some((differs.clone(), text(before), text(now)))
 }
@@ -289,7 +294,12 @@ impl Restored {
             );
             return Err(RunError::Recovery(text));
         };
-        tracing::error!(what, checkpoint = number, before = before.manifest.number, "state is damaged; going on from the checkpoint before");
+        tracing::error!(
+            what,
+            checkpoint = number,
+            before = before.manifest.number,
+            "state is damaged; going on from the checkpoint before"
+        );
         let newest = Some(self.newest.unwrap_or(self.read));
         Ok(Restored { read: before, newest })
     }
@@ -399,9 +409,8 @@ fn load_worker(
 ) -> Result<(Beginning, Vec<Object>, Batch), CheckpointError> {
     let mut beginning = Beginning::new(horizons, true);
     let mut pending = Batch { worker: group.index, ..Batch::default() };
-    let narrowed = |object: &Object| Some(Object { group: object.group.and(group)?, ..object.clone() });
-    let chain: Vec<Object> = manifest.state.iter().filter_map(narrowed).collect();
-    let mut take = |section, row| {
+    let chain = chain::chain(&manifest.state, group);
+    let mut take = |section, row: StateRow<'_>| {
         let goes_on = || epoch_of(row, &horizons) > manifest.as_of;
         match section {
             Section::Late if goes_on() => pending.late.push(read_late(row)),

@@ -144,3 +144,10 @@ pub enum KafkaError {
         reason: String,
     },
 }
+
+impl KafkaError {
+    /// Whether the same may work later with nothing mended here: the brokers did not answer, or not well.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, KafkaError::Unreachable { .. } | KafkaError::Request { .. } | KafkaError::Partition { .. })
+    }
+}

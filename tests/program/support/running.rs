@@ -38,9 +38,14 @@ impl Running {
 
     /// Waits until there is something to see while it goes on.
     pub(crate) fn wait<T>(&mut self, what: &str, mut look: impl FnMut(&str) -> Option<T>) -> T {
+        self.wait_with(what, |running| look(&running.log()))
+    }
+
+    /// The same of what can be seen of it otherwise.
+    pub(crate) fn wait_with<T>(&mut self, what: &str, mut look: impl FnMut(&Running) -> Option<T>) -> T {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(seen) = look(&self.log()) {
+            if let Some(seen) = look(self) {
                 return seen;
             }
             let ended = self.child.try_wait().expect("a child of ours");
@@ -78,17 +83,19 @@ impl Running {
 
     /// Asks it to stop as an operator does; it must finish what it read.
     pub(crate) fn stop(&mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it goes on");
+        self.signal(Signal::TERM);
         self.succeed();
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it goes on");
     }
 
     /// The processes that it started and that go on: number and arguments.
     pub(crate) fn children(&self) -> Vec<(u32, String)> {
         let of = |pid: u32| {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-            let mut fields = stat.rsplit_once(") ")?.1.split(' ');
-            let (state, parent) = (fields.next()?, fields.next()?);
-            let ours = state != "Z" && parent == self.child.id().to_string();
+            let ours = parent_of(pid)? == self.child.id();
             let arguments = ours.then(|| fs::read(format!("/proc/{pid}/cmdline")).ok())??;
             Some((pid, String::from_utf8_lossy(&arguments).replace('\0', " ")))
         };
@@ -111,6 +118,25 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
     }
+}
+
+/// Who started a process that goes on; `None` if it has ended, whether or not anybody has looked at how.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let (state, parent) = (fields.next()?, fields.next()?);
+    if state == "Z" { None } else { parent.parse().ok() }
+}
+
+/// Whether a process goes on.
+pub(crate) fn is_there(pid: u32) -> bool {
+    parent_of(pid).is_some()
+}
+
+/// Ends a process as a power failure would.
+pub(crate) fn kill(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a number of a process")).expect("not 0");
+    kill_process(pid, Signal::KILL).expect("it goes on");
 }
 
 /// The addresses at which processes serve their metrics, by what they logged.
