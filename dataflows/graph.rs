@@ -5,13 +5,14 @@ use std::rc::Rc;
 use differential_dataflow::collection::VecCollection;
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::vec::Map;
 
+use crate::beginning::Beginning;
 use crate::change::Change;
-use crate::epoch::Horizons;
-use crate::latest::{Counts, latest};
+use crate::latest::{Counts, latest_from};
 use crate::measure::{Contribution, Measure};
 use crate::table::{LateAdjustment, Table};
-use crate::tally::{End, Published, tally};
+use crate::tally::{End, Published, tally_from};
 
 /// What the sources hand over.
 pub struct Inputs<'scope> {
@@ -31,7 +32,7 @@ pub struct Inputs<'scope> {
 
 /// What the outside gets.
 pub struct Outputs<'scope> {
-    /// Changes of cells, expiries and rows of history, each sent at the log time after which it shows.
+    /// Changes of cells, expiries, rows of history and changed state, each sent at the log time after which it shows.
     pub published: StreamVec<'scope, u64, Published>,
     /// Contributions to expired windows.
     pub late: VecCollection<'scope, u64, LateAdjustment, isize>,
@@ -39,21 +40,22 @@ pub struct Outputs<'scope> {
     pub counts: Vec<(Table, Rc<Counts>)>,
 }
 
-/// Builds the dataflow. Tables without a source have no operators.
-pub fn storeflow(inputs: Inputs<'_>, horizons: Horizons) -> Outputs<'_> {
+/// Builds the dataflow. Tables without a source have no operators; what a beginning has of them is not gone on with.
+pub fn storeflow(inputs: Inputs<'_>, mut beginning: Beginning) -> Outputs<'_> {
     let Inputs { payments, order_items, products, clicks, late_clicks, ends } = inputs;
     let scope = ends.scope();
     let (mut published, mut late, mut counts) = (Vec::new(), vec![], Vec::new());
     let rows = [(Table::StorePayments, payments), (Table::StoreSales, order_items), (Table::StoreProducts, products)];
     for (table, changes) in rows {
         let Some(changes) = changes else { continue };
-        let rows = latest(changes, table, horizons);
-        published.push(tally(rows.contributions, ends.clone(), table, horizons));
+        let rows = latest_from(changes, beginning.take_rows(table));
+        published.push(tally_from(rows.contributions, ends.clone(), beginning.take_cells(table)));
+        published.push(rows.state.map(Published::State));
         late.push(rows.late);
         counts.push((table, rows.counts));
     }
     if let Some(clicks) = clicks {
-        published.push(tally(clicks, ends, Table::StoreClicks, horizons));
+        published.push(tally_from(clicks, ends, beginning.take_cells(Table::StoreClicks)));
     }
     Outputs { published: scope.concatenate(published), late: late_clicks.concatenate(late), counts }
 }

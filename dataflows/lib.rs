@@ -13,7 +13,10 @@
 //! Absent on purpose: clocks, files, networks, hashing of text (keys arrive with their stable hash), and any
 //! knowledge of sources or sinks.
 
+pub mod beginning;
+mod cells;
 pub mod change;
+mod entry;
 pub mod epoch;
 pub mod graph;
 pub mod key;

@@ -11,12 +11,15 @@
 //! **Times**: everything that first shows at as-ofs greater than `a` is sent at time `a`, so whoever has seen the frontier
 //! reach T holds exactly what as-of T shows.
 //!
+//! Every row of changed state (see [`crate::state`]) is sent with what it makes show, so the same cut holds for both.
+//!
 //! Keeps: per window a map of cells, and of distinct products; both go at once when the window has expired and its last
 //! corrections are in history. For closed windows, the values published at the last epoch of cells changed since.
 //!
 //! Absent on purpose: retractions of expired windows, and any decision about expiry or closing of a record: contributions
 //! arrive judged.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use differential_dataflow::collection::VecCollection;
@@ -27,10 +30,12 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Broadcast;
 
+use crate::cells::ChangedCells;
 use crate::epoch::Horizons;
 use crate::key::{Key, Text, WordMap};
 use crate::measure::{Contribution, Measure};
 use crate::stash::Stash;
+use crate::state::StateChange;
 use crate::table::{CellChange, HistoryRow, NO_WINDOW, Table, Value, Window, WindowExpiry};
 
 /// What a tally tells the outside.
@@ -42,6 +47,8 @@ pub enum Published {
     Expired(WindowExpiry),
     /// A cell at an epoch.
     History(HistoryRow),
+    /// What touched keys have now; only if it is tracked.
+    State(StateChange),
 }
 
 /// How a worker's source came to its end.
@@ -92,6 +99,16 @@ pub fn tally<'scope>(
     table: Table,
     horizons: Horizons,
 ) -> StreamVec<'scope, u64, Published> {
+    tally_from(contributions, ends, TallyState::new(table, horizons))
+}
+
+/// As [`tally`], going on from what is known already.
+pub fn tally_from<'scope>(
+    contributions: VecCollection<'scope, u64, Contribution, Measure>,
+    ends: StreamVec<'scope, u64, End>,
+    mut state: TallyState,
+) -> StreamVec<'scope, u64, Published> {
+    let table = state.table;
     let route = |(contribution, _, _): &(Contribution, u64, Measure)| contribution.cell.shard();
     contributions.inner.binary_frontier::<_, CapacityContainerBuilder<Vec<Published>>, _, _, _, _>(
         ends.broadcast(),
@@ -101,7 +118,6 @@ pub fn tally<'scope>(
         |capability, _| {
             let mut capability = Some(capability);
             let mut stash: Stash<(Contribution, Measure)> = Stash::default();
-            let mut state = Tally::new(table, horizons);
             let mut ending = Ending::default();
             move |(input, frontier), (ends, ends_frontier), output| {
                 input.for_each(|_, batch| {
@@ -139,41 +155,42 @@ pub fn tally<'scope>(
 
 /// The cells of one window.
 #[derive(Default)]
-struct Cells {
-    cells: WordMap<Key, CellState>,
+pub(crate) struct Cells {
+    pub(crate) cells: WordMap<Key, CellState>,
     /// Rows per (cell, product).
-    members: WordMap<(u32, Text), i64>,
+    pub(crate) members: WordMap<(u32, Text), i64>,
     /// Its own epoch has passed.
-    closed: bool,
+    pub(crate) closed: bool,
     /// It has left the view.
-    hidden: bool,
+    pub(crate) hidden: bool,
     /// Cells changed since the last epoch, with what that epoch published; kept for closed windows only.
-    dirty: WordMap<Key, Value>,
-    next_id: u32,
+    pub(crate) dirty: WordMap<Key, Value>,
+    pub(crate) next_id: u32,
 }
 
-struct CellState {
-    value: Value,
-    revision: u32,
+pub(crate) struct CellState {
+    pub(crate) value: Value,
+    pub(crate) revision: u32,
     /// Small name of the cell within its window, for `members`.
-    id: u32,
+    pub(crate) id: u32,
     /// The tick that last listed this cell as touched.
-    touched: u32,
+    pub(crate) touched: u32,
 }
 
 /// The state of [`tally`] on one worker, without the dataflow around it.
-struct Tally {
-    table: Table,
-    horizons: Horizons,
-    windows: BTreeMap<Window, Cells>,
+pub struct TallyState {
+    pub(crate) table: Table,
+    pub(crate) horizons: Horizons,
+    pub(crate) windows: BTreeMap<Window, Cells>,
     /// Windows whose own epoch has not passed.
-    open: BTreeSet<Window>,
+    pub(crate) open: BTreeSet<Window>,
     /// Windows that have not left the view, and those that have but are still kept.
-    shown: BTreeSet<Window>,
-    hidden: BTreeSet<Window>,
+    pub(crate) shown: BTreeSet<Window>,
+    pub(crate) hidden: BTreeSet<Window>,
     /// Windows with dirty cells, and the epoch that will publish them.
-    dirty: BTreeSet<Window>,
-    dirty_epoch: Option<u64>,
+    pub(crate) dirty: BTreeSet<Window>,
+    pub(crate) dirty_epoch: Option<u64>,
+    pub(crate) changed: Option<ChangedCells>,
     tick: u32,
     touched: Vec<(Window, Key)>,
     out: Vec<Published>,
@@ -181,9 +198,10 @@ struct Tally {
 
 type Send<'a> = &'a mut dyn FnMut(u64, &mut Vec<Published>);
 
-impl Tally {
-    fn new(table: Table, horizons: Horizons) -> Self {
-        Tally {
+impl TallyState {
+    /// No cells yet.
+    pub fn new(table: Table, horizons: Horizons) -> Self {
+        TallyState {
             table,
             horizons,
             windows: BTreeMap::new(),
@@ -192,6 +210,7 @@ impl Tally {
             hidden: BTreeSet::new(),
             dirty: BTreeSet::new(),
             dirty_epoch: None,
+            changed: None,
             tick: 0,
             touched: Vec::new(),
             out: Vec::new(),
@@ -221,6 +240,7 @@ impl Tally {
                     Cells { closed, ..Cells::default() }
                 }),
             };
+            let key_hash = key.hash;
             let state = match cells.cells.get_mut(&key) {
                 Some(state) => state,
                 None => {
@@ -230,6 +250,11 @@ impl Tally {
                     cells.cells.entry(key.clone()).or_insert(state)
                 }
             };
+            if let Some(changed) = &mut self.changed
+                && !member.is_empty()
+            {
+                changed.name_member(window, &key, &member);
+            }
             if state.touched != self.tick {
                 state.touched = self.tick;
                 if cells.closed {
@@ -244,21 +269,26 @@ impl Tally {
             state.value.sum += measure.sum;
             state.value.count += measure.count;
             if !member.is_empty() {
-                let rows = cells.members.entry((state.id, member));
-                match rows {
-                    std::collections::hash_map::Entry::Vacant(vacant) => {
+                let rows = match cells.members.entry((state.id, member)) {
+                    Entry::Vacant(vacant) => {
                         if measure.count != 0 {
                             vacant.insert(measure.count);
                             state.value.distinct += 1;
                         }
+                        measure.count
                     }
-                    std::collections::hash_map::Entry::Occupied(mut occupied) => {
+                    Entry::Occupied(mut occupied) => {
                         *occupied.get_mut() += measure.count;
-                        if *occupied.get() == 0 {
+                        let rows = *occupied.get();
+                        if rows == 0 {
                             occupied.remove();
                             state.value.distinct -= 1;
                         }
+                        rows
                     }
+                };
+                if let Some(changed) = &mut self.changed {
+                    changed.member(key_hash, rows);
                 }
             }
             last = Some((window, cells));
@@ -275,9 +305,13 @@ impl Tally {
             last = Some((window, cells));
             let state = &cells.cells[&key];
             assert!(state.value.count >= 0, "rows of a cell cannot be negative in {}", self.table.name());
+            if let Some(changed) = &mut self.changed {
+                changed.cell(window, &key, state, cells.dirty.get(&key));
+            }
             let value = (state.value.count != 0).then_some((state.value, state.revision));
             self.out.push(Published::Cell(CellChange { after: time, table: self.table, window, key, value }));
         }
+        self.changed.iter_mut().for_each(|changed| changed.take(self.table, &mut self.out));
         send(time, &mut self.out);
     }
 
@@ -308,6 +342,7 @@ impl Tally {
                     self.dirty.remove(&window);
                 }
             }
+            self.changed.iter_mut().for_each(|changed| changed.take(self.table, &mut self.out));
             send(next - 1, &mut self.out);
         }
     }
@@ -337,6 +372,9 @@ impl Tally {
                                 value,
                             }));
                         }
+                    }
+                    if let Some(changed) = &mut self.changed {
+                        changed.cell(window, &key, state, None);
                     }
                     if gone && state.revision == 0 {
                         cells.cells.remove(&key);

@@ -64,17 +64,24 @@ pub struct Schedule {
     segments: Vec<(u64, u64)>,
     /// Another step may be announced.
     changes: bool,
+    /// Where log time begins: no tick is before it, though a boundary of its step may be.
+    origin: u64,
 }
 
 impl Schedule {
     /// One step for all times, until another is announced.
     pub fn new(ladder: Ladder, step: u64) -> Self {
-        Schedule { ladder, segments: vec![(0, step)], changes: true }
+        Schedule { ladder, segments: vec![(0, step)], changes: true, origin: 0 }
     }
 
     /// One step for all times.
     pub fn fixed(ladder: Ladder, step: u64) -> Self {
         Schedule { changes: false, ..Schedule::new(ladder, step) }
+    }
+
+    /// The same, with log time that begins at `origin`, milliseconds: everything before is done with.
+    pub fn starting_at(self, origin: u64) -> Self {
+        Schedule { origin, ..self }
     }
 
     /// The step that holds at a stamp, milliseconds.
@@ -87,7 +94,7 @@ impl Schedule {
     /// The log time of a stamp.
     #[inline]
     pub fn floor(&self, stamp: u64) -> u64 {
-        self.ladder.floor(stamp, self.step_at(stamp))
+        self.ladder.floor(stamp, self.step_at(stamp)).max(self.origin)
     }
 
     /// The log time that a capability may have when the next record has stamp `next` and records are taken up to `ahead` only.
@@ -207,6 +214,16 @@ mod tests {
             let floors: Vec<u64> = ladder.steps().iter().map(|&step| ladder.floor(stamp, step)).collect();
             assert!(floors.is_sorted_by(|fine, coarse| fine >= coarse), "{stamp}: {floors:?}");
         }
+    }
+
+    #[test]
+    fn no_tick_is_before_the_origin() {
+        let origin = 600_007_000;
+        let schedule = Schedule::new(Ladder::new(1_800_000, 0), 60_000).starting_at(origin);
+        assert_eq!(schedule.floor(origin), origin);
+        assert_eq!(schedule.floor(origin + 30_000), origin, "rounded down, but not before");
+        assert_eq!(schedule.floor(600_060_000), 600_060_000);
+        assert_eq!(schedule.reach(origin, origin + 1), origin);
     }
 
     #[test]

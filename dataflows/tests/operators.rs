@@ -4,17 +4,22 @@
 //! is made of `reduce`, `count` and `distinct`. Both read the very stream that ours reads: updates of disordered times,
 //! entering at several workers in any order that frontiers allow.
 //! `oracle_*`: a plain recomputation, where differential has no word for what is to be shown (markers, expiry).
+//! `a_dataflow_goes_on_*`: a dataflow against itself, begun in the middle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::Receiver;
 
 use differential_dataflow::AsCollection;
+use differential_dataflow::input::Input as _;
 use proptest::prelude::*;
+use storeflow_dataflows::beginning::Beginning;
 use storeflow_dataflows::change::{Change, Order, Position, Row, Version};
 use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::graph::{Inputs, storeflow};
 use storeflow_dataflows::key::{Key, Text};
 use storeflow_dataflows::latest::latest;
 use storeflow_dataflows::measure::{Contribution, Measure};
+use storeflow_dataflows::state::{Section, StateRow, StateRows};
 use storeflow_dataflows::table::{LateAdjustment, NO_WINDOW, Table, Window};
 use storeflow_dataflows::tally::{End, Ending, Published, tally};
 use storeflow_dataflows::tick::Ladder;
@@ -462,7 +467,7 @@ fn view_at(published: &[(u64, Published)], as_of: u64) -> BTreeMap<CellOf, (Valu
                 };
             }
             Published::Expired(expiry) => view.retain(|(window, _), _| *window != expiry.window),
-            Published::History(_) => {}
+            Published::History(_) | Published::State(_) => {}
         }
     }
     view
@@ -523,6 +528,7 @@ proptest! {
                 Published::Cell(change) => change.after,
                 Published::Expired(expiry) => expiry.after,
                 Published::History(row) => row.epoch - 1,
+                Published::State(change) => panic!("nobody tracks {change:?}"),
             };
             prop_assert_eq!(*time, shows, "sent when it first shows: {:?}", one);
         }
@@ -553,5 +559,126 @@ proptest! {
             let cells: BTreeMap<_, _> = cells.into_iter().map(|(cell, values)| (cell.clone(), (values, revision(&cell)))).collect();
             prop_assert_eq!(view_at(&published, at), cells, "at {}", at);
         }
+    }
+}
+
+// --- Going on from changed state ---
+
+/// What was published at each time, but for expiries: cells and history as they are, and of changed state what each key has.
+type Told = (Vec<(u64, Published)>, BTreeMap<(u64, Section, Vec<u8>), Vec<u8>>, BTreeSet<(u64, Window)>);
+
+fn told(published: &[(u64, Published)], from: u64) -> Told {
+    let (mut shown, mut state, mut expired) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
+    for (time, one) in published.iter().filter(|(time, _)| *time >= from) {
+        match one {
+            Published::Expired(expiry) => drop(expired.insert((*time, expiry.window))),
+            Published::State(change) => {
+                for row in change.rows.iter() {
+                    state.insert((*time, change.section, row.key.to_vec()), row.value.to_vec());
+                }
+            }
+            one => shown.push((*time, one.clone())),
+        }
+    }
+    shown.sort();
+    (shown, state, expired)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// A dataflow that begins with the state handed out before an as-of publishes from there on what the first one did, with
+    /// any number of workers, and hands out the same state.
+    #[test]
+    fn a_dataflow_goes_on_from_its_changed_state(
+        steps in steps(120 * MINUTE),
+        tick in proptest::sample::select(&[1_000, MINUTE, 10 * MINUTE][..]),
+        (grace, retention, replay_horizon) in (0u64..25, 0u64..50, 1u64..60),
+        cut in any::<proptest::sample::Index>(),
+        forget in any::<bool>(),
+        (workers, later_workers) in (1usize..=3, 1usize..=3),
+        windowed in prop::bool::weighted(0.8),
+    ) {
+        let horizons = Horizons {
+            window: 10 * MINUTE,
+            grace: grace * MINUTE,
+            retention: (grace.max(10) + retention) * MINUTE,
+            replay_horizon: replay_horizon * MINUTE,
+        };
+        let mut entering = changes(&steps, tick);
+        if !windowed {
+            entering.iter_mut().filter_map(|update| update.data.row.as_mut()).for_each(|row| row.window = NO_WINDOW);
+        }
+        let end = 121 * MINUTE;
+        let cut = tick * (1 + cut.index((120 * MINUTE / tick) as usize) as u64);
+        let go = |entering: Vec<Entering<Change>>, workers: usize, kept: Vec<(Section, StateRows)>| {
+            let outputs = run(workers, entering, end, move |changes, ends| {
+                let scope = changes.scope();
+                let mut beginning = Beginning::new(horizons, true);
+                for (section, rows) in &kept {
+                    for row in rows.iter().filter(|row| (row.hash >> 54) as usize % scope.peers() == scope.index()) {
+                        assert!(beginning.restore(*section, row));
+                    }
+                }
+                beginning.complete(cut);
+                let (_, late_clicks) = scope.new_collection();
+                let items = Some(changes.as_collection());
+                let inputs = Inputs { payments: None, order_items: items, products: None, clicks: None, late_clicks, ends };
+                let outputs = storeflow(inputs, beginning);
+                (outputs.published.capture(), outputs.late.inner.capture())
+            });
+            let (mut published, mut late) = (Vec::new(), Vec::new());
+            for (ours, adjustments) in outputs {
+                published.append(&mut arrived(ours));
+                late.append(&mut updates(vec![adjustments]));
+            }
+            late.sort();
+            published.sort_by_key(|(time, _)| *time);
+            (published, late)
+        };
+        let (published, late) = go(entering.clone(), workers, Vec::new());
+        let mut kept = Vec::new();
+        for (time, one) in &published {
+            if let Published::State(change) = one && *time < cut {
+                kept.push((change.section, change.rows.clone()));
+            }
+        }
+        if forget {
+            // What a compaction of all of it leaves.
+            let mut newest = BTreeMap::new();
+            for (section, rows) in &kept {
+                newest.extend(rows.iter().map(|row| ((*section, row.key.to_vec()), (row.hash, row.value.to_vec()))));
+            }
+            kept.clear();
+            for ((section, key), (hash, value)) in &newest {
+                let row = StateRow { hash: *hash, key, value };
+                if Beginning::keeps(*section, row, &horizons, cut) {
+                    let mut rows = StateRows::default();
+                    rows.push(row);
+                    kept.push((*section, rows));
+                }
+            }
+        }
+        entering.retain(|update| update.time >= cut);
+        // Before its first record, a worker that goes on is at the as-of.
+        let nothing = Change { key: row_key(200), order: Order { stamp: cut, partition: 9, position: 0 }, version: None, row: None };
+        entering.extend((0..later_workers).map(|worker| Entering { data: nothing.clone(), time: cut, diff: 1, worker: worker as u8, turn: 0 }));
+        let (later, later_late) = go(entering, later_workers, kept);
+        let (shown, mut state, expired) = told(&published, cut);
+        let (later_shown, mut later_state, later_expired) = told(&later, 0);
+        let is_ours = |key: &[u8]| key == row_key(200).text.as_bytes();
+        later_state.retain(|(_, _, key), _| !is_ours(key));
+        state.retain(|(_, _, key), _| !is_ours(key));
+        prop_assert_eq!(later_shown, shown);
+        prop_assert_eq!(later_state, state);
+        // A window all of whose cells were emptied before the cut is not known any more.
+        let before: Vec<_> = published.iter().filter(|(time, _)| *time < cut).cloned().collect();
+        let cells: BTreeSet<Window> = view_at(&before, cut).into_keys().map(|(window, _)| window).collect();
+        for (time, window) in expired.difference(&later_expired) {
+            prop_assert!(!cells.contains(window), "{} is not told to expire at {}", window, time);
+        }
+        prop_assert!(later_expired.is_subset(&expired));
+        let late: Vec<_> = late.into_iter().filter(|(_, time, _)| *time >= cut).collect();
+        prop_assert_eq!(later_late, late);
     }
 }

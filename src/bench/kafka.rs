@@ -185,6 +185,8 @@ impl Setting<'_> {
             store: Store::folder(&folder).map_err(PublishError::from)?,
             redis: None,
             cluster: Cluster::single(),
+            checkpoints: None,
+            generation: None,
             advance_every: Duration::from_secs(10),
             stop_patience: Duration::from_secs(30),
             stop: Arc::default(),

@@ -22,7 +22,7 @@ use crate::observe::metrics::Registry;
 use crate::observe::wall_ms;
 use crate::runtime::launch;
 use crate::runtime::replay::Kept;
-use crate::runtime::run::{self, Input, Setup};
+use crate::runtime::run::{self, Checkpoints, Input, Setup};
 
 /// Run a job: from Kafka until it is stopped (or to the end with --until-end), or over a dataset
 #[derive(Debug, Args)]
@@ -40,6 +40,19 @@ pub struct RunArgs {
 
     #[command(flatten)]
     store: StoreArgs,
+
+    /// From one checkpoint to the next, at least; what is shown follows them. `off`: none, so a restart begins anew
+    #[arg(long, env = "STOREFLOW_CHECKPOINT_INTERVAL", value_name = "DURATION|off", default_value = "10s", value_parser = parse_interval)]
+    checkpoint_interval: Interval,
+
+    /// Checkpoints that stay loadable; with one, a damaged object costs everything
+    #[arg(long, env = "STOREFLOW_KEEP", value_name = "N", default_value = "3", value_parser = parse_keep)]
+    keep: usize,
+
+    /// Go on with this generation, or begin it if there is none of that number: a backfill beside what is shown, which takes over
+    /// once it has caught up [default: the one that is shown]
+    #[arg(long, env = "STOREFLOW_GENERATION", value_name = "N")]
+    generation: Option<u64>,
 
     /// While the job goes on, the store's current.json moves this often at most, so that the history can be read as of it
     #[arg(long, env = "STOREFLOW_ADVANCE_EVERY", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
@@ -60,6 +73,21 @@ pub struct RunArgs {
 
     #[command(flatten)]
     tuning: TuningArgs,
+}
+
+/// From one checkpoint to the next; `None`: there are none.
+#[derive(Clone, Copy, Debug)]
+struct Interval(Option<Duration>);
+
+fn parse_interval(text: &str) -> Result<Interval, String> {
+    if text == "off" { Ok(Interval(None)) } else { parse_duration(text).map(|every| Interval(Some(every))) }
+}
+
+fn parse_keep(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("is a number from 1".to_owned()),
+        Ok(keep) => Ok(keep),
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -101,6 +129,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         store,
         redis,
         cluster,
+        checkpoints: args.checkpoint_interval.0.map(|every| Checkpoints { every, keep: args.keep }),
+        generation: args.generation,
         advance_every: args.advance_every,
         stop_patience: args.stop_patience,
         stop,

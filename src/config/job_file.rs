@@ -274,7 +274,7 @@ fn resolve_sources(
         let (source, reader) = source::read(section, *number, job_has_currency, mistakes);
         readers.extend(reader);
         match source {
-            Ok(source) => sources.push(source),
+            Ok(source) => sources.push(SourceSpec { slot: sources.len(), ..source }),
             Err(reported) => trouble = Err(reported),
         }
     }

@@ -60,6 +60,9 @@ pub struct SourceSpec {
     pub key: Vec<String>,
     /// Whether equal keys of several topics are the same row.
     pub key_space: KeySpace,
+    /// Number that tells it from the other sources of its topics, wherever it stands in the file. A job that goes on from a
+    /// checkpoint gives each source the number it had.
+    pub slot: usize,
     /// Field of the store id.
     pub store: String,
     /// Field of the amount (payments).

@@ -142,6 +142,7 @@ fn rest(
         format: format?,
         key: key?,
         key_space: key_space?,
+        slot: 0,
         store: store?,
         amount: amount?,
         currency: currency?,

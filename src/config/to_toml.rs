@@ -197,6 +197,7 @@ mod tests {
                     format,
                     key: if clicks { Vec::new() } else { key.into_iter().collect() },
                     key_space: if !clicks && key_space { KeySpace::Role } else { KeySpace::Topic },
+                    slot: 0,
                     store: braces(store),
                     quantity: (role == Role::OrderItems).then(|| amount.clone()),
                     amount: (role == Role::Payments).then_some(amount),

@@ -78,6 +78,13 @@ catalogue! {
     HISTORY_ROWS: Counter "history_rows" [], "Rows in them";
     HISTORY_BYTES: Counter "history_bytes" [], "Bytes of them";
     HISTORY_SECONDS: Counter "history_write_seconds" [], "Time spent writing them";
+    CHECKPOINTS: Counter "checkpoints" [], "Checkpoints committed; the leader's process knows";
+    CHECKPOINT_AGE: Gauge "checkpoint_age_seconds" [], "Wall time since the last commit of this run; the leader's process knows";
+    CHECKPOINT_BYTES: Counter "checkpoint_bytes" [], "Bytes of changed state written, compressed";
+    CHECKPOINT_SECONDS: Counter "checkpoint_seconds" [], "Time spent writing and committing them";
+    CHECKPOINT_OBJECTS: Gauge "checkpoint_objects" [], "Objects that the newest state of this process's workers is in";
+    CHECKPOINT_MERGED_BYTES: Counter "checkpoint_merged_bytes" [], "Bytes that compaction has written";
+    CHECKPOINT_MERGE_SECONDS: Counter "checkpoint_merge_seconds" [], "Time that compaction took";
     VIEW_CONNECTED: Gauge "view_connected" [], "1 while the view's server answers";
     VIEW_PENDING: Gauge "view_pending_changes" [], "Changes of cells that wait for the view";
     REDIS_ROUND_TRIPS: Counter "redis_round_trips" [], "Pipelines sent to Redis and answered";

@@ -144,11 +144,11 @@ impl HistoryWriter {
         workers: Range<usize>,
         names: Arc<PartitionNames>,
     ) -> Result<HistoryWriter, PublishError> {
-        HistoryWriter::spawn(generation, workers, names, false)
+        HistoryWriter::spawn(generation, workers, names, false, 0)
     }
 
-    /// As [`HistoryWriter::start`], for a run that goes on: what is published is on stable storage before
-    /// [`HistorySender::shown`] says so, so that any process may then move the pointer there.
+    /// As [`HistoryWriter::start`], for a run that goes on, from an as-of through which all is shown already: what is published is
+    /// on stable storage before [`HistorySender::shown`] says so, so that any process may then move the pointer there.
     ///
     /// # Errors
     /// As [`HistoryWriter::start`].
@@ -156,8 +156,9 @@ impl HistoryWriter {
         generation: &Generation,
         workers: Range<usize>,
         names: Arc<PartitionNames>,
+        through: u64,
     ) -> Result<HistoryWriter, PublishError> {
-        HistoryWriter::spawn(generation, workers, names, true)
+        HistoryWriter::spawn(generation, workers, names, true, through)
     }
 
     fn spawn(
@@ -165,6 +166,7 @@ impl HistoryWriter {
         workers: Range<usize>,
         names: Arc<PartitionNames>,
         live: bool,
+        through: u64,
     ) -> Result<HistoryWriter, PublishError> {
         let (channel, receiver) = sync_channel(BATCHES);
         let about = generation.about().clone();
@@ -172,7 +174,7 @@ impl HistoryWriter {
         for output in Output::ALL {
             schemas.insert(output, TableSchema::of(output, &about)?);
         }
-        let (shown, written): (Arc<AtomicU64>, Arc<Written>) = Default::default();
+        let (shown, written) = (Arc::new(AtomicU64::new(through)), Arc::<Written>::default());
         let stopped = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&stopped);
         let files = Files {
@@ -187,7 +189,7 @@ impl HistoryWriter {
             late: BTreeMap::new(),
             dead_letters: BTreeMap::new(),
             waiting: 0,
-            published: 0,
+            published: through,
             live,
             shown: Arc::clone(&shown),
             totals: Totals::default(),

@@ -131,6 +131,11 @@ impl Keys {
         format!("{}/checkpoints", self.prefix)
     }
 
+    /// What all files of the dumped view begin with, and how those of these workers end.
+    pub(crate) fn views(&self) -> (String, String) {
+        (format!("{}/view", self.prefix), format!("of{}.parquet", self.workers))
+    }
+
     /// What the history of an output begins with, over all dates.
     pub fn history_prefix(&self, output: Output) -> String {
         format!("{}/history/{}", self.prefix, output.name())
@@ -209,22 +214,33 @@ impl Generation {
         }
     }
 
-    /// The generation that another process of this run has created, without taking the store.
+    /// Takes the store for `job` and goes on with a generation that an earlier run has begun, with any number of workers.
     ///
     /// # Errors
-    /// If there is no such generation, or it was created for another number of workers.
+    /// If another run has the folder, or there is no such generation.
+    pub fn resume(store: &Store, job: &Job, peers: usize, number: u64) -> Result<Generation, PublishError> {
+        let exclusive = store.exclusive()?;
+        Ok(Generation { _exclusive: Some(exclusive), ..Generation::join(store, job, peers, number)? })
+    }
+
+    /// The same generation as it was laid out by so many workers: for files of theirs.
+    pub fn laid_out_for(&self, workers: usize) -> Generation {
+        let about = About { workers, ..self.about.clone() };
+        Generation { store: self.store.clone(), keys: Keys::of(&about), about, _exclusive: None }
+    }
+
+    /// The generation that another process of this run has taken, without taking the store.
+    ///
+    /// # Errors
+    /// If there is no such generation.
     pub fn join(store: &Store, job: &Job, peers: usize, number: u64) -> Result<Generation, PublishError> {
         let about = About::of(job, number, peers);
         let keys = Keys::of(&about);
         let key = started_key(&keys);
         let place = store.place(&key);
         let Some(text) = store.get(&key)? else { return Err(PublishError::NoGeneration { place }) };
-        const EXPECTED: &str = "what a run of this job and these workers has started";
-        let started: StartedV1 = serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, EXPECTED))?;
-        if started.workers != peers {
-            let wrong = format!("it is of a run of {} workers, this one has {peers}", started.workers);
-            return Err(PublishError::unreadable(&place, EXPECTED)(wrong));
-        }
+        let _started: StartedV1 =
+            serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, "what a run has started"))?;
         Ok(Generation { store: store.clone(), about, keys, _exclusive: None })
     }
 

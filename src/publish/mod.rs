@@ -24,6 +24,7 @@ mod pages;
 pub mod redis;
 pub mod row;
 pub mod schema;
+pub mod state_rows;
 pub mod table_file;
 pub mod table_reader;
 #[cfg(test)]

@@ -80,6 +80,7 @@ pub(crate) fn clicks_with_distinct() -> SourceSpec {
         format: Format::Json,
         key: Vec::new(),
         key_space: KeySpace::Topic,
+        slot: 0,
         store: "store".to_owned(),
         amount: None,
         currency: None,

@@ -139,6 +139,15 @@ impl MemoryView {
         expired.collect()
     }
 
+    /// Fills a worker's part with the cells it had at an as-of.
+    pub fn restore<'c>(&self, worker: usize, as_of: u64, cells: impl Iterator<Item = (Table, Window, &'c Key, Value, u32)>) {
+        let mut part = self.part(worker);
+        part.as_of = as_of;
+        for (table, window, key, value, revision) in cells {
+            part.tables[table as usize].entry(window).or_default().insert(key.clone(), (value, revision));
+        }
+    }
+
     /// The cells of a worker in the shards that are wanted, as one cut.
     pub fn cut(&self, worker: usize, wanted: impl Fn(u64) -> bool) -> Cut {
         let part = self.part(worker);

@@ -2,16 +2,19 @@
 //!
 //! ```text
 //! run, replay ─► workers (timely) ── staged, per as-of ──► publisher: view, history, Redis
-//!    ▲ cluster      ▲ partitions                            (durable checkpoints will stand between the two, see ARCHITECTURE.md)
-//! launch (several processes of run)
+//!    ▲ cluster      ▲ partitions, state   │ durable          ▲ once it is committed
+//! launch (several processes of run)       └─► checkpointer ──┘
 //! ```
 
+pub mod checkpointer;
 pub mod cluster;
+pub(crate) mod durable;
 mod latency;
 pub mod launch;
 pub mod publisher;
 pub mod replay;
 pub mod run;
+mod stage;
 mod worker;
 pub mod workers;
 

@@ -1,12 +1,13 @@
 //! The seam between what a worker has computed and what the world sees.
 //!
-//! A worker hands over [`Staged`] results whenever the frontier of the whole dataflow has passed an as-of. The order of a
-//! commit (state, manifest, then view and history, then the marker) is kept here: durable checkpoints come between
-//! `stage` and `show` when they are built; until then a run shows what it staged, and a crashed run is never current.
+//! A worker hands over [`Staged`] results whenever the frontier of the whole dataflow has passed an as-of. With checkpoints it
+//! does so once the checkpoint of that as-of is committed (see [`super::durable`]), so the order of a commit is kept: state, manifest,
+//! then view and history, then the marker. Without them (a replay that is measured) a run shows what it staged.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use storeflow_dataflows::state::StateChange;
 use storeflow_dataflows::table::{CellChange, HistoryRow, LateAdjustment, WindowExpiry};
 
 use crate::observe::locked;
@@ -31,6 +32,8 @@ pub struct Staged {
     pub late: Vec<LateAdjustment>,
     /// Records that could not be decoded.
     pub dead_letters: Vec<DeadLetter>,
+    /// Changed state, for the checkpoint.
+    pub state: Vec<StateChange>,
 }
 
 /// As-ofs up to which results are visible, milliseconds.
@@ -105,7 +108,7 @@ impl Copies {
 
 impl Publisher for Copies {
     fn publish(&self, worker: usize, staged: Staged) -> Result<(), PublishError> {
-        let Staged { as_of, mut cells, mut expiries, history: rows, late, dead_letters } = staged;
+        let Staged { as_of, mut cells, mut expiries, history: rows, late, dead_letters, state: _ } = staged;
         if let Some(history) = &self.history
             && !(rows.is_empty() && late.is_empty() && dead_letters.is_empty())
         {

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use storeflow_dataflows::beginning::Beginning;
+
 use super::publisher::{Copies, Publisher};
 use super::workers::{self, Crew, Finished, RunError, Tuning, Watch, alone};
 use crate::config::Job;
@@ -121,6 +123,9 @@ pub fn replay_opened(
     let crew = Crew {
         job: Arc::new(job.clone()),
         tuning: tuning.clone(),
+        beginnings: (0..workers).map(|_| Beginning::new(job.horizons, false)).collect(),
+        origin: 0,
+        durability: None,
         start,
         records_per_hour: hands.iter().flatten().map(Partition::records_per_hour).fold(0, u64::saturating_add),
         intakes: hands.into_iter().map(|partitions| Intake { partitions, arrivals: None }).collect(),

@@ -1,43 +1,51 @@
 //! Runs a job as its users do: from Kafka or a dataset, in one process or several, into a store and a view.
 //!
 //! ```text
-//! process 0: list the input, take a generation ─┐                 ┌─ clocks ─┐
-//! all processes: ─────────────────────── plan, to all ─► open ─► least, to all ─► workers ─► copies ─► pointers
+//! process 0: choose a generation, list the input ─┐                       ┌─ clocks ─┐
+//! all processes: ───────────────────── plan, to all ─► load, open ─► least, to all ─► workers ─► copies ─► pointers
 //! ```
 //!
-//! Upholds: (1) all processes run the same plan; what keeps one from starting is told by all; (2) a partition belongs to worker
-//! `(topic hash + number) % workers`; (3) a later generation becomes the current one only when it has caught up with the one
-//! before, so that no crash and no fresh start takes back what was shown; (4) a signal lets what was read be published, a
-//! second one does not wait.
-//! Absent on purpose: durable checkpoints. A run that was stopped or killed begins anew, from `--start`.
+//! Upholds: (1) all processes run the same plan; (2) a run goes on from the newest checkpoint of its generation, with whatever
+//! number of workers, and shows nothing older than what is shown; (3) a later generation becomes the current one only when
+//! it has caught up with the one before; (4) a signal lets what was read be published, a second one does not wait.
+
+mod arrivals;
+mod opening;
+mod recovery;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use storeflow_checkpoints::collect::Collector;
+use storeflow_checkpoints::commit::Writer;
+use storeflow_checkpoints::manifest::Manifest;
 
-use super::cluster::{Cluster, ClusterError};
+use self::arrivals::Arrivals;
+use self::opening::{Clocks, Opener, agree, chain, clocks_of, decoded, encoded, intake};
+use self::recovery::{Loaded, Places, Restored, adopt, choose, log_of, setting_of};
+use super::checkpointer::{self, Checkpointer, Leader};
+use super::cluster::Cluster;
+use super::durable::Durability;
 use super::publisher::Copies;
-use super::replay::{Kept, chunk_of, deal, settle};
+use super::replay::{Kept, settle};
 use super::workers::{self, Crew, Finished, RunError, Tuning, Watch};
-use crate::config::{ClockMode, Idle, Job};
+use crate::config::Job;
 use crate::observe::health::Health;
 use crate::observe::metrics::{Observed, Registry, Sample, Workers};
 use crate::observe::{PartitionStats, WorkerStats, holder_of, locked, wall_ms};
 use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
-use crate::publish::layout::{Current, Generation};
+use crate::publish::layout::{Current, Generation, run_id};
 use crate::publish::redis::{RedisSettings, RedisSink, RedisView};
+use crate::publish::time::instant;
 use crate::publish::view::MemoryView;
 use crate::source::dataset::partitions;
-use crate::source::kafka::{KafkaSettings, KafkaSource, Listed, Opening};
+use crate::source::kafka::{KafkaSettings, KafkaSource, Listed};
 use crate::source::names::PartitionNames;
-use crate::source::operator::{Arrival, Intake};
-use crate::source::partition::{Partition, Quiet};
 use crate::store::Store;
 
 /// What is read.
@@ -63,6 +71,10 @@ pub struct Setup {
     pub redis: Option<RedisSettings>,
     /// The processes.
     pub cluster: Cluster,
+    /// How checkpoints are made; `None`: there are none, and a run that ends early has shown what it has shown.
+    pub checkpoints: Option<Checkpoints>,
+    /// The generation to go on with or to begin; `None`: the one that is shown.
+    pub generation: Option<u64>,
     /// Between two moves of the store's pointer, while the job goes on.
     pub advance_every: Duration,
     /// What a stopped run still waits for a store or a Redis that does not answer.
@@ -75,25 +87,28 @@ pub struct Setup {
     pub health: Arc<Health>,
 }
 
+/// How checkpoints are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Checkpoints {
+    /// From one to the next, at least.
+    pub every: Duration,
+    /// How many can be loaded.
+    pub keep: usize,
+}
+
 /// What process 0 decides for all.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Plan {
     generation: u64,
+    /// The checkpoint to go on from.
+    checkpoint: Option<u64>,
+    /// The name of this start of the cluster, which no other has.
+    run: String,
     listed: Vec<Listed>,
-}
-
-/// What each process says of its partitions.
-#[derive(Debug, Serialize, Deserialize)]
-struct Clocks {
-    /// The lowest, if it has any.
-    start: Option<u64>,
-    records_per_hour: u64,
 }
 
 /// Between two reports of positions to Kafka.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
-/// Between two lines about what is waited for.
-const SAY_EVERY: Duration = Duration::from_secs(10);
 /// Until all processes must have written their part of the end.
 const END_PATIENCE: Duration = Duration::from_secs(300);
 /// Between two looks at something waited for.
@@ -104,44 +119,126 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// # Errors
 /// Whatever the user can mend; nothing half-written is taken for whole then.
 pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
-    let Setup { job, tuning, input, store, redis, mut cluster, advance_every, stop_patience, stop, registry, health } = setup;
+    let Setup { mut job, tuning, input, store, redis, mut cluster, checkpoints, generation, .. } = setup;
+    let Setup { advance_every, stop_patience, stop, registry, health, .. } = setup;
     let leader = cluster.process() == 0;
-    let workers = cluster.worker_range(tuning.workers);
-    let peers = tuning.workers * cluster.processes();
+    let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
+    let (process, processes) = (cluster.process(), cluster.processes());
+    let began = Instant::now();
 
     // Everybody proves that it can reach all it needs before anything begins.
-    let ready = prepare(&job, &input, &store, redis.as_ref(), leader, peers);
+    let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, leader, peers);
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
     let plan: Plan = decoded(&plan[0]);
-    let names = Arc::new(PartitionNames::sorted(plan.listed.iter().map(|listed| &listed.topic)));
-    // Opening reads the first records already, and Kafka sends on while the workers are being started.
-    let began = Instant::now();
-    let opened = (|| {
+    let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
+    let joined = (|| {
         let generation = match ready.generation.take() {
             Some(generation) => generation,
             None => Generation::join(&store, &job, peers, plan.generation)?,
         };
-        Ok((generation, open(&job, &input, &tuning, &ready, &plan, &names, &workers, peers, &stop)?))
+        let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
+        if let Some(restored) = &restored {
+            adopt(&mut job, &input, &restored.read.manifest.setting)?;
+        }
+        Ok((generation, restored))
     })();
-    let ((generation, hands), clocks) = agree(&mut cluster, opened, |(_, hands)| encoded(&clocks_of(hands)))?;
+    let ((generation, mut restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    let mut loaded = None;
+    while let Some(from) = restored.take() {
+        let part = from.load(&store, job.horizons, workers.clone(), peers, &view);
+        let damage = part.as_ref().err().filter(|error| error.is_damage()).map(|error| chain(error));
+        let part = match (part, &damage) {
+            (Err(error), None) => Err(error.into()),
+            (part, _) => Ok(part.ok()),
+        };
+        let (part, damaged) = agree(&mut cluster, part, |_| encoded(&damage))?;
+        let damaged = damaged.iter().find_map(|damage| decoded::<Option<String>>(damage));
+        restored = match damaged {
+            Some(damaged) => Some(agree(&mut cluster, from.fall_back(&log, peers, &damaged), |_| Vec::new())?.0),
+            None => {
+                loaded = part.map(|part| (from, part));
+                None
+            }
+        };
+    }
+    let (restored, Loaded { beginnings, chains, pending }) = match loaded {
+        Some((restored, loaded)) => (Some(restored), loaded),
+        None => (None, Loaded::nothing(job.horizons, workers.len(), checkpoints.is_some())),
+    };
+    let origin = restored.as_ref().map_or(0, Restored::as_of);
+    let names = Arc::new(match &restored {
+        Some(restored) => PartitionNames::numbered(&restored.newest().manifest.topics),
+        None => PartitionNames::default(),
+    });
+    plan.listed.iter().for_each(|listed| drop(names.register(&listed.topic)));
+    let places = restored.as_ref().map(Restored::places).unwrap_or_default();
+
+    // Opening reads the first records already, and Kafka sends on while the workers are being started.
+    let opened = (|| {
+        if let Some(restored) = &restored {
+            restored.show_again(&generation, &names, process, processes)?;
+        }
+        let (kafka, places) = (ready.kafka.as_ref(), &places);
+        let (job, input, tuning, listed, names, stop) = (&job, &input, &tuning, &plan.listed[..], &*names, &*stop);
+        Opener { job, input, tuning, kafka, listed, names, places, origin, workers: workers.clone(), peers, stop }.open()
+    })();
+    let (hands, clocks) = agree(&mut cluster, opened, |hands| encoded(&clocks_of(hands)))?;
     let clocks: Vec<Clocks> = clocks.iter().map(|clocks| decoded(clocks)).collect();
+    if let Some(restored) = &restored {
+        let Manifest { number, as_of, state, .. } = &restored.read.manifest;
+        let (bytes, took) = (state.iter().map(|object| object.bytes).sum::<u64>(), began.elapsed());
+        let as_of = instant(*as_of as i64);
+        tracing::info!(checkpoint = number, %as_of, bytes, ?took, "going on from a checkpoint");
+    }
 
     let goes_on = matches!(&input, Input::Kafka(settings) if !settings.until_end);
-    // A run that ends is synced once, at its end; nothing points at it before.
-    let start = if goes_on { HistoryWriter::start_live } else { HistoryWriter::start };
-    let history = start(&generation, workers.clone(), Arc::clone(&names))?;
-    let view = Arc::new(MemoryView::of(workers.clone()));
+    // A run that ends is synced once, at its end; nothing points at it before. A checkpoint follows only what is on stable storage.
+    let history = match (goes_on, &checkpoints) {
+        (false, None) => HistoryWriter::start(&generation, workers.clone(), Arc::clone(&names))?,
+        _ => HistoryWriter::start_live(&generation, workers.clone(), Arc::clone(&names), origin)?,
+    };
+    for batch in pending {
+        history.sender().send(batch)?;
+    }
     let sink = ready.redis.map(|redis| Arc::new(redis.start(generation.about(), Arc::clone(&view), workers.clone(), peers)));
     let copies = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())).outside(sink.clone()));
+    let checkpointer = checkpoints.as_ref().map(|settings| {
+        let newest = restored.as_ref().map(Restored::newest);
+        let left_out = match (&input, &restored) {
+            (Input::Kafka(kafka), Some(restored)) => restored.left_out(&kafka.exclude),
+            _ => Vec::new(),
+        };
+        let setting = setting_of(&job, &input);
+        let leader = leader.then(|| Leader {
+            writer: Writer::after(&log, newest, &plan.run, settings.keep),
+            collector: Collector::new(&log, &plan.run),
+            setting,
+            names: Arc::clone(&names),
+            left_out,
+        });
+        let number = newest.map_or(1, |newest| newest.manifest.number + 1);
+        let (log, run, horizons) = (log.clone(), plan.run.clone(), job.horizons);
+        let setting = checkpointer::Setting { log, run, workers: workers.clone(), peers, number, chains, horizons, leader };
+        Checkpointer::start(setting).map(Arc::new)
+    });
+    let checkpointer = checkpointer.transpose()?;
+    let durability = checkpointer.iter().zip(&checkpoints).next().map(|(checkpointer, settings)| Durability {
+        checkpoints: Arc::clone(checkpointer),
+        every: settings.every,
+        not_before: restored.as_ref().map_or(0, |restored| restored.newest().manifest.as_of),
+    });
 
     let (senders, intakes): (Vec<_>, Vec<_>) = hands.into_iter().map(|partitions| intake(partitions, goes_on)).unzip();
     let stats: Vec<Arc<WorkerStats>> = intakes.iter().map(|_| Arc::default()).collect();
     let drain = Arc::new(AtomicBool::new(false));
-    let peer_watch = (cluster.processes() > 1).then(|| cluster.watch());
+    let peer_watch = (processes > 1).then(|| cluster.watch());
     let crew = Crew {
         job: Arc::new(job.clone()),
         tuning: tuning.clone(),
         intakes,
+        beginnings,
+        origin,
+        durability,
         start: clocks.iter().filter_map(|clocks| clocks.start).min().unwrap_or(0),
         records_per_hour: clocks.iter().map(|clocks| clocks.records_per_hour).fold(0, u64::saturating_add),
         names: Arc::clone(&names),
@@ -150,11 +247,13 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         drain: Arc::clone(&drain),
         peers: peer_watch.clone(),
     };
-    let (process, processes) = (cluster.process(), cluster.processes());
     let builders = cluster.into_timely(tuning.workers)?;
 
     registry.register(Arc::new(Workers { first: workers.start, stats: stats.clone() }));
     registry.register(history.sender().written());
+    if let Some(checkpointer) = &checkpointer {
+        registry.register(Arc::clone(checkpointer) as _);
+    }
     if let Some(kafka) = &ready.kafka {
         registry.register(Arc::new(kafka.clone()));
     }
@@ -205,6 +304,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         Ok(())
     });
+    if let Some(checkpointer) = &checkpointer {
+        checkpointer.close();
+    }
     let (finished, totals) = settle(ran, history)?;
     // Stopped before it had caught up, a run takes nothing back: what was shown before stays current.
     let stopped = stop.load(Ordering::Relaxed);
@@ -223,7 +325,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     }
     let place = generation.place();
     let behind = stopped && finished.as_of < ready.shown_before;
-    end(generation, process, processes, finished.as_of, behind)?;
+    end(generation, process, processes, finished.as_of, behind, &plan.run)?;
     Ok(Kept { finished, view, totals, dir: place })
 }
 
@@ -239,10 +341,11 @@ struct Ready {
 }
 
 fn prepare(
-    job: &Job,
+    job: &mut Job,
     input: &Input,
     store: &Store,
     redis: Option<&RedisSettings>,
+    wanted: Option<u64>,
     leader: bool,
     peers: usize,
 ) -> Result<Ready, RunError> {
@@ -251,226 +354,70 @@ fn prepare(
         Input::Dataset(dataset) => (None, partitions(job, dataset)?.iter().map(|file| file.bytes).sum()),
     };
     let mut redis = redis.map(|settings| RedisView::connect(settings, &job.name)).transpose()?;
-    let (mut plan, mut generation, mut shown_before) = (Plan::default(), None, 0);
+    let mut ready = Ready { plan: Plan::default(), generation: None, kafka, redis: None, shown_before: 0, input_bytes };
     if leader {
-        let in_redis = redis.as_mut().map(RedisView::current).transpose()?.flatten();
-        if let Some(kafka) = &kafka {
-            plan.listed = kafka.list()?;
-        }
-        shown_before = match Current::open(store) {
-            Ok(current) => current.as_of,
-            Err(PublishError::NoRun { .. }) => 0,
+        let current = match Current::open(store) {
+            Ok(current) => Some(current),
+            Err(PublishError::NoRun { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let next = in_redis.map(|current| current.about.generation + 1);
-        let created = Generation::create(store, job, peers, next)?;
-        plan.generation = created.about().generation;
-        generation = Some(created);
-    }
-    Ok(Ready { plan, generation, kafka, redis, shown_before, input_bytes })
-}
-
-/// Everybody tells what it has, or why it cannot go on; then all go on, or nobody.
-fn agree<T>(
-    cluster: &mut Cluster,
-    mine: Result<T, RunError>,
-    told: impl FnOnce(&T) -> Vec<u8>,
-) -> Result<(T, Vec<Vec<u8>>), RunError> {
-    match mine {
-        Ok(mine) => {
-            let told = told(&mine);
-            Ok((mine, cluster.all_gather(Ok(told))?))
-        }
-        Err(error) => {
-            let text = chain(&error);
-            // Its own error is what this process tells its user.
-            let _: Result<_, ClusterError> = cluster.all_gather(Err(text));
-            Err(error)
-        }
-    }
-}
-
-/// An error with its causes, as one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
-}
-
-fn encoded(of: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(of).expect("plain data has a JSON form")
-}
-
-fn decoded<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> T {
-    serde_json::from_slice(bytes).expect("processes of one handshake are of one version")
-}
-
-/// The worker, counted over all processes, that reads a partition.
-fn owner(topic: &str, partition: u32, peers: usize) -> usize {
-    let hash = xxhash_rust::xxh3::xxh3_64(topic.as_bytes());
-    usize::try_from(hash.wrapping_add(partition.into()) % peers as u64).expect("less than the number of workers")
-}
-
-/// Opens this process's partitions: those of each of its workers.
-#[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
-fn open(
-    job: &Job,
-    input: &Input,
-    tuning: &Tuning,
-    ready: &Ready,
-    plan: &Plan,
-    names: &PartitionNames,
-    workers: &std::ops::Range<usize>,
-    peers: usize,
-    stop: &AtomicBool,
-) -> Result<Vec<Vec<Partition>>, RunError> {
-    match (input, &ready.kafka) {
-        (Input::Dataset(dataset), _) => {
-            let files = partitions(job, dataset)?;
-            let topics = super::replay::topics_of(&files);
-            for topic in &topics {
-                names.register(topic);
+        ready.shown_before = current.as_ref().map_or(0, |current| current.as_of);
+        let chosen = choose(store, job, input, wanted, current.as_ref())?;
+        let generation = match &chosen {
+            Some((generation, _)) => Generation::resume(store, job, peers, *generation)?,
+            None => {
+                let in_redis = redis.as_mut().map(RedisView::current).transpose()?.flatten();
+                let next = in_redis.map(|current| current.about.generation + 1);
+                Generation::create(store, job, peers, wanted.or(next))?
             }
-            let chunk = chunk_of(&files, tuning);
-            let hands = deal(files.iter().collect(), &files, peers);
-            let open = |file: &crate::source::dataset::PartitionFile| {
-                Partition::open(job, file, names.id(&file.topic, file.partition), &topics, chunk)
-            };
-            let mine = hands.into_iter().enumerate().filter(|(worker, _)| workers.contains(worker));
-            Ok(mine.map(|(_, files)| files.into_iter().map(open).collect()).collect::<Result<_, _>>()?)
+        };
+        let number = generation.about().generation;
+        let read = chosen.and_then(|(_, read)| read);
+        if let Some(read) = &read {
+            adopt(job, input, &read.manifest.setting)?;
+            check_ahead(number, read.manifest.as_of, current.as_ref(), redis.as_mut())?;
         }
-        (Input::Kafka(settings), Some(kafka)) => {
-            let mine = |listed: &&Listed| workers.contains(&owner(&listed.topic, listed.partition, peers));
-            let mine: Vec<&Listed> = plan.listed.iter().filter(mine).collect();
-            let mut partitions = open_kafka(job, kafka, names, &mine, settings.until_end)?;
-            let mut said = Instant::now();
-            // A clock starts with the first records, so these must be there, or the log have said that there are no more.
-            loop {
-                let mut missing = 0;
-                for partition in &mut partitions {
-                    partition.start(0, true)?;
-                    missing += usize::from(!partition.looked_through());
-                }
-                if missing == 0 {
-                    break;
-                }
-                if let Some(failure) = kafka.failure() {
-                    return Err(failure.into());
-                }
-                if stop.load(Ordering::Relaxed) {
-                    return Err(RunError::Flag("stopped before the first records had come".to_owned()));
-                }
-                if said.elapsed() > SAY_EVERY {
-                    said = Instant::now();
-                    tracing::info!(partitions = missing, "waiting for the first records");
-                }
-                std::thread::sleep(LOOK_EVERY);
-            }
-            let mut hands: Vec<Vec<Partition>> = workers.clone().map(|_| Vec::new()).collect();
-            for (partition, listed) in partitions.into_iter().zip(mine) {
-                hands[owner(&listed.topic, listed.partition, peers) - workers.start].push(partition);
-            }
-            Ok(hands)
-        }
-        (Input::Kafka(_), None) => unreachable!("whoever reads Kafka has connected to it"),
-    }
-}
-
-fn open_kafka(
-    job: &Job,
-    kafka: &KafkaSource,
-    names: &PartitionNames,
-    listed: &[&Listed],
-    until_end: bool,
-) -> Result<Vec<Partition>, RunError> {
-    let wanted: Vec<Opening> = listed
-        .iter()
-        .map(|listed| Opening {
-            topic: listed.topic.clone(),
-            partition: listed.partition,
-            from: listed.start,
-            until: until_end.then_some(listed.high),
-        })
-        .collect();
-    let inputs = kafka.open(&wanted)?;
-    let partition = |(input, listed): (_, &&Listed)| {
-        let id = names.id(&listed.topic, listed.partition);
-        Partition::going_on(job, &listed.topic, listed.partition, id, Box::new(input), quiet(job, &listed.topic, until_end))
-    };
-    Ok(inputs.into_iter().zip(listed).map(partition).collect())
-}
-
-fn quiet(job: &Job, topic: &str, until_end: bool) -> Quiet {
-    match job.quiet(topic) {
-        _ if until_end => Quiet::Hold,
-        (ClockMode::Records, _) | (_, Idle::Hold) => Quiet::Hold,
-        (ClockMode::Live, Idle::Wall) => Quiet::Wall,
-        (ClockMode::Live, Idle::Heartbeat) => Quiet::Heartbeat,
-    }
-}
-
-fn clocks_of(hands: &[Vec<Partition>]) -> Clocks {
-    let all = || hands.iter().flatten();
-    let clocks = all().filter(|partition| !partition.waiting()).map(|partition| partition.clock().now());
-    Clocks {
-        start: clocks.filter(|&clock| clock > 0).min(),
-        records_per_hour: all().map(Partition::records_per_hour).fold(0, u64::saturating_add),
-    }
-}
-
-fn intake(partitions: Vec<Partition>, goes_on: bool) -> (Option<Sender<Arrival>>, Intake) {
-    let (sender, receiver) = channel();
-    let (sender, arrivals) = if goes_on { (Some(sender), Some(receiver)) } else { (None, None) };
-    (sender, Intake { partitions, arrivals })
-}
-
-/// Partitions that appear while the job runs.
-struct Arrivals<'a> {
-    job: &'a Job,
-    names: &'a PartitionNames,
-    /// One per worker of this process.
-    senders: Vec<Option<Sender<Arrival>>>,
-    workers: std::ops::Range<usize>,
-    peers: usize,
-    leader: bool,
-    /// Those whose topic has no number yet.
-    unnamed: Vec<Listed>,
-}
-
-impl Arrivals<'_> {
-    fn take(&mut self, kafka: &KafkaSource) -> Result<(), RunError> {
-        let mut found = kafka.discovered();
-        for listed in &found {
-            if self.leader && !self.names.knows(&listed.topic) {
-                let number = self.names.register(&listed.topic);
-                self.send(0, Arrival::Topic(number, listed.topic.clone()));
+        if let Some(kafka) = &ready.kafka {
+            ready.plan.listed = kafka.list()?;
+            if let Some(read) = &read {
+                place(&mut ready.plan.listed, &Restored::of(read.clone()).places());
             }
         }
-        found.append(&mut self.unnamed);
-        let (named, unnamed) = found.into_iter().partition(|listed| self.names.knows(&listed.topic));
-        self.unnamed = unnamed;
-        let named: Vec<Listed> = named;
-        let mine: Vec<&Listed> =
-            named.iter().filter(|listed| self.workers.contains(&owner(&listed.topic, listed.partition, self.peers))).collect();
-        if mine.is_empty() {
-            return Ok(());
-        }
-        for (partition, listed) in open_kafka(self.job, kafka, self.names, &mine, false)?.into_iter().zip(mine) {
-            tracing::info!(topic = listed.topic, partition = listed.partition, "new partition");
-            let worker = owner(&listed.topic, listed.partition, self.peers) - self.workers.start;
-            self.send(worker, Arrival::Partition(Box::new(partition), listed.high > listed.start));
-        }
-        Ok(())
+        (ready.plan.generation, ready.plan.run) = (number, run_id());
+        ready.plan.checkpoint = read.map(|read| read.manifest.number);
+        ready.generation = Some(generation);
     }
+    ready.redis = redis;
+    Ok(ready)
+}
 
-    fn send(&self, worker: usize, arrival: Arrival) {
-        // A worker that has ended takes nothing more, and needs nothing more.
-        let _ = self.senders[worker].as_ref().map(|sender| sender.send(arrival));
+/// Partitions begin where the checkpoint says; those that it does not know, of topics that it does, at their beginning: they
+/// are new.
+fn place(listed: &mut [Listed], places: &Places) {
+    for listed in listed {
+        match places.position(&listed.topic, listed.partition) {
+            Some(position) => listed.start = position,
+            None if places.knows(&listed.topic) => listed.start = listed.low,
+            None => {}
+        }
     }
+}
+
+/// Refuses to go on from a checkpoint that is older than what is shown of its generation.
+fn check_ahead(generation: u64, as_of: u64, current: Option<&Current>, redis: Option<&mut RedisView>) -> Result<(), RunError> {
+    let in_store = current.filter(|current| current.about.generation == generation).map(|current| current.as_of);
+    let in_redis = redis.map(|redis| redis.furthest(generation)).transpose()?.flatten();
+    for (what, shown) in [("the store's current.json", in_store), ("the view in Redis", in_redis)] {
+        if let Some(shown) = shown.filter(|shown| *shown > as_of) {
+            let (shown, as_of) = (instant(shown as i64), instant(as_of as i64));
+            return Err(RunError::Recovery(format!(
+                "{what} is as of {shown}, the newest checkpoint as of {as_of}: going on would take back what was shown. Put the \
+                 later checkpoints back; or, to go back on purpose, `storeflow checkpoints drop-after` and then \
+                 `storeflow rebuild-view`; or begin a new generation with --generation"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The view in Redis, as long as it is written.
@@ -555,8 +502,8 @@ fn close_redis(sink: Arc<RedisSink>, patience: Duration) -> Result<(), RunError>
 }
 
 /// Everybody says that its part is written; then process 0 shows the whole, unless it is behind what is shown.
-fn end(generation: Generation, process: usize, processes: usize, as_of: u64, behind: bool) -> Result<(), RunError> {
-    let said = |process: usize| format!("{}/ended/{process}", generation.keys().prefix());
+fn end(generation: Generation, process: usize, processes: usize, as_of: u64, behind: bool, run: &str) -> Result<(), RunError> {
+    let said = |process: usize| format!("{}/ended/{run}-{process}", generation.keys().prefix());
     generation.sync()?;
     if process > 0 {
         generation.store().put(&said(process), Bytes::from_static(b"ended\n")).map_err(PublishError::from)?;
@@ -571,6 +518,12 @@ fn end(generation: Generation, process: usize, processes: usize, as_of: u64, beh
             }
             std::thread::sleep(LOOK_EVERY * 10);
         }
+    }
+    // Runs of other numbers of workers have dumped their views under other names.
+    let (views, ours) = generation.keys().views();
+    let store = generation.store();
+    for key in store.list(&views).map_err(PublishError::from)?.iter().filter(|key| !key.ends_with(&ours)) {
+        store.delete(key).map_err(PublishError::from)?;
     }
     if behind {
         tracing::warn!(as_of, "stopped before it had caught up with the generation before it, which stays the current one");

@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! dataflow ─► Stage ─► handover, per as-of ─► publisher ─ shown ─► Stage's capabilities ─ probes of all workers ─► everywhere
+//!                          │                      ▲
+//!                          └─ with checkpoints ─► durable (cut, write, commit)
 //! ```
 //!
-//! Upholds: what is handed over for an as-of is all of it, of this worker, and nothing beyond; an as-of is called shown
-//! everywhere only when timely's own progress says that every worker of every process has shown it; the loop never waits on
-//! anything but the dataflow itself (and a full history channel, which bounds memory).
+//! Upholds: (1) what is handed over for an as-of is all of it, of this worker, and nothing beyond; (2) with checkpoints, it is shown
+//! only once the checkpoint of that as-of is committed (see [`super::durable`]); (3) an as-of is called shown everywhere only when
+//! timely's own progress says that every worker of every process has shown it; (4) the loop never waits on anything but
+//! the dataflow itself (and a full history channel, which bounds memory).
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,29 +18,33 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use storeflow_dataflows::beginning::Beginning;
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::graph::{Inputs, Outputs, storeflow};
 use storeflow_dataflows::latest::Counts;
 use storeflow_dataflows::table::Table;
-use storeflow_dataflows::tally::{End, Ending, Published};
+use storeflow_dataflows::tally::{End, Published};
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{Operator, OutputBuilder};
 use timely::dataflow::operators::probe::{Handle, Probe};
 use timely::dataflow::operators::vec::Broadcast;
-use timely::dataflow::operators::{Concat, InputCapability};
+use timely::dataflow::operators::{Capability, Concat, InputCapability};
 use timely::worker::Worker;
 
+use super::checkpointer::Written;
+use super::durable::{Durability, Durable, Gathered, Seen, WAITING_MAX, gather};
 use super::latency::Latencies;
-use super::publisher::{Publisher, Shown, Staged};
+use super::publisher::{Publisher, Shown};
+use super::stage::{Reached, Stage, WRITTEN};
 use super::workers::RunError;
 use crate::config::{Job, Role};
 use crate::observe::{WorkerStats, wall_ms};
 use crate::source::names::PartitionNames;
-use crate::source::operator::{Control, Intake, Pace, ReadTimes, Records, Speed, records};
+use crate::source::operator::{Control, Intake, Pace, ReadTimes, Records, Shelf, Speed, records};
 
 /// What a worker is given.
 pub(super) struct Assignment {
@@ -56,6 +63,12 @@ pub(super) struct Assignment {
     pub measure_latency: bool,
     /// Set to end an input that goes on, by whoever; all workers of all processes follow.
     pub drain: Arc<AtomicBool>,
+    /// What is known before the first record, and of which as-of it is.
+    pub beginning: Beginning,
+    pub origin: u64,
+    pub durability: Option<Durability>,
+    /// Workers of this process.
+    pub workers: usize,
 }
 
 /// What it comes back with.
@@ -75,26 +88,40 @@ pub(super) fn work(
     publisher: &dyn Publisher,
     stop: &dyn Fn() -> bool,
 ) -> Result<Outcome, RunError> {
-    let Assignment { intake, schedule, pacemaker, align, speed, start, frontier_step, names, stats, measure_latency, drain } =
+    let Assignment { intake, schedule, pacemaker, align, speed, start, frontier_step, .. } = assignment;
+    let Assignment { names, stats, measure_latency, drain, beginning, origin, durability, workers: workers_here, .. } =
         assignment;
-    let going_on = intake.arrivals.is_some();
+    let Intake { partitions, arrivals } = intake;
+    let going_on = arrivals.is_some();
     let schedule = Rc::new(RefCell::new(schedule));
     let pacemaker = pacemaker.filter(|_| worker.index() as u64 == LEADER);
-    let (clocks, published_as_of): (Rc<RefCell<BTreeMap<usize, u64>>>, _) = (Rc::default(), Rc::new(Cell::new(0)));
-    let (stop_reading, published) = (Arc::clone(&drain), Rc::clone(&published_as_of));
-    let pace =
-        Pace { schedule: Rc::clone(&schedule), clocks: Rc::clone(&clocks), stop: stop_reading, published, align, speed, start };
+    let clocks: Rc<RefCell<BTreeMap<usize, u64>>> = Rc::default();
+    let (stop_reading, brake) = (Arc::clone(&drain), Rc::new(Cell::new(false)));
+    let pace = Pace {
+        schedule: Rc::clone(&schedule),
+        clocks: Rc::clone(&clocks),
+        stop: stop_reading,
+        align,
+        speed,
+        start,
+        origin,
+        brake: Rc::clone(&brake),
+    };
+    let shelf = Rc::new(RefCell::new(Shelf::new(partitions, going_on || durability.is_some())));
+    let mut durable = durability.map(|durability| Durable::new(durability, worker.index(), worker.peers(), origin));
     let read_times: Option<ReadTimes> = measure_latency.then(Rc::default);
     let failure = Rc::new(RefCell::new(None));
     let (frontier, history_everywhere, view_everywhere) = (Handle::new(), Handle::new(), Handle::new());
+    let (cut, committed, written) = (Handle::new(), Handle::new(), Rc::new(RefCell::new(Gathered::default())));
     let stage_activator = Rc::new(RefCell::new(None));
-    let stage = Rc::new(RefCell::new(Stage::default()));
+    let stage = Rc::new(RefCell::new(Stage::new(worker.index() as u64 == LEADER, durable.is_some())));
     let has = |role: Role| job.sources.iter().any(|source| source.role == role);
     let dataflow = worker.next_dataflow_index();
     let counts: Vec<(Table, Rc<Counts>)> = worker.dataflow(|scope| {
         let read = records(
             scope,
-            intake,
+            Rc::clone(&shelf),
+            arrivals,
             job.horizons,
             pace,
             frontier.clone(),
@@ -112,7 +139,7 @@ pub(super) fn work(
             late_clicks,
             ends: ends.clone(),
         };
-        let Outputs { published, late, counts } = storeflow(inputs, job.horizons);
+        let Outputs { published, late, counts } = storeflow(inputs, beginning);
 
         let controls = announcements(volumes, pacemaker, going_on).concat(controls).broadcast();
 
@@ -125,12 +152,15 @@ pub(super) fn work(
         let (_done, done_stream) = builder.new_output::<Vec<()>>();
         let (_history_shown, history_shown) = builder.new_output::<Vec<()>>();
         let (_view_shown, view_shown) = builder.new_output::<Vec<()>>();
+        let (written_out, written_stream) = builder.new_output::<Vec<Written>>();
+        let mut written_out: OutputBuilder<_, CapacityContainerBuilder<Vec<Written>>> = OutputBuilder::from(written_out);
+        let (_cut, cut_stream) = builder.new_output::<Vec<()>>();
+        let (_committed, committed_stream) = builder.new_output::<Vec<()>>();
         *stage_activator.borrow_mut() = Some(scope.activator_for(builder.operator_info().address));
         let (stage, drain) = (Rc::clone(&stage), Arc::clone(&drain));
         builder.build(move |mut capabilities| {
-            // Held until what this worker handed over is shown.
-            let mut held = Some(capabilities.split_off(1));
-            drop(capabilities);
+            // Each held until this worker has done what its stream tells of; the first tells nothing.
+            let mut held: Vec<Option<Capability<u64>>> = capabilities.drain(..).skip(1).map(Some).collect();
             move |frontiers| {
                 let mut stage = stage.borrow_mut();
                 let stage = &mut *stage;
@@ -141,6 +171,10 @@ pub(super) fn work(
                             Published::Cell(change) => staged.cells.push(change),
                             Published::Expired(expiry) => staged.expiries.push(expiry),
                             Published::History(row) => staged.history.push(row),
+                            Published::State(change) => {
+                                stage.state_bytes += change.rows.bytes();
+                                staged.state.push(change);
+                            }
                         }
                     }
                 });
@@ -171,16 +205,17 @@ pub(super) fn work(
                         }
                     }
                 });
-                match (&mut held, stage.over) {
-                    (Some(held), false) => {
-                        for (capability, shown) in held.iter_mut().zip([stage.shown.history, stage.shown.view]) {
-                            if shown > *capability.time() {
-                                capability.downgrade(&shown);
-                            }
-                        }
+                stage.changed = false;
+                for (place, (held, reached)) in held.iter_mut().zip(stage.told.all()).enumerate() {
+                    let Some(capability) = held else { continue };
+                    if place == WRITTEN && !stage.outgoing.is_empty() {
+                        written_out.activate().session(capability).give_iterator(stage.outgoing.drain(..));
                     }
-                    (held, true) => *held = None,
-                    (None, false) => {}
+                    match reached {
+                        Reached::Over => *held = None,
+                        Reached::At(time) if time > *capability.time() => capability.downgrade(&time),
+                        Reached::At(_) => {}
+                    }
                 }
                 stage.frontier = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
             }
@@ -188,12 +223,16 @@ pub(super) fn work(
         done_stream.probe_with(&frontier);
         history_shown.probe_with(&history_everywhere);
         view_shown.probe_with(&view_everywhere);
+        cut_stream.probe_with(&cut);
+        committed_stream.probe_with(&committed);
+        gather(written_stream, LEADER, Rc::clone(&written));
         counts
     });
 
     let activator = stage_activator.borrow_mut().take();
-    let mut handover = Handover::new(job.horizons, frontier_step, read_times);
+    let mut handover = Handover::new(job.horizons, frontier_step, origin, read_times);
     let mut everywhere = Shown::default();
+    let reached = |probe: &Handle<u64>| probe.with_frontier(|frontier| frontier.first().copied());
     loop {
         if stop() {
             worker.drop_dataflow(dataflow);
@@ -214,39 +253,63 @@ pub(super) fn work(
             at.set(counts.iter().map(|(_, counts)| counter(counts)).sum());
         }
         stats.stepped.set(wall_ms());
-        let staged = handover.due(&mut stage.borrow_mut());
         let shown = (|| {
+            let mut stage = stage.borrow_mut();
+            let candidate = handover.candidate(&stage);
+            let staged = match &mut durable {
+                None => candidate.map(|as_of| stage.take(as_of)),
+                Some(durable) => {
+                    let seen = Seen { cut: reached(&cut), committed: reached(&committed), history: everywhere.history };
+                    brake.set(stage.state_bytes > WAITING_MAX / workers_here);
+                    durable.turn(worker.index(), &mut stage, &shelf, candidate, seen, &written)?
+                }
+            };
+            drop(stage);
             if let Some(staged) = staged {
                 let as_of = staged.as_of;
                 publisher.publish(worker.index(), staged)?;
                 handover.published(as_of);
                 stats.as_of.set(as_of);
             }
-            publisher.shown(worker.index())
+            Ok::<Shown, RunError>(publisher.shown(worker.index())?)
         })();
         match shown {
             Ok(shown) => {
                 let handed = handover.outcome.as_of;
                 let mut stage = stage.borrow_mut();
                 let shown = Shown { history: shown.history.min(handed), view: shown.view.min(handed) };
-                let over = stage.frontier.is_none() && shown == Shown { history: handed, view: handed };
+                let done = durable.as_ref().is_none_or(Durable::finished);
+                let over = stage.frontier.is_none() && done && shown == Shown { history: handed, view: handed };
                 if (shown, over) != (stage.shown, stage.over) {
                     (stage.shown, stage.over) = (shown, over);
+                    let told = |at: u64| if over { Reached::Over } else { Reached::At(at) };
+                    (stage.told.history, stage.told.view) = (told(shown.history), told(shown.view));
+                    stage.changed = true;
+                }
+                if stage.changed {
                     activator.iter().for_each(|activator| activator.activate());
                 }
             }
             Err(error) => {
                 // A dataflow left behind would be stepped on, waiting for workers that have stopped.
                 worker.drop_dataflow(dataflow);
-                return Err(error.into());
+                return Err(error);
             }
         }
-        let reached = |probe: &Handle<u64>| probe.with_frontier(|frontier| frontier.first().copied());
         let end = handover.outcome.as_of;
         let now = Shown { history: reached(&history_everywhere).unwrap_or(end), view: reached(&view_everywhere).unwrap_or(end) };
         if now != everywhere {
             everywhere = now;
-            published_as_of.set(now.history.min(now.view));
+            let published = now.history.min(now.view);
+            match &mut durable {
+                Some(durable) => durable.shown_everywhere(published),
+                None if going_on => {
+                    for (partition, place) in shelf.borrow_mut().resume_at(published) {
+                        partition.published_position.set(place.position);
+                    }
+                }
+                None => {}
+            }
             if worker.index() as u64 == LEADER {
                 publisher.everywhere(now);
             }
@@ -259,7 +322,7 @@ pub(super) fn work(
 }
 
 /// The one worker that decides for all.
-const LEADER: u64 = 0;
+pub(super) const LEADER: u64 = 0;
 
 /// A job that goes on has ticks no longer than this share of how far it is behind wall time.
 pub(super) const LAG_PER_TICK: u64 = 32;
@@ -304,23 +367,6 @@ fn time_of(capability: &InputCapability<u64>) -> u64 {
     *capability.least().expect("log times are never empty stamps")
 }
 
-/// What has arrived, by the log time after which it shows, and what has been shown of it.
-struct Stage {
-    open: BTreeMap<u64, Staged>,
-    frontier: Option<u64>,
-    ending: Ending,
-    shown: Shown,
-    /// Everything has arrived, was handed over and is shown.
-    over: bool,
-}
-
-impl Default for Stage {
-    fn default() -> Self {
-        let (open, ending, shown) = Default::default();
-        Stage { open, frontier: Some(0), ending, shown, over: false }
-    }
-}
-
 /// Decides which as-ofs are handed over.
 struct Handover {
     ladder: Ladder,
@@ -330,31 +376,19 @@ struct Handover {
 }
 
 impl Handover {
-    fn new(horizons: Horizons, step: u64, read_times: Option<ReadTimes>) -> Self {
-        Handover { ladder: Ladder::new(horizons.window, horizons.grace), step, outcome: Outcome::default(), read_times }
+    fn new(horizons: Horizons, step: u64, origin: u64, read_times: Option<ReadTimes>) -> Self {
+        let outcome = Outcome { as_of: origin, ..Outcome::default() };
+        Handover { ladder: Ladder::new(horizons.window, horizons.grace), step, outcome, read_times }
     }
 
-    /// All that is due, if the frontier has reached another as-of.
-    fn due(&mut self, stage: &mut Stage) -> Option<Staged> {
+    /// The as-of to hand over next, if the frontier has reached another.
+    fn candidate(&self, stage: &Stage) -> Option<u64> {
         let as_of = match stage.frontier {
             // A source that was told to stop holds the frontier no longer.
             Some(frontier) => self.ladder.floor(frontier.min(stage.ending.limit().unwrap_or(u64::MAX)), self.step),
             None => stage.ending.as_of(),
         };
-        if as_of <= self.outcome.as_of {
-            return None;
-        }
-        let later = stage.open.split_off(&as_of);
-        let mut all = Staged { as_of, ..Staged::default() };
-        for (_, staged) in std::mem::replace(&mut stage.open, later) {
-            let Staged { as_of: _, cells, expiries, history, late, dead_letters } = staged;
-            append(&mut all.cells, cells);
-            append(&mut all.expiries, expiries);
-            append(&mut all.history, history);
-            append(&mut all.late, late);
-            append(&mut all.dead_letters, dead_letters);
-        }
-        Some(all)
+        (as_of > self.outcome.as_of).then_some(as_of)
     }
 
     fn published(&mut self, as_of: u64) {
@@ -367,8 +401,4 @@ impl Handover {
             self.outcome.latencies.add(now.duration_since(read), records);
         }
     }
-}
-
-fn append<T>(all: &mut Vec<T>, mut more: Vec<T>) {
-    if all.is_empty() { *all = more } else { all.append(&mut more) }
 }

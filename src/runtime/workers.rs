@@ -7,10 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use storeflow_checkpoints::damage::CheckpointError;
+use storeflow_checkpoints::error::LogError;
+use storeflow_checkpoints::objects::ObjectError;
+use storeflow_dataflows::beginning::Beginning;
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::communication::allocator::AllocatorBuilder;
 
 use super::cluster::{ClusterError, PeerLost, PeerWatch};
+use super::durable::Durability;
 use super::latency::Latencies;
 use super::publisher::Publisher;
 use super::worker::{Assignment, LAG_PER_TICK, Outcome, work};
@@ -68,6 +73,18 @@ pub enum RunError {
     /// Redis, at the start or the end.
     #[error(transparent)]
     Redis(#[from] RedisError),
+    /// State that was kept.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The log of checkpoints.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Where checkpoints are written.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// What is kept or shown does not fit what is wanted.
+    #[error("{0}")]
+    Recovery(String),
     /// The other processes, before the run.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -91,9 +108,11 @@ impl RunError {
             RunError::Kafka(error) => error.may_pass(),
             RunError::Redis(error) => error.may_pass(),
             RunError::Cluster(error) => error.may_pass(),
-            RunError::Peer(_) | RunError::Workers(_) => true,
+            RunError::Log(error) => error.is_outage(),
+            RunError::Checkpoint(error) => matches!(error, CheckpointError::Objects(_)),
+            RunError::Peer(_) | RunError::Workers(_) | RunError::Objects(_) => true,
             RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
-            RunError::Source(_) | RunError::Flag(_) => false,
+            RunError::Source(_) | RunError::Flag(_) | RunError::Recovery(_) => false,
         }
     }
 }
@@ -140,6 +159,12 @@ pub struct Crew {
     pub tuning: Tuning,
     /// What each worker of this process reads.
     pub intakes: Vec<Intake>,
+    /// What each worker begins with.
+    pub beginnings: Vec<Beginning>,
+    /// Of which as-of that is; 0: it is nothing.
+    pub origin: u64,
+    /// Where checkpoints go.
+    pub durability: Option<Durability>,
     /// The lowest clock of all partitions of all processes.
     pub start: u64,
     /// Records per hour of log time, of all partitions of all processes.
@@ -179,18 +204,21 @@ pub fn run(
     publisher: Arc<dyn Publisher>,
     mut watch: impl FnMut() -> Result<(), RunError>,
 ) -> Result<Finished, RunError> {
-    let Crew { job, tuning, intakes, start, records_per_hour, names, stats, measure_latency, drain, peers } = crew;
+    let Crew { job, tuning, intakes, beginnings, origin, durability, start, records_per_hour, .. } = crew;
+    let Crew { names, stats, measure_latency, drain, peers, .. } = crew;
+    let start = start.max(origin);
     let workers = intakes.len();
     let ladder = Ladder::new(job.horizons.window, job.horizons.grace);
     if !ladder.steps().contains(&tuning.frontier) {
         return Err(not_a_step("frontier", tuning.frontier, &ladder));
     }
     let going_on = intakes.iter().any(|intake| intake.arrivals.is_some());
-    let (schedule, pacemaker) = ticks(&ladder, &tuning, start, records_per_hour, going_on)?;
+    let (schedule, pacemaker) = ticks(&ladder, &tuning, start, records_per_hour, going_on, origin)?;
     let assignments: Vec<Mutex<Option<Assignment>>> = intakes
         .into_iter()
+        .zip(beginnings)
         .zip(&stats)
-        .map(|(intake, stats)| {
+        .map(|((intake, beginning), stats)| {
             Mutex::new(Some(Assignment {
                 intake,
                 schedule: schedule.clone(),
@@ -203,6 +231,10 @@ pub fn run(
                 stats: Arc::clone(stats),
                 measure_latency,
                 drain: Arc::clone(&drain),
+                beginning,
+                origin,
+                durability: durability.clone(),
+                workers,
             }))
         })
         .collect();
@@ -303,10 +335,15 @@ fn ticks(
     start: u64,
     records_per_hour: u64,
     going_on: bool,
+    origin: u64,
 ) -> Result<(Schedule, Option<Pacemaker>), RunError> {
     if let Some(tick) = tuning.tick {
         let known = ladder.steps().contains(&tick);
-        return if known { Ok((Schedule::fixed(ladder.clone(), tick), None)) } else { Err(not_a_step("tick", tick, ladder)) };
+        return if known {
+            Ok((Schedule::fixed(ladder.clone(), tick).starting_at(origin), None))
+        } else {
+            Err(not_a_step("tick", tick, ladder))
+        };
     }
     // At a limited speed a tick need not be longer than a second of wall time.
     let coarsest = match tuning.speed {
@@ -318,7 +355,7 @@ fn ticks(
     };
     let fits = |step: u64| step <= coarsest && records_per_hour.saturating_mul(step) / 3_600_000 <= TICK_UPDATES;
     let first = ladder.steps().iter().rev().copied().find(|&step| fits(step)).unwrap_or(ladder.steps()[0]);
-    let schedule = Schedule::new(ladder.clone(), first);
+    let schedule = Schedule::new(ladder.clone(), first).starting_at(origin);
     Ok((schedule.clone(), Some(Pacemaker::new(schedule, start, tuning.align, TICK_UPDATES, coarsest))))
 }
 

@@ -452,10 +452,10 @@ impl Cached {
                     error: String::from_utf8_lossy(third).into_owned(),
                     stamp: flat.stamp,
                 };
-                return Some(Placed { order, bytes: flat.bytes as usize, outcome: Err(letter) });
+                return Some(Placed { order, bytes: flat.bytes as usize, line: None, outcome: Err(letter) });
             }
         };
-        Some(Placed { order, bytes: flat.bytes as usize, outcome: Ok((decoded, flat.decoder as usize)) })
+        Some(Placed { order, bytes: flat.bytes as usize, line: None, outcome: Ok((decoded, flat.decoder as usize)) })
     }
 }
 

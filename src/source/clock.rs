@@ -3,6 +3,8 @@
 //! Upholds: stamps never go back within a partition, so a cut in log time is one position per partition; one record with a
 //! clock far ahead (a device in 2099) moves nothing, 101 in a row do.
 
+use serde::{Deserialize, Serialize};
+
 /// A jump further ahead than this, in milliseconds, must be confirmed.
 const JUMP: u64 = 3_600_000;
 /// Records in a row that make a jump count: the first and a hundred further ones.
@@ -12,9 +14,10 @@ const CONFIRMATIONS: u32 = 101;
 pub const START_RECORDS: usize = 101;
 
 /// The running maximum of a partition's record timestamps, in milliseconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogClock {
     now: u64,
+    /// Records in a row that are far ahead, and the least timestamp among them.
     pending: u32,
     pending_least: u64,
     jumps: u64,
@@ -65,6 +68,16 @@ impl LogClock {
             self.now = time;
             self.pending = 0;
         }
+    }
+
+    /// All there is to it, in the order of [`LogClock::of_parts`].
+    pub fn parts(&self) -> (u64, u32, u64, u64) {
+        (self.now, self.pending, self.pending_least, self.jumps)
+    }
+
+    /// A clock as it was: what it shows, records of a jump not confirmed yet, the least timestamp among them, confirmed jumps.
+    pub fn of_parts((now, pending, pending_least, jumps): (u64, u32, u64, u64)) -> Self {
+        LogClock { now, pending, pending_least, jumps }
     }
 
     /// The clock.

@@ -35,6 +35,16 @@ pub enum DatasetError {
         /// The folder.
         path: PathBuf,
     },
+    /// A file does not reach to where a checkpoint goes on.
+    #[error("\"{}\" has {lines} lines, the checkpoint goes on at {wanted}: it is not the dataset that was being read", path.display())]
+    Shorter {
+        /// The file.
+        path: PathBuf,
+        /// The lines it has.
+        lines: u64,
+        /// The line to go on with.
+        wanted: u64,
+    },
     /// A partition has two files, or a name that is no number.
     #[error("\"{}\" {what}", path.display())]
     BadFile {

@@ -95,6 +95,11 @@ impl Lines {
         }
     }
 
+    /// The number of the next line.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Makes at least one more line complete; false at the end.
     fn fill(&mut self) -> io::Result<bool> {
         self.buffer.copy_within(self.at..self.filled, 0);

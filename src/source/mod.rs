@@ -16,3 +16,4 @@ pub mod lines;
 pub mod names;
 pub mod operator;
 pub mod partition;
+pub mod resume;

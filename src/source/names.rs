@@ -26,6 +26,16 @@ impl PartitionNames {
         PartitionNames { topics: RwLock::new(topics) }
     }
 
+    /// Names with the numbers they had in another run: their places in the list.
+    pub fn numbered(topics: &[String]) -> PartitionNames {
+        PartitionNames { topics: RwLock::new(topics.iter().map(|topic| Arc::from(topic.as_str())).collect()) }
+    }
+
+    /// All topics, by number.
+    pub fn topics(&self) -> Vec<String> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).iter().map(|topic| topic.to_string()).collect()
+    }
+
     /// The id of a partition; registers its topic if it is new. Topics and partition numbers must stay below 65,536, which
     /// is beyond what a broker holds.
     pub fn id(&self, topic: &str, partition: u32) -> u32 {
@@ -95,5 +105,7 @@ mod tests {
         assert!(late > ids[4], "a topic that appears later comes after the others");
         assert_eq!((names.get(late), names.id("aa", 7)), ((Arc::from("aa"), 7), late));
         assert_eq!(names.id("a", 1), ids[1]);
+        let again = PartitionNames::numbered(&names.topics());
+        assert_eq!((again.id("aa", 7), again.id("b", 0)), (late, ids[3]), "another run gives the same numbers");
     }
 }

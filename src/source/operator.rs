@@ -12,7 +12,7 @@
 //! (4) every decision about a click is made from its own stamp; (5) a worker that has nothing to read holds nobody back: in a
 //! replay it ends, in a job that goes on its capability follows the clocks of the others, so that partitions may come to it;
 //! (6) told to stop, it says the last tick boundary before which it has read everything, and ends.
-//! Keeps: the open ticks.
+//! Keeps: the open ticks; the partitions on a [`Shelf`] that it shares with the worker's loop.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -38,9 +38,10 @@ use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::{Scope, StreamVec};
 
 use super::partition::{Next, Partition, Placed, SourceError};
+use super::resume::Resume;
 use crate::config::Role;
 use crate::decode::{Click, Decoded, RowChange, Skipped};
-use crate::observe::{WorkerStats, locked, wall_ms};
+use crate::observe::{PartitionStats, WorkerStats, locked, wall_ms};
 use crate::publish::dead_letters::DeadLetter;
 
 /// How fast log time may pass.
@@ -87,14 +88,61 @@ pub struct Pace {
     pub clocks: Rc<RefCell<BTreeMap<usize, u64>>>,
     /// Set to end before the input does.
     pub stop: Arc<AtomicBool>,
-    /// The as-of up to which everything is published.
-    pub published: Rc<Cell<u64>>,
     /// Ticks that a partition may be ahead of the frontier.
     pub align: u64,
     /// Speed of log time.
     pub speed: Speed,
     /// The lowest clock of all partitions of all workers: where log time starts, and wall time at a limited speed.
     pub start: u64,
+    /// The as-of of what the dataflow begins with: nothing is sent before it.
+    pub origin: u64,
+    /// Set while too much waits for a checkpoint: nothing more is read.
+    pub brake: Rc<Cell<bool>>,
+}
+
+/// A worker's partitions, which its loop asks between two turns where they would go on.
+#[derive(Default)]
+pub struct Shelf {
+    reading: Vec<Partition>,
+    /// At their end, or stopped; kept only of those that are tracked.
+    done: Vec<Partition>,
+    tracked: bool,
+}
+
+impl Shelf {
+    /// A worker's partitions at the start. `tracked` says that [`Shelf::resume_at`] will be asked.
+    pub fn new(mut partitions: Vec<Partition>, tracked: bool) -> Shelf {
+        if tracked {
+            partitions.iter_mut().for_each(Partition::track);
+        }
+        Shelf { reading: partitions, done: Vec::new(), tracked }
+    }
+
+    /// Where each partition would go on from an as-of; those asked for must ascend.
+    pub fn resume_at(&mut self, as_of: u64) -> Vec<(Arc<PartitionStats>, Resume)> {
+        let all = self.reading.iter_mut().chain(&mut self.done);
+        all.map(|partition| (Arc::clone(partition.stats()), partition.resume_at(as_of))).collect()
+    }
+
+    fn add(&mut self, mut partition: Partition) {
+        if self.tracked {
+            partition.track();
+        }
+        self.reading.push(partition);
+    }
+
+    fn end(&mut self, at: usize) -> &Partition {
+        let ended = self.reading.swap_remove(at);
+        if !self.tracked {
+            self.done.clear();
+        }
+        self.done.push(ended);
+        &self.done[self.done.len() - 1]
+    }
+
+    fn stop(&mut self) {
+        self.done.append(&mut self.reading);
+    }
 }
 
 /// The streams of records.
@@ -139,7 +187,8 @@ struct OpenTick {
 #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
 pub fn records<'scope>(
     scope: Scope<'scope, u64>,
-    intake: Intake,
+    shelf: Rc<RefCell<Shelf>>,
+    arrivals: Option<Receiver<Arrival>>,
     horizons: Horizons,
     pace: Pace,
     frontier: Handle<u64>,
@@ -166,24 +215,26 @@ pub fn records<'scope>(
     let (mut volumes_out, volumes) = output!();
     let (mut controls_out, controls) = output!();
 
-    builder.build(move |capabilities| {
-        let Intake { mut partitions, arrivals } = intake;
+    builder.build(move |mut capabilities| {
+        capabilities.iter_mut().for_each(|capability| capability.downgrade(&pace.origin));
         let going_on = arrivals.is_some();
         let mut capabilities = Some(capabilities);
         let mut open: BTreeMap<u64, OpenTick> = BTreeMap::new();
         let mut spare: Vec<OpenTick> = Vec::new();
         let mut dry: Vec<bool> = Vec::new();
-        let (mut end, mut published) = (0, 0);
+        let mut end = 0;
         let wall = Instant::now();
-        locked(&stats.partitions).extend(partitions.iter().map(|partition| Arc::clone(partition.stats())));
+        locked(&stats.partitions).extend(shelf.borrow().reading.iter().map(|partition| Arc::clone(partition.stats())));
         move |_| {
             let Some(held) = &mut capabilities else { return };
+            let mut shelf = shelf.borrow_mut();
+            let shelf = &mut *shelf;
             for arrival in arrivals.iter().flat_map(Receiver::try_iter) {
                 match arrival {
                     Arrival::Partition(mut partition, has_records) => {
                         partition.arrive(*held[0].time(), has_records);
                         locked(&stats.partitions).push(Arc::clone(partition.stats()));
-                        partitions.push(*partition);
+                        shelf.add(*partition);
                     }
                     Arrival::Topic(number, name) => controls_out.activate().session(&held[8]).give(Control::Topic(number, name)),
                 }
@@ -203,42 +254,36 @@ pub fn records<'scope>(
             let limit = due.min(ahead);
             let held_at = *held[0].time();
 
-            if published < pace.published.get() {
-                published = pace.published.get();
-                for partition in &mut partitions {
-                    let position = partition.position_at(published);
-                    position.inspect(|position| partition.stats().published_position.set(*position));
-                }
-            }
             let stopped = pace.stop.load(Ordering::Relaxed);
             if stopped {
-                let least = active(&partitions).map(|partition| partition.clock().now()).min();
+                let least = active(&shelf.reading).map(|partition| partition.clock().now()).min();
                 let at = least.map_or(u64::MAX, |clock| schedule.floor(clock));
                 // What is not before this is read again by whoever goes on from here.
                 let _later = open.split_off(&at);
-                partitions.clear();
+                shelf.stop();
                 end = at;
             }
 
             let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
             // A partition that has had no record yet may have one now, or turn out to have none.
             let mut at = 0;
-            while at < partitions.len() {
-                if !partitions[at].waiting() {
+            while at < shelf.reading.len() {
+                let partition = &mut shelf.reading[at];
+                if !partition.waiting() {
                     at += 1;
                     continue;
                 }
-                match partitions[at].next(held_at) {
+                match partition.next(held_at) {
                     Ok(Next::Record(placed)) => {
                         // From here on it holds log time; it may be long until its turn to be read.
-                        partitions[at].stats().clock.set(partitions[at].clock().now());
-                        partitions[at].hold(placed);
+                        partition.stats().clock.set(partition.clock().now());
+                        partition.hold(placed);
                     }
                     Ok(Next::Empty) => {
                         turn.waiting = true;
                         at += 1;
                     }
-                    Ok(Next::End) => drop(partitions.swap_remove(at)),
+                    Ok(Next::End) => drop(shelf.end(at)),
                     Err(error) => {
                         *failure.borrow_mut() = Some(error);
                         capabilities = None;
@@ -247,16 +292,16 @@ pub fn records<'scope>(
                 }
             }
             dry.clear();
-            dry.resize(partitions.len(), false);
-            while turn.read < RECORDS_PER_TURN {
-                let Some((lowest, next)) = lowest_clocks(&partitions, &dry) else { break };
+            dry.resize(shelf.reading.len(), false);
+            while turn.read < RECORDS_PER_TURN && !pace.brake.get() {
+                let Some((lowest, next)) = lowest_clocks(&shelf.reading, &dry) else { break };
                 let stop = next.map_or(limit, |next| limit.min(next.saturating_add(step / 4)));
-                match turn.read_from(&mut partitions[lowest], &schedule, stop, limit, held_at) {
+                match turn.read_from(&mut shelf.reading[lowest], &schedule, stop, limit, held_at) {
                     Ok(More::Yes) => {}
                     Ok(More::Waits) => break,
                     Ok(More::Empty) => dry[lowest] = true,
                     Ok(More::No) => {
-                        let ended = partitions.swap_remove(lowest);
+                        let ended = shelf.end(lowest);
                         dry.swap_remove(lowest);
                         end = end.max(ended.end());
                         stats.clock_jumps.add(ended.clock().jumps());
@@ -270,7 +315,7 @@ pub fn records<'scope>(
             }
             if going_on {
                 let wall = wall_ms();
-                partitions.iter_mut().for_each(|partition| partition.pass_time(wall));
+                shelf.reading.iter_mut().for_each(|partition| partition.pass_time(wall));
             }
             let (waiting, read) = (turn.waiting, turn.read as u64);
             if let (Some(times), true) = (&read_times, read > 0) {
@@ -279,7 +324,7 @@ pub fn records<'scope>(
             }
 
             // Send the ticks that are over, and say so.
-            let least = active(&partitions).map(|partition| partition.clock().now()).min();
+            let least = active(&shelf.reading).map(|partition| partition.clock().now()).min();
             let over = match least {
                 Some(clock) => schedule.reach(clock, ahead),
                 None if going_on && !stopped => {
@@ -288,7 +333,7 @@ pub fn records<'scope>(
                 }
                 None => u64::MAX,
             };
-            note_holder(&partitions, &stats);
+            note_holder(&shelf.reading, &stats);
             while let Some(entry) = open.first_entry() {
                 if *entry.key() >= over {
                     break;
@@ -308,7 +353,7 @@ pub fn records<'scope>(
                 dead_out.activate().session(&held[5]).give_iterator(dead_letters.drain(..));
                 spare.push(tick);
             }
-            if partitions.is_empty() && (stopped || !going_on) {
+            if shelf.reading.is_empty() && (stopped || !going_on) {
                 ends_out.activate().session(&held[6]).give(if stopped { End::Stopped(end) } else { End::Complete(end) });
                 capabilities = None;
                 return;
@@ -426,14 +471,14 @@ impl Turn<'_> {
                 more = More::Waits;
                 break;
             }
-            let Placed { order, bytes: size, outcome } = placed;
+            let Placed { order, bytes: size, line: _, outcome } = placed;
             bytes += size as u64;
             records += 1;
             let time = schedule.floor(order.stamp);
             if time != tick.0 {
                 self.put_back(tick);
                 tick = (time, self.open.remove(&time).or_else(|| self.spare.pop()).unwrap_or_default());
-                partition.mark(time, order.position);
+                partition.mark(time);
             }
             tick.1.updates += 1;
             self.take(&mut tick.1, order, outcome, partition);

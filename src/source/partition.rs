@@ -3,8 +3,8 @@
 //! Upholds: (1) a clock starts at the least timestamp of the first records, whichever way they come; (2) a clock moves without
 //! a record only to an instant before which the log itself says that nothing is missing; (3) a partition that has had no
 //! record yet holds nobody back, and its first record takes no stamp before the log time its worker has reached.
-//! Keeps: of a partition that goes on, the records its clock starts with, and the first position of each tick not yet
-//! published ([`Partition::position_at`]).
+//! Keeps: of a partition that goes on, the records its clock starts with; if it is tracked, where each tick begins that is in no
+//! checkpoint yet ([`Partition::resume_at`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -18,7 +18,8 @@ use super::envelope::{Envelopes, valid_timestamp};
 use super::feed::{Feed, FeedError, Polled, Raw};
 use super::lines::Lines;
 use super::names::PartitionNames;
-use crate::config::{Job, KeySpace};
+use super::resume::{Marks, Resume};
+use crate::config::{Job, KeySpace, SourceSpec};
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
 use crate::publish::dead_letters::DeadLetter;
@@ -29,6 +30,8 @@ pub struct Placed {
     pub order: Order,
     /// Bytes it took in the file.
     pub bytes: usize,
+    /// The line it was in, of a file.
+    pub line: Option<u64>,
     /// What it says.
     pub outcome: Result<(Decoded, usize), DeadLetter>,
 }
@@ -77,6 +80,12 @@ pub struct Partition {
     records_per_hour: u64,
     read_any: bool,
     held: Option<Placed>,
+    /// The place of the record handed out or held last.
+    place: Resume,
+    /// `None`: nobody asks where it would go on.
+    marks: Option<Marks>,
+    /// From this place on the clock is the one given here: an earlier run has stamped what is before it.
+    post: Option<Resume>,
     stats: Arc<PartitionStats>,
 }
 
@@ -108,8 +117,6 @@ struct Going {
     ended: bool,
     /// The last poll brought nothing.
     dry: bool,
-    /// (tick, its first position), ascending, of ticks not yet published.
-    marks: VecDeque<(u64, u64)>,
 }
 
 /// A clock this close to wall time, in milliseconds, is one of a log that is being written now.
@@ -118,14 +125,16 @@ const LIVE: u64 = 3_600_000;
 /// already.
 const ON_THE_WAY: u64 = 1_000;
 
+/// Sources of a job that take one table each, at most.
+const SLOTS: usize = 1_024;
+
 /// The names under which keys are unique: a topic (and the one table a source takes of it), or a role for its shards. The
-/// same number for the same name.
-fn key_space(job: &Job, source: usize, topic: usize) -> u32 {
-    let spec = &job.sources[source];
+/// same number for the same name, in every run that goes on with the state of another.
+fn key_space(spec: &SourceSpec, topic: usize) -> u32 {
     let place = match spec.key_space {
         KeySpace::Topic => {
-            let table = if spec.table.is_some() { source + 1 } else { 0 };
-            8 + topic * (job.sources.len() + 1) + table
+            assert!(spec.slot + 1 < SLOTS, "a job has at most {} sources", SLOTS - 1);
+            8 + topic * SLOTS + if spec.table.is_some() { spec.slot + 1 } else { 0 }
         }
         KeySpace::Role => spec.role as usize,
     };
@@ -155,8 +164,8 @@ impl Partition {
 
     /// A partition that goes on, `number` of `topic`, with the id it has in the job's [`PartitionNames`].
     pub fn going_on(job: &Job, topic: &str, number: u32, id: u32, feed: Box<dyn Feed>, quiet: Quiet) -> Self {
-        let (first, marks) = (VecDeque::new(), VecDeque::new());
-        let going = Going { feed, quiet, live: false, waiting: true, owes: false, first, ended: false, dry: false, marks };
+        let first = VecDeque::new();
+        let going = Going { feed, quiet, live: false, waiting: true, owes: false, first, ended: false, dry: false };
         let topic_index = PartitionNames::topic_of(id);
         Partition::new(job, topic, number, id, topic_index, Input::Feed(Box::new(going)), LogClock::default(), 0)
     }
@@ -199,11 +208,59 @@ impl Partition {
         clock: LogClock,
         records_per_hour: u64,
     ) -> Self {
-        let sources = job.sources.iter().enumerate().filter(|(_, source)| source.reads(topic));
-        let decoders = sources.map(|(at, source)| Decoder::new(job, source, key_space(job, at, topic_index))).collect();
+        let sources = job.sources.iter().filter(|source| source.reads(topic));
+        let decoders = sources.map(|source| Decoder::new(job, source, key_space(source, topic_index))).collect();
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
-        Partition { index, number, topic, input, decoders, clock, records_per_hour, read_any: false, held: None, stats }
+        Partition {
+            index,
+            number,
+            topic,
+            input,
+            decoders,
+            clock,
+            records_per_hour,
+            read_any: false,
+            held: None,
+            place: Resume { position: 0, clock: None },
+            marks: None,
+            post: None,
+            stats,
+        }
+    }
+
+    /// Goes on where another run would have; of a log, the feed must begin there. Before the first record is read.
+    ///
+    /// # Errors
+    /// If a file has fewer lines than were read of it.
+    pub fn resume(&mut self, at: Resume) -> Result<(), DatasetError> {
+        if let Input::Lines(file, lines, _) = &mut self.input {
+            let unreadable = |source: io::Error| DatasetError::Unreadable { path: file.path.clone(), source };
+            while lines.number() < at.position {
+                if lines.next_line().map_err(unreadable)?.is_none() && lines.number() < at.position {
+                    let (path, lines) = (file.path.clone(), lines.number());
+                    return Err(DatasetError::Shorter { path, lines, wanted: at.position });
+                }
+            }
+        }
+        if let Some(clock) = at.clock {
+            self.clock = clock;
+            self.read_any = true;
+            if let Input::Feed(going) = &mut self.input {
+                going.waiting = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// What an earlier run has stamped up to a place is stamped no later than it was, and what is from there on as it was.
+    pub fn post(&mut self, at: Resume) {
+        self.post = Some(at);
+    }
+
+    /// From now on [`Partition::resume_at`] is asked.
+    pub fn track(&mut self) {
+        self.marks.get_or_insert_default();
     }
 
     /// The first instant after all records read so far; 0 if there were none.
@@ -393,27 +450,38 @@ impl Partition {
         }
     }
 
-    /// Notes that the record at `position` was taken into a tick; the first of each counts.
-    pub fn mark(&mut self, tick: u64, position: u64) {
-        if let Input::Feed(going) = &mut self.input
-            && going.marks.back().is_none_or(|(last, _)| *last < tick)
-        {
-            going.marks.push_back((tick, position));
+    /// Notes that the record handed out last was taken into a tick; the first of each counts.
+    pub fn mark(&mut self, tick: u64) {
+        if let Some(marks) = &mut self.marks {
+            marks.mark(tick, self.place);
         }
     }
 
-    /// The position of the first record that is not before `as_of`; as-ofs asked for must ascend. `None` of files.
-    pub fn position_at(&mut self, as_of: u64) -> Option<u64> {
-        let Input::Feed(going) = &mut self.input else { return None };
-        while going.marks.front().is_some_and(|(tick, _)| *tick < as_of) {
-            going.marks.pop_front();
+    /// Where the first record is that is not before `as_of`, of a partition that is tracked; as-ofs asked for must ascend.
+    pub fn resume_at(&mut self, as_of: u64) -> Resume {
+        if let Some(place) = self.marks.as_mut().and_then(|marks| marks.at(as_of)) {
+            return place;
         }
-        let taken = going.marks.front().map(|(_, position)| *position);
-        let waiting = || self.held.as_ref().or(going.first.front().map(|(_, placed)| placed)).map(|placed| placed.order.position);
-        Some(taken.or_else(waiting).unwrap_or_else(|| going.feed.position()))
+        if self.held.is_some() {
+            return self.place;
+        }
+        let clock = (!self.waiting()).then_some(self.clock);
+        let position = match &self.input {
+            Input::Lines(_, lines, _) => lines.number(),
+            #[cfg(feature = "replay-cache")]
+            Input::Cached(..) => unreachable!("a cache is for benchmarks, and nobody goes on from there"),
+            Input::Feed(going) => going.first.front().map_or_else(|| going.feed.position(), |(_, placed)| placed.order.position),
+        };
+        Resume { position, clock: clock.filter(|_| self.read_any || !matches!(self.input, Input::Lines(..))) }
     }
 
     fn stamped(&mut self, timestamp: Option<u64>, mut placed: Placed) -> Placed {
+        self.place.position = placed.line.unwrap_or(placed.order.position);
+        if let Some(post) = self.post.filter(|post| self.place.position >= post.position) {
+            self.clock = post.clock.unwrap_or(self.clock);
+            self.post = None;
+        }
+        self.place.clock = Some(self.clock);
         placed.order.stamp = self.clock.stamp(timestamp);
         self.read_any = true;
         if let Err(letter) = &mut placed.outcome {
@@ -461,7 +529,9 @@ impl Partition {
             _ => decode(&mut self.decoders, message),
         };
         let bytes = line.bytes.len() + 1;
-        Ok(Some(place(decoded, message, timestamp, order, bytes, &self.topic, self.number)))
+        let line = Some(line.number);
+        let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number);
+        Ok(Some((timestamp, Placed { line, ..placed })))
     }
 }
 
@@ -487,7 +557,9 @@ fn place(
     partition: u32,
 ) -> (Option<u64>, Placed) {
     match decoded {
-        Ok((record, decoder)) => (timestamp.or(record.own_time), Placed { order, bytes, outcome: Ok((record.decoded, decoder)) }),
+        Ok((record, decoder)) => {
+            (timestamp.or(record.own_time), Placed { order, bytes, line: None, outcome: Ok((record.decoded, decoder)) })
+        }
         Err(reject) => {
             let letter = DeadLetter {
                 topic: Arc::clone(topic),
@@ -500,7 +572,7 @@ fn place(
                 error: reject.detail,
                 stamp: 0,
             };
-            (timestamp, Placed { order, bytes, outcome: Err(letter) })
+            (timestamp, Placed { order, bytes, line: None, outcome: Err(letter) })
         }
     }
 }

@@ -100,7 +100,7 @@ fn extreme_values_come_back() {
         let order = Order { stamp: 7, partition: 3, position: u64::MAX };
         let decoded = || Decoded::Change(RowChange { key: change.key.clone(), version: change.version, row: change.row.clone() });
         let mut records = Records::default();
-        let flat = flatten(&Placed { order, bytes: 9, outcome: Ok((decoded(), 2)) }, &mut records.texts);
+        let flat = flatten(&Placed { order, bytes: 9, line: None, outcome: Ok((decoded(), 2)) }, &mut records.texts);
         records.flat.push(flat);
         let found = reread(&records).next_record(3, &"t".into(), 0).expect("a record");
         assert_eq!((found.order, found.bytes), (order, 9));

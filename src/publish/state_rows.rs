@@ -1,0 +1,237 @@
+//! What is still to be shown, as rows of state: so that a checkpoint holds it, and a restart shows it again.
+//!
+//! Rows of history travel with the checkpoint that commits them; late adjustments and dead letters are kept until the file of
+//! their epoch is shown.
+//!
+//! Upholds: what is read is what was written; the layout is part of the format of checkpoints. A late adjustment or a dead letter is
+//! where its record was read, and has a hash of that worker's: so it comes back into the file it was in.
+//! Absent on purpose: compression and checksums, which are the object's.
+
+use std::sync::Arc;
+
+use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::key::{Key, Text, push_varint, read_varint};
+use storeflow_dataflows::state::{StateRow, StateRows};
+use storeflow_dataflows::table::{HistoryRow, LateAdjustment, Table, Value, Window};
+
+use super::dead_letters::DeadLetter;
+use crate::decode::Reason;
+
+/// Adds a row of history.
+pub fn push_history(row: &HistoryRow, rows: &mut StateRows) {
+    let HistoryRow { epoch, table, window, key, value, revision } = row;
+    let mut name = vec![*table as u8];
+    push_varint(&mut name, *epoch);
+    push_window(*window, &mut name);
+    name.extend_from_slice(key.text.as_bytes());
+    let mut all = Vec::with_capacity(32);
+    push_signed(value.sum, &mut all);
+    push_signed(value.count.into(), &mut all);
+    push_signed(value.distinct.into(), &mut all);
+    push_varint(&mut all, u64::from(*revision));
+    rows.push(StateRow { hash: key.hash, key: &name, value: &all });
+}
+
+/// Reads a row of history.
+pub fn read_history(row: StateRow<'_>) -> HistoryRow {
+    let mut at = 1;
+    let table = table_of(row.key[0]);
+    let epoch = read_varint(row.key, &mut at);
+    let window = read_window(row.key, &mut at);
+    let key = Key { hash: row.hash, text: Text::new(&row.key[at..]) };
+    let mut at = 0;
+    let sum = read_signed(row.value, &mut at);
+    let count = read_signed(row.value, &mut at) as i64;
+    let value = Value { sum, count, distinct: read_signed(row.value, &mut at) as i64 };
+    HistoryRow { epoch, table, window, key, value, revision: read_varint(row.value, &mut at) as u32 }
+}
+
+/// Adds a late adjustment that a worker has.
+pub fn push_late(late: &LateAdjustment, worker: usize, rows: &mut StateRows) {
+    let LateAdjustment { table, window, key, sum, count, partition, position, stamp } = late;
+    // A change may take a row out of one cell and put it into another.
+    let mut name = Vec::with_capacity(48);
+    push_varint(&mut name, *stamp);
+    push_varint(&mut name, u64::from(*partition));
+    push_varint(&mut name, *position);
+    name.push(*table as u8);
+    push_window(*window, &mut name);
+    push_signed(*sum, &mut name);
+    push_signed((*count).into(), &mut name);
+    let mut all = key.hash.to_le_bytes().to_vec();
+    all.extend_from_slice(key.text.as_bytes());
+    rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
+}
+
+/// Reads a late adjustment.
+pub fn read_late(row: StateRow<'_>) -> LateAdjustment {
+    let mut at = 0;
+    let stamp = read_varint(row.key, &mut at);
+    let partition = read_varint(row.key, &mut at) as u32;
+    let position = read_varint(row.key, &mut at);
+    let table = table_of(row.key[at]);
+    at += 1;
+    let window = read_window(row.key, &mut at);
+    let sum = read_signed(row.key, &mut at);
+    let count = read_signed(row.key, &mut at) as i64;
+    let (hash, text) = row.value.split_at(8);
+    let key = Key { hash: u64::from_le_bytes(hash.try_into().expect("eight bytes")), text: Text::new(text) };
+    LateAdjustment { table, window, key, sum, count, partition, position, stamp }
+}
+
+/// Adds a dead letter that a worker has.
+pub fn push_dead_letter(letter: &DeadLetter, worker: usize, rows: &mut StateRows) {
+    let DeadLetter { topic, partition, offset, timestamp, key, value, reason, error, stamp } = letter;
+    let mut name = Vec::with_capacity(64);
+    push_varint(&mut name, *stamp);
+    push_varint(&mut name, u64::from(*partition));
+    push_varint(&mut name, *offset);
+    name.extend_from_slice(topic.as_bytes());
+    let mut all = Vec::new();
+    push_bytes(reason.as_bytes(), &mut all);
+    push_bytes(error.as_bytes(), &mut all);
+    push_option(timestamp.map(i128::from), &mut all, push_signed);
+    push_option(key.as_deref(), &mut all, push_bytes);
+    push_option(value.as_deref(), &mut all, push_bytes);
+    rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
+}
+
+/// Reads a dead letter.
+pub fn read_dead_letter(row: StateRow<'_>) -> DeadLetter {
+    let mut at = 0;
+    let stamp = read_varint(row.key, &mut at);
+    let partition = read_varint(row.key, &mut at) as u32;
+    let offset = read_varint(row.key, &mut at);
+    let topic = Arc::from(String::from_utf8_lossy(&row.key[at..]));
+    let mut at = 0;
+    let code = read_bytes(row.value, &mut at);
+    let known = Reason::ALL.iter().map(|reason| reason.code()).find(|known| known.as_bytes() == code);
+    let reason = known.expect("codes of reasons are never taken back");
+    let error = String::from_utf8_lossy(read_bytes(row.value, &mut at)).into_owned();
+    let timestamp = read_option(row.value, &mut at, read_signed).map(|timestamp| timestamp as i64);
+    let key = read_option(row.value, &mut at, read_bytes).map(<[u8]>::to_vec);
+    let value = read_option(row.value, &mut at, read_bytes).map(<[u8]>::to_vec);
+    DeadLetter { topic, partition, offset, timestamp, key, value, reason, error, stamp }
+}
+
+/// The epoch whose file a late adjustment or a dead letter is in.
+pub fn epoch_of(row: StateRow<'_>, horizons: &Horizons) -> u64 {
+    // Both begin with the record's stamp.
+    horizons.epoch_after(read_varint(row.key, &mut 0))
+}
+
+/// A hash of the worker's own: shard `w` belongs to worker `w`, however many there are.
+fn hash_of(worker: usize, name: &[u8]) -> u64 {
+    (worker as u64) << 54 | xxhash_rust::xxh3::xxh3_64(name) >> 10
+}
+
+fn table_of(code: u8) -> Table {
+    Table::ALL[usize::from(code)]
+}
+
+fn push_window(window: Window, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(window as u64).to_be_bytes());
+}
+
+fn read_window(bytes: &[u8], at: &mut usize) -> Window {
+    let mut window = [0; 8];
+    window.copy_from_slice(&bytes[*at..*at + 8]);
+    *at += 8;
+    u64::from_be_bytes(window) as Window
+}
+
+fn push_signed(value: i128, out: &mut Vec<u8>) {
+    let zigzag = ((value << 1) ^ (value >> 127)) as u128;
+    push_varint(out, zigzag as u64);
+    push_varint(out, (zigzag >> 64) as u64);
+}
+
+fn read_signed(bytes: &[u8], at: &mut usize) -> i128 {
+    let low = u128::from(read_varint(bytes, at));
+    let zigzag = low | u128::from(read_varint(bytes, at)) << 64;
+    (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128)
+}
+
+fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    push_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+fn read_bytes<'b>(bytes: &'b [u8], at: &mut usize) -> &'b [u8] {
+    let len = read_varint(bytes, at) as usize;
+    *at += len;
+    &bytes[*at - len..*at]
+}
+
+fn push_option<T>(value: Option<T>, out: &mut Vec<u8>, push: impl FnOnce(T, &mut Vec<u8>)) {
+    out.push(u8::from(value.is_some()));
+    if let Some(value) = value {
+        push(value, out);
+    }
+}
+
+fn read_option<'b, T>(bytes: &'b [u8], at: &mut usize, read: impl FnOnce(&'b [u8], &mut usize) -> T) -> Option<T> {
+    *at += 1;
+    (bytes[*at - 1] == 1).then(|| read(bytes, at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use storeflow_dataflows::table::NO_WINDOW;
+
+    fn key() -> impl Strategy<Value = Key> {
+        (any::<u64>(), proptest::collection::vec(any::<u8>(), 0..50))
+            .prop_map(|(hash, text)| Key { hash, text: Text::new(&text) })
+    }
+
+    fn window() -> impl Strategy<Value = Window> {
+        prop_oneof![Just(NO_WINDOW), 0i64..4_000_000_000_000]
+    }
+
+    fn only(rows: &StateRows) -> StateRow<'_> {
+        assert_eq!(rows.len(), 1);
+        rows.iter().next().expect("one row")
+    }
+
+    proptest! {
+        #[test]
+        fn rows_to_show_come_back(
+            table in proptest::sample::select(&Table::ALL[..]),
+            (epoch, window, key, revision) in (any::<u64>(), window(), key(), any::<u32>()),
+            (sum, count, distinct) in (any::<i128>(), any::<i64>(), any::<i64>()),
+            (partition, position, stamp) in (any::<u32>(), any::<u64>(), any::<u64>()),
+        ) {
+            let row = HistoryRow { epoch, table, window, key: key.clone(), value: Value { sum, count, distinct }, revision };
+            let mut rows = StateRows::default();
+            push_history(&row, &mut rows);
+            prop_assert_eq!(read_history(only(&rows)), row);
+            let late = LateAdjustment { table, window, key, sum, count, partition, position, stamp };
+            let mut rows = StateRows::default();
+            push_late(&late, 5, &mut rows);
+            prop_assert_eq!(only(&rows).hash >> 54, 5);
+            prop_assert_eq!(read_late(only(&rows)), late);
+        }
+
+        #[test]
+        fn dead_letters_come_back(
+            topic in "[a-z.]{1,20}",
+            (partition, offset, stamp) in (any::<u32>(), any::<u64>(), 0u64..4_000_000_000_000),
+            timestamp in proptest::option::of(any::<i64>()),
+            key in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40)),
+            value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..400)),
+            reason in proptest::sample::select(Reason::ALL),
+            error in ".{0,40}",
+        ) {
+            let reason = reason.code();
+            let letter = DeadLetter { topic: topic.into(), partition, offset, timestamp, key, value, reason, error, stamp };
+            let mut rows = StateRows::default();
+            push_dead_letter(&letter, 7, &mut rows);
+            prop_assert_eq!(only(&rows).hash >> 54, 7);
+            let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 7_200_000, replay_horizon: 0 };
+            prop_assert_eq!(epoch_of(only(&rows), &horizons), horizons.epoch_after(stamp));
+            prop_assert_eq!(read_dead_letter(only(&rows)), letter);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One worker's part in checkpoints: where to cut, whether all have written, whether it is committed.
+//!
+//! ```text
+//! leader: cut at T ─► every worker, once its frontier is there: changed state, positions, what is to be shown ─► object
+//!           ▲                                                                                                      │ written
+//!           └── next, once shown ◄── all: show up to T ◄── committed ◄── manifest ◄── leader: all have written ◄───┘
+//! ```
+//!
+//! The three words `cut`, `written` and `committed` are said by capabilities: whoever looks at the probe of such a stream sees how far
+//! *all* who hold one have come, in every process, by timely's own progress. No message can be lost, nor overtake what it speaks of.
+//!
+//! Upholds: (1) all workers cut at the same as-ofs; (2) a checkpoint is committed only when every worker's object is in the
+//! store, and shown only when it is committed; (3) the next is cut only when the history of the one before is shown, so
+//! that a restart never has more than one to repeat; (4) an input that ends leaves a checkpoint of its end.
+//! Keeps: of the cut under way, what is to be shown.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::generic::Operator;
+
+use super::checkpointer::{Checkpointer, Written};
+use super::publisher::Staged;
+use super::stage::{Reached, Stage, Told};
+use super::workers::RunError;
+use crate::observe::PartitionStats;
+use crate::source::operator::Shelf;
+
+/// Where checkpoints go, and how often.
+#[derive(Clone)]
+pub(super) struct Durability {
+    pub checkpoints: Arc<Checkpointer>,
+    /// From one cut to the next, at least.
+    pub every: Duration,
+    /// No cut before this as-of: an earlier run has committed it, and this one is still making up for what was lost.
+    pub not_before: u64,
+}
+
+/// State changes that may wait for a checkpoint, bytes over all workers of a process; beyond, nothing more is read.
+pub(super) const WAITING_MAX: usize = 256 << 20;
+
+/// What a worker's loop keeps of checkpoints.
+pub(super) struct Durable {
+    durability: Durability,
+    leader: bool,
+    peers: usize,
+    /// Of the last cut announced, by the leader.
+    announced: u64,
+    announced_at: Instant,
+    /// A commit was asked for, and is under way.
+    committing: bool,
+    cutting: Option<Cutting>,
+    /// As-of of the last cut that was committed.
+    reached: u64,
+    /// The cut at the end is committed, or none is needed.
+    finished: bool,
+    /// Of each cut not yet shown everywhere, where its partitions go on.
+    positions: VecDeque<(u64, Vec<(Arc<PartitionStats>, u64)>)>,
+}
+
+/// A cut under way.
+struct Cutting {
+    as_of: u64,
+    last: bool,
+    /// What is to be shown, once the object is in the store.
+    staged: Option<Staged>,
+}
+
+/// What the probes say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// The cut announced last; `None`: no more will be.
+    pub cut: Option<u64>,
+    /// The cut committed last; `None`: all are.
+    pub committed: Option<u64>,
+    /// The as-of up to which all history is shown.
+    pub history: u64,
+}
+
+impl Durable {
+    pub(super) fn new(durability: Durability, index: usize, peers: usize, origin: u64) -> Durable {
+        Durable {
+            durability,
+            leader: index as u64 == super::worker::LEADER,
+            peers,
+            announced: origin,
+            announced_at: Instant::now(),
+            committing: false,
+            cutting: None,
+            reached: origin,
+            finished: false,
+            positions: VecDeque::new(),
+        }
+    }
+
+    /// The cut at the end is committed and handed out.
+    pub(super) fn finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Does what can be done now. Gives what is to be shown, when it is.
+    pub(super) fn turn(
+        &mut self,
+        worker: usize,
+        stage: &mut Stage,
+        shelf: &RefCell<Shelf>,
+        candidate: Option<u64>,
+        seen: Seen,
+        gathered: &RefCell<Gathered>,
+    ) -> Result<Option<Staged>, RunError> {
+        if self.leader {
+            self.lead(stage, candidate, seen, gathered)?;
+        }
+        if self.cutting.is_none() && !self.finished {
+            self.begin(worker, stage, shelf, seen)?;
+        }
+        let Some(cutting) = &mut self.cutting else { return Ok(None) };
+        if cutting.staged.is_none() {
+            let Some((written, staged)) = self.durability.checkpoints.written(worker)? else { return Ok(None) };
+            cutting.staged = Some(staged);
+            stage.outgoing.push(written);
+            stage.told.written = if cutting.last { Reached::Over } else { Reached::At(cutting.as_of) };
+            stage.changed = true;
+        }
+        let committed = match seen.committed {
+            Some(committed) => committed >= cutting.as_of && !cutting.last,
+            None => true,
+        };
+        if !committed {
+            return Ok(None);
+        }
+        self.reached = cutting.as_of;
+        self.finished = cutting.last;
+        Ok(self.cutting.take().and_then(|cutting| cutting.staged))
+    }
+
+    /// Cuts, if a cut was announced or the input has ended, and everything before it has arrived.
+    fn begin(&mut self, worker: usize, stage: &mut Stage, shelf: &RefCell<Shelf>, seen: Seen) -> Result<(), RunError> {
+        let announced = seen.cut.filter(|cut| *cut > self.reached);
+        let (as_of, last) = match (announced, stage.frontier) {
+            (Some(cut), Some(frontier)) if frontier >= cut => (cut, false),
+            (Some(cut), None) => (cut, false),
+            // Everybody knows the end, and nobody announces it.
+            (None, None) if seen.cut.is_none() => (stage.ending.as_of().max(self.reached), true),
+            _ => return Ok(()),
+        };
+        let staged = stage.take(as_of);
+        let places = shelf.borrow_mut().resume_at(as_of);
+        self.positions.push_back((as_of, places.iter().map(|(of, place)| (Arc::clone(of), place.position)).collect()));
+        let complete = last && stage.ending.limit().is_none();
+        self.durability.checkpoints.write(worker, staged, places, complete)?;
+        self.cutting = Some(Cutting { as_of, last, staged: None });
+        Ok(())
+    }
+
+    /// The leader's part: announces cuts, and commits them.
+    fn lead(
+        &mut self,
+        stage: &mut Stage,
+        candidate: Option<u64>,
+        seen: Seen,
+        gathered: &RefCell<Gathered>,
+    ) -> Result<(), RunError> {
+        let Told { cut, committed, .. } = &mut stage.told;
+        if self.committing {
+            if !self.durability.checkpoints.committed()? {
+                return Ok(());
+            }
+            self.committing = false;
+            let last = self.cutting.as_ref().is_some_and(|cutting| cutting.last);
+            *committed = if last { Reached::Over } else { Reached::At(self.announced) };
+            stage.changed = true;
+            return Ok(());
+        }
+        let mut gathered = gathered.borrow_mut();
+        if let Some(cutting) = &self.cutting {
+            // All have said that they have written, when nobody can say so at an earlier time any more.
+            if gathered.frontier.is_none_or(|frontier| !cutting.last && frontier >= cutting.as_of) && !gathered.written.is_empty()
+            {
+                let written = std::mem::take(&mut gathered.written);
+                assert_eq!(written.len(), self.peers, "every worker writes its part of a checkpoint once");
+                self.announced = cutting.as_of;
+                self.durability.checkpoints.commit(cutting.as_of, written)?;
+                self.committing = true;
+            }
+            return Ok(());
+        }
+        let idle = self.announced == self.reached;
+        match (candidate, stage.frontier) {
+            (_, None) if idle => {
+                if *cut != Reached::Over {
+                    *cut = Reached::Over;
+                    stage.changed = true;
+                }
+            }
+            (Some(candidate), Some(_))
+                if idle
+                    && candidate > self.announced
+                    && candidate >= self.durability.not_before
+                    && seen.history >= self.reached
+                    && self.announced_at.elapsed() >= self.durability.every =>
+            {
+                (self.announced, self.announced_at) = (candidate, Instant::now());
+                *cut = Reached::At(candidate);
+                stage.changed = true;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Everything up to an as-of is shown everywhere: positions up to there may be told.
+    pub(super) fn shown_everywhere(&mut self, as_of: u64) {
+        while let Some((_, places)) = self.positions.pop_front_if(|(of, _)| *of <= as_of) {
+            for (partition, position) in places {
+                partition.published_position.set(position);
+            }
+        }
+    }
+}
+
+/// What the leader was told by all workers.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    written: Vec<Written>,
+    /// Nobody says anything before this time any more; `None`: at all.
+    frontier: Option<u64>,
+}
+
+/// Brings to one worker what all have written.
+pub(super) fn gather(written: StreamVec<'_, u64, Written>, leader: u64, gathered: Rc<RefCell<Gathered>>) {
+    gathered.borrow_mut().frontier = Some(0);
+    written.sink(Exchange::new(move |_| leader), "Written", move |(input, frontier)| {
+        let mut gathered = gathered.borrow_mut();
+        input.for_each(|_, batch| gathered.written.append(batch));
+        gathered.frontier = frontier.frontier().first().copied();
+    });
+}

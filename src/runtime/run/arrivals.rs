@@ -1,0 +1,56 @@
+//! Partitions that appear while a job runs: told to the worker that reads them, their topics named by the leader.
+
+use std::ops::Range;
+use std::sync::mpsc::Sender;
+
+use super::opening::{open_kafka, owner};
+use crate::config::Job;
+use crate::runtime::workers::RunError;
+use crate::source::kafka::{KafkaSource, Listed};
+use crate::source::names::PartitionNames;
+use crate::source::operator::Arrival;
+
+/// Partitions that appear while the job runs.
+pub(super) struct Arrivals<'a> {
+    pub job: &'a Job,
+    pub names: &'a PartitionNames,
+    /// One per worker of this process.
+    pub senders: Vec<Option<Sender<Arrival>>>,
+    pub workers: Range<usize>,
+    pub peers: usize,
+    pub leader: bool,
+    /// Those whose topic has no number yet.
+    pub unnamed: Vec<Listed>,
+}
+
+impl Arrivals<'_> {
+    pub(super) fn take(&mut self, kafka: &KafkaSource) -> Result<(), RunError> {
+        let mut found = kafka.discovered();
+        for listed in &found {
+            if self.leader && !self.names.knows(&listed.topic) {
+                let number = self.names.register(&listed.topic);
+                self.send(0, Arrival::Topic(number, listed.topic.clone()));
+            }
+        }
+        found.append(&mut self.unnamed);
+        let (named, unnamed) = found.into_iter().partition(|listed| self.names.knows(&listed.topic));
+        self.unnamed = unnamed;
+        let named: Vec<Listed> = named;
+        let mine: Vec<&Listed> =
+            named.iter().filter(|listed| self.workers.contains(&owner(&listed.topic, listed.partition, self.peers))).collect();
+        if mine.is_empty() {
+            return Ok(());
+        }
+        for (partition, listed) in open_kafka(self.job, kafka, self.names, &mine, false)?.into_iter().zip(mine) {
+            tracing::info!(topic = listed.topic, partition = listed.partition, "new partition");
+            let worker = owner(&listed.topic, listed.partition, self.peers) - self.workers.start;
+            self.send(worker, Arrival::Partition(Box::new(partition), listed.high > listed.start));
+        }
+        Ok(())
+    }
+
+    fn send(&self, worker: usize, arrival: Arrival) {
+        // A worker that has ended takes nothing more, and needs nothing more.
+        let _ = self.senders[worker].as_ref().map(|sender| sender.send(arrival));
+    }
+}

@@ -1,0 +1,425 @@
+//! What a run goes on from: a generation, its newest checkpoint, the state in it, and what it may not have shown.
+//!
+//! ```text
+//! leader: which generation, which manifest ─► all: state of own shards, positions ─► workers
+//!                                             └─► history and dead letters that the checkpoint committed: shown again
+//! ```
+//!
+//! Upholds: (1) a job that would give the state another meaning is refused, with what differs; (2) so is a store or a view that is ahead of
+//! the checkpoint; (3) files of what is committed have the names they had, whoever shows them again.
+//! Absent on purpose: taking a damaged object for nothing; see [`Restored::load`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+use storeflow_checkpoints::chain;
+use storeflow_checkpoints::damage::CheckpointError;
+use storeflow_checkpoints::load::load;
+use storeflow_checkpoints::log::{Log, Read};
+use storeflow_checkpoints::manifest::{Manifest, PartitionAt};
+use storeflow_checkpoints::object::{Group, Object};
+use storeflow_checkpoints::objects::Objects;
+use storeflow_dataflows::beginning::Beginning;
+use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::state::{Section, StateRow};
+
+use super::Input;
+use crate::config::{Job, SourceSpec};
+use crate::publish::error::PublishError;
+use crate::publish::history::{Batch, HistoryWriter};
+use crate::publish::layout::{Current, Generation, Keys, generations, is_through};
+use crate::publish::schema::Output;
+use crate::publish::state_rows::{epoch_of, read_dead_letter, read_history, read_late};
+use crate::publish::view::MemoryView;
+use crate::runtime::workers::RunError;
+use crate::source::clock::LogClock;
+use crate::source::names::PartitionNames;
+use crate::source::partition::Partition;
+use crate::source::resume::Resume;
+use crate::store::Store;
+
+/// The log of a generation's checkpoints.
+pub(super) fn log_of(store: &Store, job: &str, generation: u64) -> Log {
+    let objects: Arc<dyn Objects> = Arc::new(store.clone());
+    Log::open(objects, &Keys::new(job, generation, 1).checkpoints_prefix(), job, generation)
+}
+
+/// The generation to go on with, and its newest checkpoint; `None`: a new one is to be begun.
+///
+/// # Errors
+/// If the generation that is wanted is older than the one that is shown, or its log cannot be read.
+pub(super) fn choose(
+    store: &Store,
+    job: &Job,
+    input: &Input,
+    wanted: Option<u64>,
+    current: Option<&Current>,
+) -> Result<Option<(u64, Option<Read>)>, RunError> {
+    let shown = current.map(|current| current.about.generation);
+    let known = generations(store, &job.name).map_err(PublishError::from)?;
+    if let Some(wanted) = wanted {
+        if let Some(shown) = shown.filter(|shown| wanted < *shown) {
+            let text =
+                format!("generation {wanted} is older than generation {shown}, which is shown: take that one, or a new number");
+            return Err(RunError::Recovery(text));
+        }
+        let found = known.contains(&wanted);
+        return if found { Ok(Some((wanted, log_of(store, &job.name, wanted).newest()?))) } else { Ok(None) };
+    }
+    // A generation that is not shown is somebody's backfill, and continued only by its number; unless nothing is shown yet. A replay
+    // that came to its end is repeated, and one that did not is finished.
+    let candidates: Vec<u64> = match (shown, input) {
+        (Some(shown), Input::Kafka(_)) => vec![shown],
+        (None, Input::Kafka(_)) | (_, Input::Dataset(_)) => known.into_iter().rev().collect(),
+    };
+    for generation in candidates {
+        if let Some(read) = log_of(store, &job.name, generation).newest()? {
+            let over = matches!(input, Input::Dataset(_)) && read.manifest.complete;
+            return Ok((!over).then_some((generation, Some(read))));
+        }
+    }
+    Ok(None)
+}
+
+/// What the state of a job depends on: all that gives it its meaning, and nothing that does not.
+pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
+    let Horizons { window, grace, retention, replay_horizon } = job.horizons;
+    let mut sources: Vec<&SourceSpec> = job.sources.iter().collect();
+    sources.sort_by_key(|source| source.slot);
+    json!({
+        "input": match input { Input::Dataset(_) => "dataset", Input::Kafka(_) => "kafka" },
+        "window_ms": window,
+        "grace_ms": grace,
+        "retention_ms": retention,
+        "replay_horizon_ms": replay_horizon,
+        "scale": job.scale,
+        "currency": job.currency,
+        "sources": sources.into_iter().map(source_setting).collect::<Vec<_>>(),
+    })
+}
+
+fn source_setting(source: &SourceSpec) -> Value {
+    let SourceSpec {
+        topics, role, format, key, key_space, slot: _, store, amount, currency, product, quantity, kind, time, ..
+    } = source;
+    let SourceSpec { counts_when, distinct, table, .. } = source;
+    json!({
+        "topics": topics,
+        "role": format!("{role:?}"),
+        "format": format!("{format:?}"),
+        "table": table,
+        "key": key,
+        "key_space": format!("{key_space:?}"),
+        "store": store,
+        "amount": amount,
+        "currency": currency,
+        "product": product,
+        "quantity": quantity,
+        "kind": kind,
+        "time": time.as_ref().map(|time| format!("{} as {:?}", time.field, time.unit)),
+        "counts_when": counts_when,
+        "distinct": distinct,
+    })
+}
+
+/// Gives the sources of a job the slots they had, if the job may go on with the state of `found`.
+///
+/// # Errors
+/// What differs, if it may not.
+pub(super) fn adopt(job: &mut Job, input: &Input, found: &Value) -> Result<(), RunError> {
+    let refused = |what: String| {
+        let text = format!(
+            "the checkpoint was made by another job: {what}, which gives its state another meaning. \
+             Take the change back, or begin a new generation beside it with --generation (see docs/checkpoints.md)"
+        );
+        Err(RunError::Recovery(text))
+    };
+    let wanted = setting_of(job, input);
+    let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else {
+        return refused("it has no setting that this program knows".to_owned());
+    };
+    if let Some((name, before, now)) = difference(found, wanted, &["sources"]) {
+        return refused(format!("{name} was {before} and is {now}"));
+    }
+    let empty = Vec::new();
+    let found: Vec<&Map<String, Value>> =
+        found.get("sources").and_then(Value::as_array).unwrap_or(&empty).iter().filter_map(Value::as_object).collect();
+    let mut slots = BTreeMap::new();
+    for (slot, before) in found.iter().enumerate() {
+        let same = |now: &Value| ["topics", "role", "table"].iter().all(|name| now.get(*name) == before.get(*name));
+        let topics = before.get("topics").map(Value::to_string).unwrap_or_default();
+        let Some((at, now)) = job.sources.iter().map(source_setting).enumerate().find(|(_, now)| same(now)) else {
+            return refused(format!("it had a source of topics {topics} and has none like it"));
+        };
+        if let Some((name, before, now)) = now.as_object().and_then(|now| difference(before, now, &[])) {
+            return refused(format!("{name} of the source of topics {topics} was {before} and is {now}"));
+        }
+        slots.insert(at, slot);
+    }
+    let mut next = found.len();
+    for (at, source) in job.sources.iter_mut().enumerate() {
+        source.slot = slots.get(&at).copied().unwrap_or_else(|| {
+            next += 1;
+            next - 1
+        });
+    }
+    Ok(())
+}
+
+/// The first field that differs, with both values.
+fn difference(before: &Map<String, Value>, now: &Map<String, Value>, without: &[&str]) -> Option<(String, String, String)> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let differs =
+        names.into_iter().filter(|name| !without.contains(&name.as_str())).find(|name| before.get(*name) != now.get(*name))?;
+    let text = |of: &Map<String, Value>| of.get(differs).map_or_else(|| "not there".to_owned(), Value::to_string);
+    Some((differs.clone(), text(before), text(now)))
+}
+
+/// Where partitions go on.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    of: BTreeMap<(String, u32), Resume>,
+    /// Where an earlier run had got to that is being caught up with.
+    posts: BTreeMap<(String, u32), Resume>,
+}
+
+impl Places {
+    fn of(manifest: &Manifest) -> BTreeMap<(String, u32), Resume> {
+        let place = |at: &PartitionAt| {
+            let clock = at.clock.map(|at| LogClock::of_parts((at.now, at.pending, at.pending_least, at.jumps)));
+            ((at.topic.clone(), at.partition), Resume { position: at.position, clock })
+        };
+        manifest.partitions.iter().map(place).collect()
+    }
+
+    /// The position of a partition; `None`: the checkpoint does not know it.
+    pub(super) fn position(&self, topic: &str, partition: u32) -> Option<u64> {
+        self.of.get(&(topic.to_owned(), partition)).map(|place| place.position)
+    }
+
+    /// Whether the checkpoint knows a partition of a topic.
+    pub(super) fn knows(&self, topic: &str) -> bool {
+        self.of.keys().any(|(known, _)| known == topic)
+    }
+
+    /// Lets a partition go on.
+    pub(super) fn apply(&self, topic: &str, number: u32, partition: &mut Partition) -> Result<(), RunError> {
+        let name = (topic.to_owned(), number);
+        if let Some(place) = self.of.get(&name) {
+            partition.resume(*place)?;
+        }
+        if let Some(post) = self.posts.get(&name) {
+            partition.post(*post);
+        }
+        Ok(())
+    }
+
+    /// Refuses an input that lacks a partition which the checkpoint knows, unless it is left out on purpose.
+    pub(super) fn check(&self, there: &BTreeSet<(String, u32)>, left_out: &[(String, u32)]) -> Result<(), RunError> {
+        match self.of.keys().find(|known| !there.contains(*known) && !left_out.contains(*known)) {
+            None => Ok(()),
+            Some((topic, partition)) => Err(RunError::Recovery(format!(
+                "the checkpoint goes on with topic \"{topic}\" partition {partition}, which the input does not have: \
+                 bring it back, leave it out with --exclude-partition, or begin a new generation with --generation"
+            ))),
+        }
+    }
+}
+
+/// A checkpoint as a run begins with it.
+pub(super) struct Restored {
+    /// The checkpoint whose state is loaded.
+    pub read: Read,
+    /// The newest one, if that is another: its state is damaged, and made up for.
+    newest: Option<Read>,
+}
+
+/// What this process's workers begin with.
+pub(super) struct Loaded {
+    pub beginnings: Vec<Beginning>,
+    pub chains: Vec<Vec<Object>>,
+    /// Late adjustments and dead letters of epochs that are not over.
+    pub pending: Vec<Batch>,
+}
+
+impl Loaded {
+    /// Nothing is known. `tracked`: there will be checkpoints.
+    pub(super) fn nothing(horizons: Horizons, workers: usize, tracked: bool) -> Loaded {
+        let beginnings = (0..workers).map(|_| Beginning::new(horizons, tracked)).collect();
+        Loaded { beginnings, chains: vec![Vec::new(); workers], pending: Vec::new() }
+    }
+}
+
+impl Restored {
+    pub(super) fn of(newest: Read) -> Restored {
+        Restored { read: newest, newest: None }
+    }
+
+    /// The newest checkpoint.
+    pub(super) fn newest(&self) -> &Read {
+        self.newest.as_ref().unwrap_or(&self.read)
+    }
+
+    /// Where partitions go on that are left out of this run.
+    pub(super) fn left_out(&self, left_out: &[(String, u32)]) -> Vec<PartitionAt> {
+        let is_left_out = |at: &&PartitionAt| left_out.contains(&(at.topic.clone(), at.partition));
+        self.newest().manifest.partitions.iter().filter(is_left_out).cloned().collect()
+    }
+
+    /// The as-of of the state that is loaded.
+    pub(super) fn as_of(&self) -> u64 {
+        self.read.manifest.as_of
+    }
+
+    /// The state of the newest checkpoint is damaged, as `what` says: takes the one before.
+    ///
+    /// # Errors
+    /// If there is none any more, or there are other workers than wrote what is made up for: their files have other names.
+    pub(super) fn fall_back(self, log: &Log, peers: usize, what: &str) -> Result<Restored, RunError> {
+        let number = self.read.manifest.number;
+        let written_by = self.newest().manifest.workers;
+        if written_by != peers {
+            let text = format!(
+                "{what}; the checkpoint before it can make up for that, with as many workers as wrote it: start with {written_by} \
+                 over all processes, and change their number when that run has made its first checkpoint"
+            );
+            return Err(RunError::Recovery(text));
+        }
+        let Some(before) = log.before(&self.read)? else {
+            let text = format!(
+                "{what}, and no checkpoint before number {number} can be loaded any more. Put the object back from a backup, or \
+                 begin a new generation with --generation and --start, and see `storeflow checkpoints list`"
+            );
+            return Err(RunError::Recovery(text));
+        };
+        tracing::error!(
+            what,
+            checkpoint = number,
+            before = before.manifest.number,
+            "state is damaged; going on from the checkpoint before"
+        );
+        let newest = Some(self.newest.unwrap_or(self.read));
+        Ok(Restored { read: before, newest })
+    }
+
+    /// Where partitions go on.
+    pub(super) fn places(&self) -> Places {
+        let posts = self.newest.as_ref().map(|newest| Places::of(&newest.manifest)).unwrap_or_default();
+        Places { of: Places::of(&self.read.manifest), posts }
+    }
+
+    /// Loads the state of this process's workers, side by side, and fills their parts of the view.
+    ///
+    /// # Errors
+    /// If an object is damaged or cannot be read; what was loaded is of no use then.
+    pub(super) fn load(
+        &self,
+        store: &Store,
+        horizons: Horizons,
+        workers: Range<usize>,
+        peers: usize,
+        view: &MemoryView,
+    ) -> Result<Loaded, CheckpointError> {
+        let manifest = &self.read.manifest;
+        let parts: Vec<Result<_, CheckpointError>> = std::thread::scope(|scope| {
+            let load = |worker| move || load_worker(store, manifest, horizons, Group { index: worker, of: peers }, view);
+            let threads: Vec<_> = workers.map(|worker| scope.spawn(load(worker))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("loading does not panic")).collect()
+        });
+        let mut loaded = Loaded { beginnings: Vec::new(), chains: Vec::new(), pending: Vec::new() };
+        for part in parts {
+            let (beginning, chain, pending) = part?;
+            loaded.beginnings.push(beginning);
+            loaded.chains.push(chain);
+            loaded.pending.push(pending);
+        }
+        Ok(loaded)
+    }
+
+    /// Shows again what the checkpoint committed, as its own workers would have, and removes files of epochs that were not over. Every
+    /// process has its share.
+    ///
+    /// # Errors
+    /// If the store does not do what is asked.
+    pub(super) fn show_again(
+        &self,
+        generation: &Generation,
+        names: &Arc<PartitionNames>,
+        process: usize,
+        processes: usize,
+    ) -> Result<(), RunError> {
+        if process == 0 {
+            self.remove_unfinished(generation)?;
+        }
+        let Manifest { as_of, previous_as_of, workers, state, fresh, .. } = &self.read.manifest;
+        let horizons = generation.about().horizons;
+        if self.newest.is_some() || horizons.epoch_after(*previous_as_of) > *as_of {
+            return Ok(());
+        }
+        let layout = generation.laid_out_for(*workers);
+        let history = HistoryWriter::start(&layout, 0..*workers, Arc::clone(names))?;
+        for worker in (0..*workers).filter(|worker| worker % processes == process) {
+            let group = Group { index: worker, of: *workers };
+            let mut batch = Batch { worker, ..Batch::default() };
+            let own: Vec<Object> = fresh.iter().filter(|object| object.group == group).cloned().collect();
+            load(generation.store(), &own, |section| section == Section::History, |_| true, &mut |_, row| {
+                batch.rows.push(read_history(row));
+            })?;
+            let to_show = |section| matches!(section, Section::Late | Section::DeadLetters);
+            load(generation.store(), state, to_show, |shard| group.owns(shard), &mut |section, row| {
+                let epoch = epoch_of(row, &horizons);
+                if epoch > *previous_as_of && epoch <= *as_of {
+                    match section {
+                        Section::Late => batch.late.push(read_late(row)),
+                        _ => batch.dead_letters.push(read_dead_letter(row)),
+                    }
+                }
+            })?;
+            history.sender().send(batch)?;
+        }
+        history.publish(*as_of)?;
+        history.close()?;
+        generation.sync()?;
+        Ok(())
+    }
+
+    /// A run that was stopped has shown late adjustments and dead letters of an epoch that goes on now.
+    fn remove_unfinished(&self, generation: &Generation) -> Result<(), RunError> {
+        let (store, keys, as_of) = (generation.store(), generation.keys(), self.newest().manifest.as_of);
+        for prefix in [keys.history_prefix(Output::LateAdjustments), keys.dead_letters_prefix()] {
+            for key in store.list(&prefix).map_err(PublishError::from)? {
+                if !is_through(&key, as_of) {
+                    store.delete(&key).map_err(PublishError::from)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loads one worker's state.
+fn load_worker(
+    store: &Store,
+    manifest: &Manifest,
+    horizons: Horizons,
+    group: Group,
+    view: &MemoryView,
+) -> Result<(Beginning, Vec<Object>, Batch), CheckpointError> {
+    let mut beginning = Beginning::new(horizons, true);
+    let mut pending = Batch { worker: group.index, ..Batch::default() };
+    let chain = chain::chain(&manifest.state, group);
+    let mut take = |section, row: StateRow<'_>| {
+        let goes_on = || epoch_of(row, &horizons) > manifest.as_of;
+        match section {
+            Section::Late if goes_on() => pending.late.push(read_late(row)),
+            Section::DeadLetters if goes_on() => pending.dead_letters.push(read_dead_letter(row)),
+            section => drop(beginning.restore(section, row)),
+        }
+    };
+    load(store, &chain, |section| section != Section::History, |shard| group.owns(shard), &mut take)?;
+    beginning.complete(manifest.as_of);
+    view.restore(group.index, manifest.as_of, beginning.shown_cells());
+    Ok((beginning, chain, pending))
+}
