@@ -33,7 +33,8 @@ use crate::source::operator::Shelf;
 
 /// Where checkpoints go, and how often.
 #[derive(Clone)]
-pub(super) struct Durability {
+pub struct Durability {
+    /// Who writes and commits them.
     pub checkpoints: Arc<Checkpointer>,
     /// From one cut to the next, at least.
     pub every: Duration,

@@ -8,7 +8,7 @@
 
 pub mod checkpointer;
 pub mod cluster;
-pub(crate) mod durable;
+pub mod durable;
 mod latency;
 pub mod launch;
 pub mod publisher;

@@ -170,7 +170,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         Some(restored) => PartitionNames::numbered(&restored.newest().manifest.topics),
         None => PartitionNames::default(),
     });
-    plan.listed.iter().for_each(|listed| drop(names.register(&listed.topic)));
+    for listed in &plan.listed {
+        names.register(&listed.topic);
+    }
     let places = restored.as_ref().map(Restored::places).unwrap_or_default();
 
     // Opening reads the first records already, and Kafka sends on while the workers are being started.

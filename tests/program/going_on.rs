@@ -14,6 +14,7 @@ use storeflow::source::names::PartitionNames;
 use storeflow::source::operator::{Arrival, Intake};
 use storeflow::source::partition::{Next, Partition, Quiet};
 use storeflow::verify::{Recomputation, compare};
+use storeflow_dataflows::beginning::Beginning;
 
 use crate::support::exact::{assert_exact, assert_none, cases};
 use crate::support::histories::{Step, history, job, render};
@@ -60,7 +61,22 @@ fn crew(job: &Job, tuning: &Tuning, mut partitions: Vec<Partition>, dealt: impl 
     let stats = (0..workers).map(|_| Arc::default()).collect();
     let (job, tuning) = (Arc::new(job.clone()), tuning.clone());
     let (names, drain) = Default::default();
-    Crew { job, tuning, intakes, start, records_per_hour, names, stats, measure_latency: false, drain, peers: None }
+    let beginnings = (0..workers).map(|_| Beginning::new(job.horizons, false)).collect();
+    Crew {
+        job,
+        tuning,
+        intakes,
+        beginnings,
+        origin: 0,
+        durability: None,
+        start,
+        records_per_hour,
+        names,
+        stats,
+        measure_latency: false,
+        drain,
+        peers: None,
+    }
 }
 
 fn topics(files: &Files) -> Vec<String> {

@@ -100,7 +100,8 @@ fn next(chosen: &Chosen) -> String {
     let Chosen { job, generation, .. } = chosen;
     format!(
         "next: start the job again, and it goes on from there. If its view is in Redis, which still shows more, a start is refused \
-         until `storeflow rebuild-view --force` has put generation {generation} of \"{job}\" back to this checkpoint; or start it as \
-         a new generation, which takes over when it has caught up"
+         until `storeflow rebuild-view` has put generation {generation} of \"{job}\" back to this checkpoint; or begin a new \
+         generation with `--generation {}`, which takes over when it has caught up",
+        generation + 1
     )
 }
