@@ -50,10 +50,10 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(objects: &'a dyn Objects, key: &str, level: i32) -> Result<Self, ObjectError> {
+    pub(crate) fn new(objects: &'a dyn Objects, key: &str) -> Result<Self, ObjectError> {
         let mut writing = objects.create(key)?;
         writing.write(&header())?;
-        Ok(Writer { writing, packing: Packing::new(level), blocks: Vec::new(), offset: HEADER, bytes: Vec::new() })
+        Ok(Writer { writing, packing: Packing::new(), blocks: Vec::new(), offset: HEADER, bytes: Vec::new() })
     }
 
     /// Adds a row.

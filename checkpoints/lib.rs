@@ -15,6 +15,7 @@ pub mod commit;
 pub mod damage;
 pub mod error;
 mod file;
+mod last;
 pub mod load;
 pub mod log;
 #[cfg(test)]

@@ -9,7 +9,6 @@
 //! Absent on purpose: deletes. A row says all there is to know of its key, also that it is gone.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use storeflow_dataflows::key::SHARDS;
@@ -17,10 +16,8 @@ use storeflow_dataflows::state::{Section, StateRow, StateRows};
 
 use crate::block::shard;
 use crate::file::Writer;
+use crate::last;
 use crate::objects::{ObjectError, Objects};
-
-/// Deltas live for minutes: the level that costs the processor least for what it saves.
-const LEVEL: i32 = -5;
 
 /// An object of state, as a manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +83,7 @@ pub fn write(
     group: Group,
     sections: &BTreeMap<Section, Vec<StateRows>>,
 ) -> Result<Object, ObjectError> {
-    let mut writer = Writer::new(objects, key, LEVEL)?;
+    let mut writer = Writer::new(objects, key)?;
     let owned: Vec<bool> = (0..SHARDS).map(|shard| group.owns(shard)).collect();
     for (&section, lists) in sections {
         for_each_last(lists, &mut |row| {
@@ -101,48 +98,15 @@ pub fn write(
 /// Bits of a row's place that say where in its list it is; the others say which list.
 const OFFSET_BITS: u32 = 40;
 
-/// Rows that are looked up before the first of them is copied.
-const BATCH: usize = 64;
-
 /// Visits of each key the last row, in the order of (hash, key).
 fn for_each_last<'a, E>(lists: &'a [StateRows], visit: &mut impl FnMut(StateRow<'a>) -> Result<(), E>) -> Result<(), E> {
-    // Hash, then place: one number, which sorts without a branch.
-    let mut order: Vec<u128> = Vec::with_capacity(lists.iter().map(StateRows::len).sum());
+    let mut order = Vec::with_capacity(lists.iter().map(StateRows::len).sum());
     for (list, rows) in lists.iter().enumerate() {
         let list = (list as u64) << OFFSET_BITS;
-        order.extend(rows.places().map(|(place, row)| u128::from(row.hash) << 64 | u128::from(list | place as u64)));
+        order.extend(rows.places().map(|(place, row)| last::entry(row.hash, list | place as u64)));
     }
-    order.sort_unstable();
-    let row = |entry: u128| {
-        let place = entry as u64;
-        lists[(place >> OFFSET_BITS) as usize].at((place & ((1 << OFFSET_BITS) - 1)) as usize)
-    };
-    let mut batch: Vec<StateRow<'_>> = Vec::new();
-    let mut rest = &order[..];
-    while !rest.is_empty() {
-        let mut count = rest.len().min(BATCH);
-        while count < rest.len() && rest[count - 1] >> 64 == rest[count] >> 64 {
-            count += 1;
-        }
-        batch.clear();
-        // Where the processor waits for memory, it waits for several rows at once, and for the ends of long ones, too.
-        batch.extend(rest[..count].iter().map(|&entry| {
-            let row = row(entry);
-            black_box(row.value.last());
-            row
-        }));
-        rest = &rest[count..];
-        for equal in batch.chunk_by_mut(|a, b| a.hash == b.hash) {
-            if equal.len() > 1 {
-                // Stable: rows of a key stay in the order of time. Mostly it is one key, and this is one look at each.
-                equal.sort_by_key(|row| row.key);
-            }
-            for rows in equal.chunk_by(|a, b| a.key == b.key) {
-                visit(*rows.last().expect("chunks have rows"))?;
-            }
-        }
-    }
-    Ok(())
+    let row = |place: u64| lists[(place >> OFFSET_BITS) as usize].at((place & ((1 << OFFSET_BITS) - 1)) as usize);
+    last::for_each(&mut order, row, visit)
 }
 
 #[cfg(test)]
