@@ -16,13 +16,7 @@ use storeflow_dataflows::state::{Section, StateRow};
 use zstd::bulk::{Compressor, Decompressor};
 
 use crate::column;
-
-/// A block with this many rows has no more.
-const ROWS_MOST: usize = 64 * 1024;
-/// A block with this many uncompressed bytes has no more: it fits the cache between processor and memory.
-const BYTES_MOST: usize = 1 << 20;
-/// A block with this many rows ends with its shard. Fewer are not worth a block, nor a read, of their own.
-const ROWS_ENOUGH: usize = 4096;
+use crate::sizes::{BLOCK_BYTES_MOST, BLOCK_ROWS_ENOUGH, BLOCK_ROWS_MOST};
 
 /// One of zstd's fast levels: of those that cost about the same, the one that leaves the least. (Rows of 77 bytes, as payments have,
 /// become 60 at -20, 40 at -5, 32 at -3 and 30 at -1; writing one costs 120, 160, 170 and 200 ns.)
@@ -88,8 +82,8 @@ impl Packing {
             return true;
         }
         let rows = self.steps.len();
-        let full = rows >= ROWS_MOST || self.keys.len() + self.values.len() >= BYTES_MOST;
-        let ends_shard = rows >= ROWS_ENOUGH && shard(hash) != shard(self.last);
+        let full = rows >= BLOCK_ROWS_MOST || self.keys.len() + self.values.len() >= BLOCK_BYTES_MOST;
+        let ends_shard = rows >= BLOCK_ROWS_ENOUGH && shard(hash) != shard(self.last);
         (full || ends_shard) && hash != self.last
     }
 

@@ -18,14 +18,13 @@ use crate::column::take_u64;
 use crate::damage::CheckpointError;
 use crate::object::{Group, Object};
 use crate::objects::{ObjectError, Objects, Writing};
+use crate::sizes::TAIL;
 
 const MAGIC: [u8; 7] = *b"sfstate";
 /// The version that this build writes, and the only one that it reads.
 const VERSION: u8 = 1;
 const HEADER: u64 = 8;
 const FOOTER: u64 = 24;
-/// What is read of an object's end at first: most indexes are within it.
-const TAIL: u64 = 64 * 1024;
 
 fn header() -> [u8; HEADER as usize] {
     let [a, b, c, d, e, f, g] = MAGIC;

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! What is sorted is sixteen bytes per row, not the rows. Places ascend with time, so sorting by both is stable; and as one number they
-//! compare without a branch. Rows that come as a few sorted lists are sorted by merging these, which the standard library notices.
+//! compare without a branch. Rows that come in sorted lists are sorted by merging these, which the standard library's stable sort does.
 
 use std::hint::black_box;
 
@@ -13,6 +13,9 @@ use storeflow_dataflows::state::StateRow;
 
 /// Rows that are looked up before the first of them is copied.
 const BATCH: usize = 64;
+
+/// From lists of so many rows on, merging them costs less than sorting.
+const RUN_LEAST: usize = 16;
 
 /// A row that is still elsewhere.
 pub(crate) fn entry(hash: u64, place: u64) -> u128 {
@@ -25,7 +28,12 @@ pub(crate) fn for_each<'a, E>(
     row: impl Fn(u64) -> StateRow<'a>,
     visit: &mut impl FnMut(StateRow<'a>) -> Result<(), E>,
 ) -> Result<(), E> {
-    entries.sort();
+    let breaks = entries.windows(2).filter(|pair| pair[0] > pair[1]).count();
+    if breaks < entries.len() / RUN_LEAST {
+        entries.sort();
+    } else {
+        entries.sort_unstable();
+    }
     let mut batch: Vec<StateRow<'_>> = Vec::with_capacity(BATCH);
     let mut rest = &entries[..];
     while !rest.is_empty() {

@@ -27,5 +27,6 @@ pub mod object;
 #[cfg(test)]
 mod object_tests;
 pub mod objects;
+mod sizes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

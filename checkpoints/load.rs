@@ -18,9 +18,7 @@ use crate::damage::CheckpointError;
 use crate::file::{Placed, read_header, read_index};
 use crate::object::Object;
 use crate::objects::Objects;
-
-/// What is read at once of an object that is being loaded: a request to a far store is worth a few megabytes.
-const READ: u64 = 4 << 20;
+use crate::sizes::LOAD_READ;
 
 /// What was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +43,7 @@ pub fn load(
 ) -> Result<Loaded, CheckpointError> {
     let mut loaded = Loaded::default();
     for (object, wanted) in in_order(all, shards) {
-        let mut blocks = Blocks::open(objects, object, &sections, &wanted, READ)?;
+        let mut blocks = Blocks::open(objects, object, &sections, &wanted, LOAD_READ)?;
         while blocks.next()? {
             let (block, mut at) = (&blocks.block, blocks.block.start());
             while let Some(row) = block.row(at) {
@@ -67,7 +65,7 @@ pub fn load(
 /// What is wrong with it, or that it cannot be read.
 pub fn check(objects: &dyn Objects, object: &Object) -> Result<Loaded, CheckpointError> {
     let damaged = |what: String| CheckpointError::Damaged { place: objects.place(&object.key), what };
-    let mut blocks = Blocks::open(objects, object, |_| true, &Wanted([true; SHARDS as usize]), READ)?;
+    let mut blocks = Blocks::open(objects, object, |_| true, &Wanted([true; SHARDS as usize]), LOAD_READ)?;
     read_header(objects, object)?;
     let (mut loaded, mut raw) = (Loaded::default(), 0);
     let mut last: Option<(u8, u64, Vec<u8>)> = None;

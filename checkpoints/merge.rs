@@ -21,15 +21,7 @@ use crate::last;
 use crate::load::{Blocks, Wanted, in_order};
 use crate::object::{Group, Object};
 use crate::objects::Objects;
-
-/// What all inputs together read at once.
-const READ: u64 = 32 << 20;
-/// The least that one input reads at once.
-const READ_LEAST: u64 = 512 << 10;
-/// Rows of a band, about, as long as each input has a few: they stay in the cache next to the processor.
-const BAND: usize = 8 * 1024;
-/// The least rows that an input looks ahead for the end of a band.
-const BAND_LEAST: usize = 128;
+use crate::sizes::{BAND, BAND_LEAST, MERGE_READ, MERGE_READ_LEAST};
 
 /// Merges objects into one with `group`'s shards. Inputs stay as they are.
 ///
@@ -45,7 +37,7 @@ pub fn merge(
     group: Group,
     keep: &dyn Fn(Section, StateRow<'_>) -> bool,
 ) -> Result<Object, CheckpointError> {
-    let ahead = (READ / inputs.len().max(1) as u64).max(READ_LEAST);
+    let ahead = (MERGE_READ / inputs.len().max(1) as u64).max(MERGE_READ_LEAST);
     let mut open = Vec::new();
     for (object, wanted) in in_order(inputs, |shard| group.owns(shard)) {
         let mut input = Input { blocks: Blocks::open(objects, object, |_| true, &wanted, ahead)?, wanted, at: At::default() };
