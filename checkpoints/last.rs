@@ -11,8 +11,7 @@ use std::hint::black_box;
 
 use storeflow_dataflows::state::StateRow;
 
-/// Rows that are looked up before the first of them is copied.
-const BATCH: usize = 64;
+use crate::sizes::BATCH;
 
 /// From lists of so many rows on, merging them costs less than sorting.
 const RUN_LEAST: usize = 16;

@@ -20,6 +20,8 @@ pub(crate) const MERGE_READ: u64 = size(32 << 20, 1000) as u64;
 /// The least that one input of a merge reads at once.
 pub(crate) const MERGE_READ_LEAST: u64 = size(512 << 10, 100) as u64;
 
+/// Rows that are looked up before the first of them is copied.
+pub(crate) const BATCH: usize = size(64, 3);
 /// Rows of all inputs that are merged together, about: they stay in the cache next to the processor.
 pub(crate) const BAND: usize = size(8 << 10, 8);
 /// The least rows that an input looks ahead for the end of a band.
