@@ -16,21 +16,35 @@
 
 use std::ops::Range;
 
-use crate::object::Object;
+use crate::object::{Group, Object};
 
 /// With this many objects some are merged.
 pub const OBJECTS_MOST: usize = 24;
 /// While a worker's objects have no more bytes than this together, their number alone counts.
 pub const BYTES_FREE: u64 = 32 << 20;
 
-/// What to merge next, if anything, of a worker's objects in the order of `through`. The merged object takes their place.
+/// The objects of a worker, from the oldest to the newest, of all that a manifest names; those of other workers, which are there after a
+/// rescale, narrowed to what is this one's.
+pub fn chain(all: &[Object], group: Group) -> Vec<Object> {
+    let narrowed = |object: &Object| object.group.and(group).map(|group| Object { group, ..object.clone() });
+    let mut chain: Vec<Object> = all.iter().filter_map(narrowed).collect();
+    chain.sort_by(|a, b| (a.through, &a.key, a.group).cmp(&(b.through, &b.key, b.group)));
+    chain.dedup();
+    chain
+}
+
+/// What to merge next, if anything, of the [`chain`] of the worker with this group. The merged object takes their place.
 ///
 /// A merge that begins at 0 may drop rows (see [`merge`](crate::merge::merge)); no other may.
-pub fn plan(chain: &[Object]) -> Option<Range<usize>> {
-    let newest = chain.last()?;
+pub fn plan(chain: &[Object], group: Group) -> Option<Range<usize>> {
     // After a rescale: objects with other workers' rows. While they are named nobody can delete them, so they go first.
-    if let Some(foreign) = chain.iter().rposition(|object| object.group != newest.group) {
-        return Some(0..foreign + 1);
+    if let Some(foreign) = chain.iter().rposition(|object| object.group != group) {
+        // Those of one as-of stay together: the merged object has it too, and of two with one as-of neither is the later.
+        let later = chain[foreign..].iter().position(|object| object.through > chain[foreign].through);
+        return Some(0..later.map_or(chain.len(), |later| foreign + later));
+    }
+    if chain.len() < 2 {
+        return None;
     }
     let base = chain[0].bytes;
     let newer: u64 = chain[1..].iter().map(|object| object.bytes).sum();
@@ -57,8 +71,6 @@ pub fn plan(chain: &[Object]) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Group;
-
     fn object(bytes: u64, group: Group) -> Object {
         Object { key: String::new(), bytes, checksum: String::new(), through: 0, group, rows: bytes, raw: bytes }
     }
@@ -79,7 +91,7 @@ mod tests {
         let (mut merged, mut objects, mut kept) = (0, 0, 0);
         for _ in 0..checkpoints {
             chain.push(object(delta, ONE));
-            while let Some(range) = plan(&chain) {
+            while let Some(range) = plan(&chain, ONE) {
                 assert!(range.len() > 1 && range.end <= chain.len());
                 let bytes: u64 = chain[range.clone()].iter().map(|object| object.bytes).sum();
                 merged += bytes;
@@ -112,13 +124,31 @@ mod tests {
 
     #[test]
     fn what_other_workers_wrote_goes_first() {
-        let others = [Group { index: 0, of: 6 }, Group { index: 3, of: 6 }].map(|group| object(1 << 30, group));
-        let own = || object(1, Group { index: 0, of: 3 });
-        let [first, second] = others;
-        assert_eq!(plan(&[first, second, own(), own()]), Some(0..2));
-        assert_eq!(plan(&[own(), own()]), None);
-        assert_eq!(plan(&[own()]), None);
-        assert_eq!(plan(&[]), None);
+        let group = Group { index: 0, of: 3 };
+        let foreign = |index, through| Object { through, ..object(1 << 30, Group { index, of: 6 }) };
+        let own = |through| Object { through, ..object(1, group) };
+        assert_eq!(plan(&[foreign(0, 1), foreign(3, 1), own(2), own(3)], group), Some(0..2));
+        assert_eq!(plan(&[foreign(0, 1), foreign(3, 1), foreign(0, 2), foreign(3, 2)], group), Some(0..4));
+        assert_eq!(plan(&[foreign(0, 1), own(1), own(2)], group), Some(0..2));
+        assert_eq!(plan(&[foreign(0, 1)], group), Some(0..1));
+        assert_eq!(plan(&[own(1), own(2)], group), None);
+        assert_eq!(plan(&[own(1)], group), None);
+        assert_eq!(plan(&[], group), None);
+    }
+
+    #[test]
+    fn a_worker_goes_on_with_what_is_its_own_of_others_objects() {
+        let named = |key: &str, through, index, of| Object { key: key.to_owned(), through, ..object(1, Group { index, of }) };
+        let all = [named("c", 2, 0, 2), named("b", 1, 1, 2), named("a", 1, 0, 2), named("d", 2, 1, 2)];
+        let keys = |index, of| {
+            let chain = chain(&all, Group { index, of });
+            chain.into_iter().map(|object| (object.key, object.group.index, object.group.of)).collect::<Vec<_>>()
+        };
+        let expected = |all: &[(&str, usize, usize)]| all.iter().map(|&(key, i, of)| (key.to_owned(), i, of)).collect::<Vec<_>>();
+        assert_eq!(keys(1, 2), expected(&[("b", 1, 2), ("d", 1, 2)]));
+        assert_eq!(keys(0, 1), expected(&[("a", 0, 2), ("b", 1, 2), ("c", 0, 2), ("d", 1, 2)]));
+        assert_eq!(keys(2, 3), expected(&[("a", 2, 6), ("b", 5, 6), ("c", 2, 6), ("d", 5, 6)]));
+        assert_eq!(keys(2, 4), expected(&[("a", 2, 4), ("c", 2, 4)]));
     }
 
     #[test]
@@ -126,9 +156,9 @@ mod tests {
         let mut chain = vec![object(0, ONE)];
         for _ in 0..OBJECTS_MOST - 2 {
             chain.push(object(0, ONE));
-            assert_eq!(plan(&chain), None);
+            assert_eq!(plan(&chain, ONE), None);
         }
         chain.push(object(0, ONE));
-        assert_eq!(plan(&chain), Some(0..OBJECTS_MOST));
+        assert_eq!(plan(&chain, ONE), Some(0..OBJECTS_MOST));
     }
 }

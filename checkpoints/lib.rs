@@ -23,6 +23,8 @@ pub mod manifest;
 pub mod merge;
 pub mod names;
 pub mod object;
+#[cfg(test)]
+mod object_tests;
 pub mod objects;
 #[cfg(test)]
 mod simulation;

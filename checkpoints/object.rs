@@ -9,6 +9,7 @@
 //! Absent on purpose: deletes. A row says all there is to know of its key, also that it is gone.
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use storeflow_dataflows::key::SHARDS;
@@ -100,6 +101,9 @@ pub fn write(
 /// Bits of a row's place that say where in its list it is; the others say which list.
 const OFFSET_BITS: u32 = 40;
 
+/// Rows that are looked up before the first of them is copied.
+const BATCH: usize = 64;
+
 /// Visits of each key the last row, in the order of (hash, key).
 fn for_each_last<'a, E>(lists: &'a [StateRows], visit: &mut impl FnMut(StateRow<'a>) -> Result<(), E>) -> Result<(), E> {
     // Hash, then place: one number, which sorts without a branch.
@@ -113,18 +117,29 @@ fn for_each_last<'a, E>(lists: &'a [StateRows], visit: &mut impl FnMut(StateRow<
         let place = entry as u64;
         lists[(place >> OFFSET_BITS) as usize].at((place & ((1 << OFFSET_BITS) - 1)) as usize)
     };
-    let mut same: Vec<StateRow<'_>> = Vec::new();
-    for equal in order.chunk_by(|a, b| a >> 64 == b >> 64) {
-        if let &[one] = equal {
-            visit(row(one))?;
-            continue;
+    let mut batch: Vec<StateRow<'_>> = Vec::new();
+    let mut rest = &order[..];
+    while !rest.is_empty() {
+        let mut count = rest.len().min(BATCH);
+        while count < rest.len() && rest[count - 1] >> 64 == rest[count] >> 64 {
+            count += 1;
         }
-        same.clear();
-        same.extend(equal.iter().map(|&entry| row(entry)));
-        // Stable: rows of a key stay in the order of time. Mostly it is one key, and this is one look at each.
-        same.sort_by_key(|row| row.key);
-        for rows in same.chunk_by(|a, b| a.key == b.key) {
-            visit(*rows.last().expect("chunks have rows"))?;
+        batch.clear();
+        // Where the processor waits for memory, it waits for several rows at once, and for the ends of long ones, too.
+        batch.extend(rest[..count].iter().map(|&entry| {
+            let row = row(entry);
+            black_box(row.value.last());
+            row
+        }));
+        rest = &rest[count..];
+        for equal in batch.chunk_by_mut(|a, b| a.hash == b.hash) {
+            if equal.len() > 1 {
+                // Stable: rows of a key stay in the order of time. Mostly it is one key, and this is one look at each.
+                equal.sort_by_key(|row| row.key);
+            }
+            for rows in equal.chunk_by(|a, b| a.key == b.key) {
+                visit(*rows.last().expect("chunks have rows"))?;
+            }
         }
     }
     Ok(())
