@@ -14,7 +14,7 @@ use storeflow_dataflows::state::{Section, StateRow, StateRows};
 use storeflow_dataflows::table::Table;
 
 use super::world::{Applied, BUCKETS, Dice, END, PREFIX, Totals, World};
-use crate::chain::plan;
+use crate::chain::{chain, plan};
 use crate::collect::Collector;
 use crate::commit::{Cut, Writer};
 use crate::damage::CheckpointError;
@@ -202,9 +202,7 @@ impl Cluster<'_> {
         self.totals.clear();
         for worker in 0..self.start.workers {
             let own = self.own(worker);
-            let narrowed = |object: &Object| Some(Object { group: object.group.and(own)?, ..object.clone() });
-            self.chains[worker] = manifest.state.iter().filter_map(narrowed).collect();
-            self.chains[worker].sort_by_key(|object| object.through);
+            self.chains[worker] = chain(&manifest.state, own);
             let loaded = rows(self.process, &self.chains[worker], own)?;
             self.totals.extend(loaded);
         }
@@ -258,18 +256,18 @@ impl Cluster<'_> {
 
     /// Merges what is due, or anything; the outcome comes into this manifest or the next one.
     fn merge(&mut self, worker: usize, number: u64) -> Result<(), Stop> {
+        let group = self.own(worker);
         let (dice, chain) = (&mut self.start.dice, &mut self.chains[worker]);
         let mut any = || {
             let from = dice.below(chain.len() as u64 - 1) as usize;
             from..from + 2 + dice.below((chain.len() - from) as u64 - 1) as usize
         };
-        let range = match plan(chain) {
-            Some(range) if range.len() > 1 => range,
-            _ if chain.len() > 3 => any(),
-            _ => return Ok(()),
+        let range = match plan(chain, group) {
+            Some(range) => range,
+            None if chain.len() > 3 => any(),
+            None => return Ok(()),
         };
         self.merges += 1;
-        let group = Group { index: worker, of: self.start.workers };
         let key = StateName { number, group, merged: Some(self.merges), run: &self.start.run }.key(PREFIX);
         // What is zero is forgotten, but only where nothing older could come back.
         let keep = |_, row: StateRow<'_>| range.start > 0 || row.value != 0i64.to_le_bytes();
