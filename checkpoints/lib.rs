@@ -27,6 +27,8 @@ pub mod object;
 #[cfg(test)]
 mod object_tests;
 pub mod objects;
+#[cfg(test)]
+mod simulation;
 mod sizes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
