@@ -9,6 +9,7 @@ use storeflow_dataflows::table::Table;
 
 use crate::chain::{chain, plan};
 use crate::damage::CheckpointError;
+use crate::file::Writer;
 use crate::load::{Loaded, check, load};
 use crate::merge::merge;
 use crate::object::{Group, Object, write};
@@ -303,6 +304,19 @@ fn another_object_missing_objects_and_outages_are_told_apart() {
     let faulty = store.process_with((0..9).map(|step| (step, Fault::Refused)).collect(), Box::new(|_| {}));
     let error = check(&*faulty, &object).expect_err("the store is out of reach");
     assert!(matches!(error, CheckpointError::Objects(_)) && !error.is_damage(), "{error}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_noticed() {
+    let store = MemoryStore::default();
+    let process = store.process();
+    let mut writer = Writer::new(&*process, "object").unwrap();
+    for key in [b"a", b"b", b"b"] {
+        writer.push(SECTIONS[0], StateRow { hash: 1, key, value: b"value" }).unwrap();
+    }
+    let object = writer.finish("object", 1, ONE).unwrap();
+    let error = check(&*process, &object).expect_err("a key is there twice");
+    assert!(error.to_string().ends_with("is damaged: row 2 is out of order"), "{error}");
 }
 
 #[test]
