@@ -18,14 +18,13 @@ use crate::column::take_u64;
 use crate::damage::CheckpointError;
 use crate::object::{Group, Object};
 use crate::objects::{ObjectError, Objects, Writing};
+use crate::sizes::TAIL;
 
 const MAGIC: [u8; 7] = *b"sfstate";
 /// The version that this build writes, and the only one that it reads.
 const VERSION: u8 = 1;
 const HEADER: u64 = 8;
 const FOOTER: u64 = 24;
-/// What is read of an object's end at first: most indexes are within it.
-const TAIL: u64 = 64 * 1024;
 
 fn header() -> [u8; HEADER as usize] {
     let [a, b, c, d, e, f, g] = MAGIC;
@@ -50,10 +49,10 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(objects: &'a dyn Objects, key: &str, level: i32) -> Result<Self, ObjectError> {
+    pub(crate) fn new(objects: &'a dyn Objects, key: &str) -> Result<Self, ObjectError> {
         let mut writing = objects.create(key)?;
         writing.write(&header())?;
-        Ok(Writer { writing, packing: Packing::new(level), blocks: Vec::new(), offset: HEADER, bytes: Vec::new() })
+        Ok(Writer { writing, packing: Packing::new(), blocks: Vec::new(), offset: HEADER, bytes: Vec::new() })
     }
 
     /// Adds a row.

@@ -15,6 +15,7 @@ pub mod commit;
 pub mod damage;
 pub mod error;
 mod file;
+mod last;
 pub mod load;
 pub mod log;
 #[cfg(test)]
@@ -28,5 +29,6 @@ mod object_tests;
 pub mod objects;
 #[cfg(test)]
 mod simulation;
+mod sizes;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -13,14 +13,12 @@ use storeflow_dataflows::key::SHARDS;
 use storeflow_dataflows::state::{Section, StateRow};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::block::{At, Block, shard};
+use crate::block::{Block, shard};
 use crate::damage::CheckpointError;
 use crate::file::{Placed, read_header, read_index};
 use crate::object::Object;
 use crate::objects::Objects;
-
-/// What is read at once of an object that is being loaded: a request to a far store is worth a few megabytes.
-const READ: u64 = 4 << 20;
+use crate::sizes::LOAD_READ;
 
 /// What was loaded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +43,7 @@ pub fn load(
 ) -> Result<Loaded, CheckpointError> {
     let mut loaded = Loaded::default();
     for (object, wanted) in in_order(all, shards) {
-        let mut blocks = Blocks::open(objects, object, &sections, &wanted, READ)?;
+        let mut blocks = Blocks::open(objects, object, &sections, &wanted, LOAD_READ)?;
         while blocks.next()? {
             let (block, mut at) = (&blocks.block, blocks.block.start());
             while let Some(row) = block.row(at) {
@@ -67,7 +65,7 @@ pub fn load(
 /// What is wrong with it, or that it cannot be read.
 pub fn check(objects: &dyn Objects, object: &Object) -> Result<Loaded, CheckpointError> {
     let damaged = |what: String| CheckpointError::Damaged { place: objects.place(&object.key), what };
-    let mut blocks = Blocks::open(objects, object, |_| true, &Wanted([true; SHARDS as usize]), READ)?;
+    let mut blocks = Blocks::open(objects, object, |_| true, &Wanted([true; SHARDS as usize]), LOAD_READ)?;
     read_header(objects, object)?;
     let (mut loaded, mut raw) = (Loaded::default(), 0);
     let mut last: Option<(u8, u64, Vec<u8>)> = None;
@@ -218,57 +216,5 @@ impl<'a> Blocks<'a> {
         let (section, offset, length) = (placed.packed.section.name(), placed.offset, placed.length);
         let what = format!("the block at byte {offset} of length {length} ({section}, shards {first} to {last}) {what}");
         CheckpointError::Damaged { place: self.objects.place(&self.object.key), what }
-    }
-}
-
-/// The rows of the wanted blocks and shards of an object, one at a time.
-pub(crate) struct Cursor<'a> {
-    blocks: Blocks<'a>,
-    wanted: Wanted,
-    at: At,
-}
-
-impl<'a> Cursor<'a> {
-    /// At the first row.
-    pub(crate) fn open(
-        objects: &'a dyn Objects,
-        object: &'a Object,
-        wanted: Wanted,
-        ahead: u64,
-    ) -> Result<Self, CheckpointError> {
-        let blocks = Blocks::open(objects, object, |_| true, &wanted, ahead)?;
-        let mut cursor = Cursor { blocks, wanted, at: At::default() };
-        cursor.settle()?;
-        Ok(cursor)
-    }
-
-    /// The row it is at, if it is not the end.
-    #[inline]
-    pub(crate) fn row(&self) -> Option<(Section, StateRow<'_>)> {
-        self.blocks.block.row(self.at).map(|row| (self.blocks.block.section(), row))
-    }
-
-    /// Moves to the next row; not at the end.
-    #[inline]
-    pub(crate) fn step(&mut self) -> Result<(), CheckpointError> {
-        self.blocks.block.step(&mut self.at);
-        self.settle()
-    }
-
-    /// Moves to a wanted row, if it is not at one.
-    #[inline]
-    fn settle(&mut self) -> Result<(), CheckpointError> {
-        loop {
-            if let Some(row) = self.blocks.block.row(self.at) {
-                if self.blocks.every || self.wanted.has(row.hash) {
-                    return Ok(());
-                }
-                self.blocks.block.step(&mut self.at);
-            } else if self.blocks.next()? {
-                self.at = self.blocks.block.start();
-            } else {
-                return Ok(());
-            }
-        }
     }
 }

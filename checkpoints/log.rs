@@ -149,18 +149,22 @@ impl Log {
         Ok(())
     }
 
-    /// The checkpoint whose state is the one before this checkpoint's; `None` if this was the first, or if that one can no
-    /// longer be loaded. This is where to start when an object of `read` is damaged.
+    /// The latest checkpoint before number `before` that `newest` keeps; `None` if there is none. This is where to start when an object of
+    /// `newest` is damaged, and, if that one is damaged as well, again with its number: then the input is replayed to
+    /// the positions of `newest`. Manifests that are themselves damaged are passed over, as nothing is shown from here.
     ///
     /// # Errors
-    /// As [`Log::read`].
-    pub fn before(&self, read: &Read) -> Result<Option<Read>, LogError> {
-        let Manifest { number, restores, kept, .. } = &read.manifest;
-        match restores {
-            Some(restored) => self.before(&self.read(*restored)?),
-            None if kept.contains(&(number - 1)) => self.read(number - 1).map(Some),
-            None => Ok(None),
+    /// If the store does not answer.
+    pub fn earlier(&self, newest: &Manifest, before: u64) -> Result<Option<Read>, LogError> {
+        // Those that it keeps, and not those that an earlier one kept: objects of the others may be gone.
+        for &number in newest.kept.iter().rev().filter(|&&number| number < before) {
+            match self.read(number) {
+                Ok(read) => return Ok(Some(read)),
+                Err(error @ LogError::Objects(_)) => return Err(error),
+                Err(_) => {}
+            }
         }
+        Ok(None)
     }
 
     /// Makes checkpoint `number` the newest again: adds a manifest that says what that one said. Later ones stay where they

@@ -123,7 +123,7 @@ fn going_back_past_a_damaged_manifest() {
     assert_eq!((manifest.number, manifest.restores, manifest.as_of, manifest.previous_as_of), (5, Some(2), 2000, 1000));
     assert_eq!((&manifest.state, &manifest.fresh), (&commits[1].manifest.state, &commits[1].manifest.fresh));
     assert_eq!(manifest.kept, [1, 2, 5], "3 and 4 are dropped");
-    assert_eq!(log(&store).before(&restored).unwrap().as_ref(), Some(&commits[0]), "the state before is that before 2");
+    assert_eq!(log(&store).earlier(manifest, 2).unwrap().as_ref(), Some(&commits[0]));
     // A run that lives all the same finds its next number taken, though the sequence went back.
     let said = text(stale.commit(cut(5000, &[], &[]), SOON));
     assert!(said.contains("checkpoint 5 was committed by run \"operator\""), "{said}");
@@ -133,7 +133,9 @@ fn going_back_past_a_damaged_manifest() {
     let state: Vec<&Object> = manifest.state.iter().chain([&own]).collect();
     let read = writer.commit(cut(2500, &state, &[&own]), SOON).unwrap();
     assert_eq!((read.manifest.previous_as_of, &read.manifest.kept), (2000, &vec![2, 5, 6]));
-    assert_eq!(log(&store).before(&read).unwrap(), Some(restored));
+    assert_eq!(log(&store).earlier(&read.manifest, 6).unwrap(), Some(restored));
+    assert_eq!(log(&store).earlier(&read.manifest, 5).unwrap().as_ref(), Some(&commits[1]));
+    assert_eq!(log(&store).earlier(&read.manifest, 2).unwrap(), None, "1 is not kept any more, whatever 2 says");
     let collected = Collector::new(&log(&store), "b").collect(&read, 0).unwrap();
     assert_eq!(collected, Collected { objects: 2, manifests: 0 }, "those of 3 and 4");
     let mut numbers = Vec::new();

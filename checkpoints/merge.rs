@@ -1,31 +1,27 @@
 //! Several objects to one: of each key the last row.
 //!
 //! ```text
-//! object (older) ─► cursor ─┐  least (section, hash)
-//! object         ─► cursor ─┼─► heap ──► of equal keys the row of the latest object ──► keep? ──► object
-//! object (newer) ─► cursor ─┘
+//! object (older) ─► block ─┐  rows up to some hash
+//! object         ─► block ─┼─► band: thousands of rows ─► last of each key ─► keep? ─► object
+//! object (newer) ─► block ─┘
 //! ```
+//!
+//! Band by band, because sorting a few thousand rows costs less than a heap that decides row by row between twenty inputs, each in
+//! a part of memory of its own.
 //!
 //! Upholds: loading the merged object instead of its inputs gives every key that is kept the same row; the same inputs make the
 //! same bytes. Keeps: of each input one block and a read, of the output one block, whatever the inputs' size.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-
 use storeflow_dataflows::state::{Section, StateRow};
 
+use crate::block::At;
 use crate::damage::CheckpointError;
 use crate::file::Writer;
-use crate::load::{Cursor, in_order};
+use crate::last;
+use crate::load::{Blocks, Wanted, in_order};
 use crate::object::{Group, Object};
 use crate::objects::Objects;
-
-/// Merged objects live longer than what they were made of, and are read by every start.
-const LEVEL: i32 = -1;
-/// What all inputs together read at once.
-const READ: u64 = 32 << 20;
-/// The least that one input reads at once.
-const READ_LEAST: u64 = 512 << 10;
+use crate::sizes::{BAND, BAND_LEAST, MERGE_READ, MERGE_READ_LEAST};
 
 /// Merges objects into one with `group`'s shards. Inputs stay as they are.
 ///
@@ -41,106 +37,76 @@ pub fn merge(
     group: Group,
     keep: &dyn Fn(Section, StateRow<'_>) -> bool,
 ) -> Result<Object, CheckpointError> {
-    let ahead = (READ / inputs.len().max(1) as u64).max(READ_LEAST);
-    let mut cursors = Vec::new();
+    let ahead = (MERGE_READ / inputs.len().max(1) as u64).max(MERGE_READ_LEAST);
+    let mut open = Vec::new();
     for (object, wanted) in in_order(inputs, |shard| group.owns(shard)) {
-        cursors.push(Cursor::open(objects, object, wanted, ahead)?);
+        let mut input = Input { blocks: Blocks::open(objects, object, |_| true, &wanted, ahead)?, wanted, at: At::default() };
+        input.settle()?;
+        open.push(input);
     }
-    let mut writer = Writer::new(objects, key, LEVEL)?;
-    let mut heap: BinaryHeap<Reverse<u128>> = (0..cursors.len()).filter_map(|rank| head(&cursors, rank)).collect();
-    let mut tied = Vec::new();
-    while let Some(first) = heap.pop() {
-        let rank = rank(first);
-        let next = heap.peek().copied();
-        if next.is_some_and(|next| same_hash(first, next)) {
-            tied.push(rank);
-            while heap.peek().is_some_and(|&next| same_hash(first, next)) {
-                tied.extend(heap.pop().map(self::rank));
+    let mut writer = Writer::new(objects, key)?;
+    let rows_ahead = (BAND / open.len().max(1)).max(BAND_LEAST);
+    let mut ends: Vec<At> = Vec::new();
+    while let Some(section) = open.iter().filter_map(Input::section).min_by_key(|section| section.code()) {
+        let of_section = |input: &&Input<'_>| input.section() == Some(section);
+        let end = open.iter().filter(of_section).filter_map(|input| input.blocks.block.hash_ahead(input.at, rows_ahead)).min();
+        let Some(end) = end else { break };
+        let (mut rows, mut order) = (Vec::with_capacity(2 * BAND), Vec::with_capacity(2 * BAND));
+        ends.clear();
+        for input in &open {
+            let mut at = input.at;
+            if input.section() == Some(section) {
+                input.take_to(end, &mut at, |row| {
+                    order.push(last::entry(row.hash, rows.len() as u64));
+                    rows.push(row);
+                });
             }
-            merge_tied(
-                &mut cursors,
-                &mut tied,
-                first,
-                &mut |section, row| {
-                    if keep(section, row) {
-                        writer.push(section, row)?;
-                    }
-                    Ok(())
-                },
-                &mut heap,
-            )?;
-            continue;
+            ends.push(at);
         }
-        // Rows that come before any other input's need no heap: most, where a large object meets small ones.
-        loop {
-            if let Some((section, row)) = cursors[rank].row()
-                && keep(section, row)
-            {
-                writer.push(section, row)?;
-            }
-            cursors[rank].step()?;
-            match head(&cursors, rank) {
-                Some(head) if next.is_none_or(|next| before(head, next)) => {}
-                head => break heap.extend(head),
-            }
+        // Inputs are in the order of as-ofs, and so are places.
+        last::for_each(&mut order, |place| rows[place as usize], &mut |row| {
+            if keep(section, row) { writer.push(section, row) } else { Ok(()) }
+        })?;
+        for (input, &end) in open.iter_mut().zip(&ends) {
+            input.at = end;
+            input.settle()?;
         }
     }
     let through = inputs.iter().map(|object| object.through).max().unwrap_or_default();
     Ok(writer.finish(key, through, group)?)
 }
 
-/// Visits the last row of each key with this section and hash, in the order of keys; inputs go back to the heap.
-fn merge_tied(
-    cursors: &mut [Cursor<'_>],
-    tied: &mut Vec<usize>,
-    first: Reverse<u128>,
-    visit: &mut dyn FnMut(Section, StateRow<'_>) -> Result<(), CheckpointError>,
-    heap: &mut BinaryHeap<Reverse<u128>>,
-) -> Result<(), CheckpointError> {
-    tied.sort_unstable();
-    let mut equal = Vec::new();
-    while !tied.is_empty() {
-        let key = |rank: usize| cursors[rank].row().map(|(_, row)| row.key);
-        let least = tied.iter().map(|&rank| key(rank)).min().flatten();
-        equal.clear();
-        equal.extend(tied.iter().copied().filter(|&rank| key(rank) == least));
-        // Ranks are in the order of as-ofs.
-        if let Some((section, row)) = equal.last().and_then(|&rank| cursors[rank].row()) {
-            visit(section, row)?;
-        }
-        for &rank in &equal {
-            cursors[rank].step()?;
-            match head(cursors, rank) {
-                Some(head) if same_hash(head, first) => {}
-                head => {
-                    tied.retain(|&other| other != rank);
-                    heap.extend(head);
-                }
+/// An object that is being merged, and where in its block the next row is.
+struct Input<'a> {
+    blocks: Blocks<'a>,
+    wanted: Wanted,
+    at: At,
+}
+
+impl Input<'_> {
+    /// The section of its next row; `None` at its end.
+    fn section(&self) -> Option<Section> {
+        let block = &self.blocks.block;
+        block.row(self.at).map(|_| block.section())
+    }
+
+    /// Takes its wanted rows up to a hash, which is never in two blocks.
+    #[inline]
+    fn take_to<'s>(&'s self, end: u64, at: &mut At, mut take: impl FnMut(StateRow<'s>)) {
+        let block = &self.blocks.block;
+        while let Some(row) = block.row(*at).filter(|row| row.hash <= end) {
+            if self.blocks.every || self.wanted.has(row.hash) {
+                take(row);
             }
+            block.step(at);
         }
     }
-    Ok(())
-}
 
-const RANK_BITS: u32 = 32;
-
-/// Section, hash and rank of an input's row as one number in their order.
-#[inline]
-fn head(cursors: &[Cursor<'_>], rank: usize) -> Option<Reverse<u128>> {
-    let (section, row) = cursors[rank].row()?;
-    Some(Reverse((u128::from(section.code()) << 64 | u128::from(row.hash)) << RANK_BITS | rank as u128))
-}
-
-fn rank(Reverse(head): Reverse<u128>) -> usize {
-    (head & ((1 << RANK_BITS) - 1)) as usize
-}
-
-#[inline]
-fn same_hash(Reverse(a): Reverse<u128>, Reverse(b): Reverse<u128>) -> bool {
-    a >> RANK_BITS == b >> RANK_BITS
-}
-
-#[inline]
-fn before(Reverse(a): Reverse<u128>, Reverse(b): Reverse<u128>) -> bool {
-    a >> RANK_BITS < b >> RANK_BITS
+    /// At the end of a block, goes on to the next.
+    fn settle(&mut self) -> Result<(), CheckpointError> {
+        if self.blocks.block.row(self.at).is_none() && self.blocks.next()? {
+            self.at = self.blocks.block.start();
+        }
+        Ok(())
+    }
 }

@@ -9,7 +9,6 @@
 //! Absent on purpose: deletes. A row says all there is to know of its key, also that it is gone.
 
 use std::collections::BTreeMap;
-use std::hint::black_box;
 
 use serde::{Deserialize, Serialize};
 use storeflow_dataflows::key::SHARDS;
@@ -17,10 +16,8 @@ use storeflow_dataflows::state::{Section, StateRow, StateRows};
 
 use crate::block::shard;
 use crate::file::Writer;
+use crate::last;
 use crate::objects::{ObjectError, Objects};
-
-/// Deltas live for minutes: the level that costs the processor least for what it saves.
-const LEVEL: i32 = -5;
 
 /// An object of state, as a manifest names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +53,15 @@ impl Group {
         shard % self.of.max(1) as u64 == self.index as u64
     }
 
+    /// This hash if its shard is one of them, otherwise one that differs in the shard only and whose shard is: for rows that
+    /// belong to whoever came by them, and not to a key. A worker beyond the number of shards has none.
+    pub fn home(self, hash: u64) -> u64 {
+        let (index, of) = (self.index as u64, self.of.max(1) as u64);
+        let near = shard(hash) - shard(hash) % of + index;
+        let near = if near < SHARDS { near } else { near.saturating_sub(of) };
+        hash & (u64::MAX >> 10) | near << 54
+    }
+
     /// The shards of both, which are a group again; `None` if there are none.
     ///
     /// After a rescale, each new worker goes on with the objects of the old ones narrowed to what is its own.
@@ -78,7 +84,7 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
 /// If it cannot be written; then nothing of it is to be seen, unless the error says that it may have happened.
 ///
 /// # Panics
-/// If a row is of a shard that `group` does not own: it would be lost when the object is loaded.
+/// If a row is of a shard that `group` does not own: it would be lost when the object is loaded (see [`Group::home`]).
 pub fn write(
     objects: &dyn Objects,
     key: &str,
@@ -86,7 +92,7 @@ pub fn write(
     group: Group,
     sections: &BTreeMap<Section, Vec<StateRows>>,
 ) -> Result<Object, ObjectError> {
-    let mut writer = Writer::new(objects, key, LEVEL)?;
+    let mut writer = Writer::new(objects, key)?;
     let owned: Vec<bool> = (0..SHARDS).map(|shard| group.owns(shard)).collect();
     for (&section, lists) in sections {
         for_each_last(lists, &mut |row| {
@@ -101,53 +107,35 @@ pub fn write(
 /// Bits of a row's place that say where in its list it is; the others say which list.
 const OFFSET_BITS: u32 = 40;
 
-/// Rows that are looked up before the first of them is copied.
-const BATCH: usize = 64;
-
 /// Visits of each key the last row, in the order of (hash, key).
 fn for_each_last<'a, E>(lists: &'a [StateRows], visit: &mut impl FnMut(StateRow<'a>) -> Result<(), E>) -> Result<(), E> {
-    // Hash, then place: one number, which sorts without a branch.
-    let mut order: Vec<u128> = Vec::with_capacity(lists.iter().map(StateRows::len).sum());
+    let mut order = Vec::with_capacity(lists.iter().map(StateRows::len).sum());
     for (list, rows) in lists.iter().enumerate() {
         let list = (list as u64) << OFFSET_BITS;
-        order.extend(rows.places().map(|(place, row)| u128::from(row.hash) << 64 | u128::from(list | place as u64)));
+        order.extend(rows.places().map(|(place, row)| last::entry(row.hash, list | place as u64)));
     }
-    order.sort_unstable();
-    let row = |entry: u128| {
-        let place = entry as u64;
-        lists[(place >> OFFSET_BITS) as usize].at((place & ((1 << OFFSET_BITS) - 1)) as usize)
-    };
-    let mut batch: Vec<StateRow<'_>> = Vec::new();
-    let mut rest = &order[..];
-    while !rest.is_empty() {
-        let mut count = rest.len().min(BATCH);
-        while count < rest.len() && rest[count - 1] >> 64 == rest[count] >> 64 {
-            count += 1;
-        }
-        batch.clear();
-        // Where the processor waits for memory, it waits for several rows at once, and for the ends of long ones, too.
-        batch.extend(rest[..count].iter().map(|&entry| {
-            let row = row(entry);
-            black_box(row.value.last());
-            row
-        }));
-        rest = &rest[count..];
-        for equal in batch.chunk_by_mut(|a, b| a.hash == b.hash) {
-            if equal.len() > 1 {
-                // Stable: rows of a key stay in the order of time. Mostly it is one key, and this is one look at each.
-                equal.sort_by_key(|row| row.key);
-            }
-            for rows in equal.chunk_by(|a, b| a.key == b.key) {
-                visit(*rows.last().expect("chunks have rows"))?;
-            }
-        }
-    }
-    Ok(())
+    let row = |place: u64| lists[(place >> OFFSET_BITS) as usize].at((place & ((1 << OFFSET_BITS) - 1)) as usize);
+    last::for_each(&mut order, row, visit)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_hash_has_a_home_with_every_worker() {
+        for of in [1, 2, 3, 7, 1000, 1024] {
+            for index in [0, 1, of / 2, of - 1].map(|index| index % of) {
+                let group = Group { index, of };
+                for hash in [0, u64::MAX, 1 << 54, 0x9E37_79B9_7F4A_7C15] {
+                    let home = group.home(hash);
+                    assert!(group.owns(home >> 54), "{group:?} {hash:x} {home:x}");
+                    assert_eq!(home << 10, hash << 10);
+                    assert!(!group.owns(hash >> 54) || home == hash);
+                }
+            }
+        }
+    }
 
     #[test]
     fn groups_meet_in_what_both_own() {

@@ -14,13 +14,14 @@ use storeflow_dataflows::state::{Section, StateRow, StateRows};
 use storeflow_dataflows::table::Table;
 
 use super::world::{Applied, BUCKETS, Dice, END, PREFIX, Totals, World};
-use crate::chain::plan;
+use crate::chain::{chain, plan};
 use crate::collect::Collector;
 use crate::commit::{Cut, Writer};
 use crate::damage::CheckpointError;
 use crate::error::LogError;
 use crate::load::load;
 use crate::log::{Log, Read};
+use crate::manifest::Manifest;
 use crate::merge::merge;
 use crate::names::StateName;
 use crate::object::{Group, Object, write};
@@ -67,6 +68,10 @@ impl From<CheckpointError> for Stop {
     }
 }
 
+/// Whether a run found a damaged object, and replayed what was in it.
+#[derive(Debug)]
+pub(super) struct Repaired(pub(super) bool);
+
 /// How a run is started.
 pub(super) struct Start {
     pub(super) run: String,
@@ -86,23 +91,39 @@ struct Cluster<'a> {
     merges: u64,
     totals: Totals,
     as_of: u64,
+    /// As-of up to which changes are in objects.
+    written: u64,
+    /// Whether a damaged object was replaced by a replay.
+    repaired: bool,
     /// What this run's clock shows beyond the true time, in milliseconds, plus two hours.
     ahead_ms: u64,
 }
 
-/// Runs a cluster.
-pub(super) fn run(world: &World, process: &Arc<Process>, mut start: Start) -> Result<(), Stop> {
+/// Runs a cluster; whether it had to repair its state.
+pub(super) fn run(world: &World, process: &Arc<Process>, mut start: Start) -> Result<Repaired, Stop> {
     let log = Log::open(Arc::clone(process) as Arc<dyn Objects>, PREFIX, "mall", 1);
     let ahead_ms = start.dice.below(4 * 3_600_000);
     let (chains, merged) = (vec![Vec::new(); start.workers], Vec::new());
-    let mut cluster = Cluster { world, process, start, chains, merged, merges: 0, totals: Totals::new(), as_of: 0, ahead_ms };
+    let mut cluster = Cluster {
+        world,
+        process,
+        start,
+        chains,
+        merged,
+        merges: 0,
+        totals: Totals::new(),
+        as_of: 0,
+        written: 0,
+        repaired: false,
+        ahead_ms,
+    };
     let mut looked_at = world.tick();
     let newest = log.newest()?;
     if let Some(read) = &newest {
         world.saw(&read.manifest);
-        cluster.load(read)?;
+        cluster.load(&log, read)?;
         if read.manifest.complete {
-            return Ok(());
+            return Ok(Repaired(cluster.repaired));
         }
     }
     let mut writer = Writer::after(&log, newest.as_ref(), &cluster.start.run, cluster.start.keep);
@@ -131,7 +152,7 @@ pub(super) fn run(world: &World, process: &Arc<Process>, mut start: Start) -> Re
             },
         }
     }
-    Ok(())
+    Ok(Repaired(cluster.repaired))
 }
 
 impl Cluster<'_> {
@@ -144,22 +165,50 @@ impl Cluster<'_> {
     }
 
     /// Takes over what a checkpoint holds, and shows it where it is not shown yet.
-    fn load(&mut self, read: &Read) -> Result<(), Stop> {
-        let manifest = &read.manifest;
+    fn load(&mut self, log: &Log, newest: &Read) -> Result<(), Stop> {
+        let manifest = &newest.manifest;
+        assert_eq!(manifest.partitions, self.world.partitions(manifest.as_of), "positions are those of the cut");
+        let mut from = Some(newest.clone());
+        while let Some(read) = &from {
+            match self.load_state(&read.manifest) {
+                Ok(()) => break,
+                // The state before it, and a replay to exactly the newest's positions, or the whole input if it must be.
+                Err(CheckpointError::Damaged { .. }) => {
+                    self.repaired = true;
+                    from = log.earlier(manifest, read.manifest.number)?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if from.is_none() {
+            (self.chains, self.totals) = (vec![Vec::new(); self.start.workers], Totals::new());
+        }
+        // What is replayed is written with the next checkpoint.
+        self.written = from.map_or(0, |read| read.manifest.as_of);
+        for (key, add) in self.world.added(self.written..manifest.as_of) {
+            *self.totals.entry(key).or_default() += add;
+        }
+        self.totals.retain(|_, total| *total != 0);
         self.as_of = manifest.as_of;
-        assert_eq!(manifest.partitions, self.world.partitions(self.as_of), "positions are those of the cut");
+        assert_eq!(self.totals, self.world.twin(self.as_of), "state at as-of {}", self.as_of);
+        match rows(self.process, &manifest.fresh, Group { index: 0, of: 1 }) {
+            Ok(fresh) => self.show(Some(manifest.previous_as_of), &fresh),
+            Err(CheckpointError::Damaged { .. }) => self.show(None, &self.totals),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn load_state(&mut self, manifest: &Manifest) -> Result<(), CheckpointError> {
+        self.totals.clear();
         for worker in 0..self.start.workers {
             let own = self.own(worker);
-            let narrowed = |object: &Object| Some(Object { group: object.group.and(own)?, ..object.clone() });
-            self.chains[worker] = manifest.state.iter().filter_map(narrowed).collect();
-            self.chains[worker].sort_by_key(|object| object.through);
+            self.chains[worker] = chain(&manifest.state, own);
             let loaded = rows(self.process, &self.chains[worker], own)?;
             self.totals.extend(loaded);
         }
         self.totals.retain(|_, total| *total != 0);
-        assert_eq!(self.totals, self.world.twin(self.as_of), "state at as-of {}", self.as_of);
-        let fresh = rows(self.process, &manifest.fresh, Group { index: 0, of: 1 })?;
-        self.show(Some(manifest.previous_as_of), &fresh)
+        assert_eq!(self.totals, self.world.twin(manifest.as_of), "state at as-of {}", manifest.as_of);
+        Ok(())
     }
 
     /// Reads to the next as-of, writes what changed, and merges something.
@@ -169,10 +218,12 @@ impl Cluster<'_> {
         self.as_of = (previous + 1 + self.start.dice.below(40)).min(END);
         let mut changes = Totals::new();
         for (key, add) in self.world.added(previous..self.as_of) {
-            let total = self.totals.entry(key).or_default();
-            *total += add;
-            changes.insert(key, *total);
+            *self.totals.entry(key).or_default() += add;
         }
+        for (key, _) in self.world.added(self.written..self.as_of) {
+            changes.insert(key, self.totals.get(&key).copied().unwrap_or_default());
+        }
+        self.written = self.as_of;
         for (worker, from, count, object) in std::mem::take(&mut self.merged) {
             self.chains[worker].splice(from..from + count, [object]);
         }
@@ -205,18 +256,18 @@ impl Cluster<'_> {
 
     /// Merges what is due, or anything; the outcome comes into this manifest or the next one.
     fn merge(&mut self, worker: usize, number: u64) -> Result<(), Stop> {
+        let group = self.own(worker);
         let (dice, chain) = (&mut self.start.dice, &mut self.chains[worker]);
         let mut any = || {
             let from = dice.below(chain.len() as u64 - 1) as usize;
             from..from + 2 + dice.below((chain.len() - from) as u64 - 1) as usize
         };
-        let range = match plan(chain) {
-            Some(range) if range.len() > 1 => range,
-            _ if chain.len() > 3 => any(),
-            _ => return Ok(()),
+        let range = match plan(chain, group) {
+            Some(range) => range,
+            None if chain.len() > 3 => any(),
+            None => return Ok(()),
         };
         self.merges += 1;
-        let group = Group { index: worker, of: self.start.workers };
         let key = StateName { number, group, merged: Some(self.merges), run: &self.start.run }.key(PREFIX);
         // What is zero is forgotten, but only where nothing older could come back.
         let keep = |_, row: StateRow<'_>| range.start > 0 || row.value != 0i64.to_le_bytes();

@@ -34,7 +34,7 @@ impl Dice {
 
     /// A number in `0..bound`.
     pub(super) fn below(&mut self, bound: u64) -> u64 {
-        u64::from(self.0.next_u32()) * bound >> 32
+        (u64::from(self.0.next_u32()) * bound) >> 32
     }
 
     /// True once in so many cases.
