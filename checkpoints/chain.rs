@@ -83,6 +83,7 @@ fn balanced(chain: &[Object], wanted: impl Fn(&Object) -> bool) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
     fn object(bytes: u64, group: Group) -> Object {
         Object { key: String::new(), bytes, checksum: String::new(), through: 0, group, rows: bytes, raw: bytes }
     }

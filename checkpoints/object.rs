@@ -53,15 +53,6 @@ impl Group {
         shard % self.of.max(1) as u64 == self.index as u64
     }
 
-    /// This hash if its shard is one of them, otherwise one that differs in the shard only and whose shard is: for rows that
-    /// belong to whoever came by them, and not to a key. A worker beyond the number of shards has none.
-    pub fn home(self, hash: u64) -> u64 {
-        let (index, of) = (self.index as u64, self.of.max(1) as u64);
-        let near = shard(hash) - shard(hash) % of + index;
-        let near = if near < SHARDS { near } else { near.saturating_sub(of) };
-        hash & (u64::MAX >> 10) | near << 54
-    }
-
     /// The shards of both, which are a group again; `None` if there are none.
     ///
     /// After a rescale, each new worker goes on with the objects of the old ones narrowed to what is its own.
@@ -84,7 +75,7 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
 /// If it cannot be written; then nothing of it is to be seen, unless the error says that it may have happened.
 ///
 /// # Panics
-/// If a row is of a shard that `group` does not own: it would be lost when the object is loaded (see [`Group::home`]).
+/// If a row is of a shard that `group` does not own: it would be lost when the object is loaded.
 pub fn write(
     objects: &dyn Objects,
     key: &str,
@@ -121,21 +112,6 @@ fn for_each_last<'a, E>(lists: &'a [StateRows], visit: &mut impl FnMut(StateRow<
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_hash_has_a_home_with_every_worker() {
-        for of in [1, 2, 3, 7, 1000, 1024] {
-            for index in [0, 1, of / 2, of - 1].map(|index| index % of) {
-                let group = Group { index, of };
-                for hash in [0, u64::MAX, 1 << 54, 0x9E37_79B9_7F4A_7C15] {
-                    let home = group.home(hash);
-                    assert!(group.owns(home >> 54), "{group:?} {hash:x} {home:x}");
-                    assert_eq!(home << 10, hash << 10);
-                    assert!(!group.owns(hash >> 54) || home == hash);
-                }
-            }
-        }
-    }
 
     #[test]
     fn groups_meet_in_what_both_own() {

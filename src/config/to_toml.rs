@@ -230,6 +230,7 @@ mod tests {
                 let retention = window.max(grace) + retention * minute;
                 let horizons = Horizons { window, grace, retention, replay_horizon: replay_horizon * minute };
                 for (i, source) in sources.iter_mut().enumerate() {
+                    source.slot = i;
                     source.topics.iter_mut().for_each(|topic| *topic = format!("{i}{topic}"));
                 }
                 let timezone = "Asia/Seoul".to_owned();

@@ -579,8 +579,11 @@ mod tests {
         for live in [false, true] {
             let root = tempfile::tempdir().unwrap();
             let generation = create(root.path(), 1);
-            let start = if live { HistoryWriter::start_live } else { HistoryWriter::start };
-            let writer = start(&generation, 0..1, partitions()).unwrap();
+            let writer = match live {
+                true => HistoryWriter::start_live(&generation, 0..1, partitions(), 0),
+                false => HistoryWriter::start(&generation, 0..1, partitions()),
+            };
+            let writer = writer.unwrap();
             let (sender, rows) = (writer.sender(), vec![row(Table::StoreSales, EPOCH, WINDOW, "a")]);
             sender.send(Batch { rows, ..Batch::default() }).unwrap();
             assert_eq!(sender.shown(), 0);

@@ -70,12 +70,34 @@ pub trait Publisher: Send + Sync {
     fn everywhere(&self, _shown: Shown) {}
 }
 
+/// The view in Redis, from when on it may be written.
+#[derive(Default)]
+enum Outside {
+    /// There is none.
+    #[default]
+    None,
+    /// What is known is older than what Redis may show already: it is opened once the view in memory is at this as-of.
+    From(u64, Box<dyn FnOnce() -> Arc<RedisSink> + Send>),
+    /// It is written.
+    Open(Arc<RedisSink>),
+}
+
+impl std::fmt::Debug for Outside {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Outside::None => "none",
+            Outside::From(..) => "waits",
+            Outside::Open(_) => "open",
+        })
+    }
+}
+
 /// Publishes into the copies: the view in memory, history and dead letters in the store, and the view in Redis.
 #[derive(Debug)]
 pub struct Copies {
     view: Arc<MemoryView>,
     history: Option<HistorySender>,
-    redis: Option<Arc<RedisSink>>,
+    redis: Mutex<Outside>,
     /// Whether the outside is waited for: a replay of one process knows of its end by other means.
     waits: bool,
     published: AtomicU64,
@@ -86,13 +108,33 @@ pub struct Copies {
 impl Copies {
     /// A publisher into `view` and, if there is one, a history writer; without one, nothing is kept but the view.
     pub fn new(view: Arc<MemoryView>, history: Option<HistorySender>) -> Self {
-        let (published, everywhere, impatient) = Default::default();
-        Copies { view, history, redis: None, waits: false, published, everywhere, impatient }
+        let (redis, published, everywhere, impatient) = Default::default();
+        Copies { view, history, redis, waits: false, published, everywhere, impatient }
     }
 
-    /// The same, with Redis as well; and what is shown is what has arrived outside.
-    pub fn outside(self, redis: Option<Arc<RedisSink>>) -> Self {
-        Copies { redis, waits: true, ..self }
+    /// The same, and what is shown is what has arrived outside: in Redis as well, if there is an `open`, which is called once the view in
+    /// memory is at `from`, now if it is there already.
+    pub fn outside(self, from: u64, open: Option<impl FnOnce() -> Arc<RedisSink> + Send + 'static>) -> Self {
+        let redis = open.map_or(Outside::None, |open| Outside::From(from, Box::new(open)));
+        let copies = Copies { redis: Mutex::new(redis), waits: true, ..self };
+        copies.open_when_due(&mut locked(&copies.redis));
+        copies
+    }
+
+    /// The view in Redis, once it is written.
+    pub fn redis(&self) -> Option<Arc<RedisSink>> {
+        match &*locked(&self.redis) {
+            Outside::Open(redis) => Some(Arc::clone(redis)),
+            Outside::None | Outside::From(..) => None,
+        }
+    }
+
+    /// Opens Redis, if it is time. Whoever applies changes to the view holds the lock until they are sent, so none gets lost.
+    fn open_when_due(&self, redis: &mut Outside) {
+        *redis = match std::mem::take(redis) {
+            Outside::From(from, open) if self.view.as_of() >= from => Outside::Open(open()),
+            otherwise => otherwise,
+        };
     }
 
     /// What every worker of every process has shown, if this is the leader's process.
@@ -114,11 +156,15 @@ impl Publisher for Copies {
         {
             history.send(Batch { worker, rows, late, dead_letters })?;
         }
-        let changes = self.redis.as_ref().map(|_| cells.clone());
+        let mut redis = locked(&self.redis);
+        let changes = matches!(*redis, Outside::Open(_)).then(|| cells.clone());
         let expired = self.view.apply(worker, as_of, &mut cells, &mut expiries);
-        if let (Some(redis), Some(changes)) = (&self.redis, changes) {
-            redis.send(worker, as_of, changes, expired);
+        match (&*redis, changes) {
+            (Outside::Open(redis), Some(changes)) => redis.send(worker, as_of, changes, expired),
+            (Outside::From(..), _) => self.open_when_due(&mut redis),
+            _ => {}
         }
+        drop(redis);
         // Whoever brings the last worker past an epoch lets its files be shown.
         let everyone = self.view.as_of();
         if let Some(history) = &self.history
@@ -130,7 +176,8 @@ impl Publisher for Copies {
     }
 
     fn shown(&self, worker: usize) -> Result<Shown, PublishError> {
-        if let Some(failure) = self.redis.as_ref().and_then(|redis| redis.failure()) {
+        let redis = self.redis();
+        if let Some(failure) = redis.as_ref().and_then(|redis| redis.failure()) {
             return Err(failure.into());
         }
         if self.history.as_ref().is_some_and(HistorySender::stopped) {
@@ -140,12 +187,13 @@ impl Publisher for Copies {
             return Ok(Shown::ALL);
         }
         let history = self.history.as_ref().map_or(u64::MAX, HistorySender::shown);
-        Ok(Shown { history, view: self.redis.as_ref().map_or(u64::MAX, |redis| redis.shown(worker)) })
+        let none = if matches!(*locked(&self.redis), Outside::None) { u64::MAX } else { 0 };
+        Ok(Shown { history, view: redis.map_or(none, |redis| redis.shown(worker)) })
     }
 
     fn everywhere(&self, shown: Shown) {
         *locked(&self.everywhere) = shown;
-        if let Some(redis) = &self.redis
+        if let Some(redis) = self.redis()
             && shown.view > 0
         {
             redis.mark(shown.view, false);

@@ -202,8 +202,18 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     for batch in pending {
         history.sender().send(batch)?;
     }
-    let sink = ready.redis.map(|redis| Arc::new(redis.start(generation.about(), Arc::clone(&view), workers.clone(), peers)));
-    let copies = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())).outside(sink.clone()));
+    // What is known may be older than what was committed last, which Redis may show.
+    let committed = restored.as_ref().map_or(0, |restored| restored.newest().manifest.as_of);
+    let with_redis = ready.redis.is_some();
+    let open_redis = ready.redis.map(|redis| {
+        let (about, view, workers, registry) = (generation.about().clone(), Arc::clone(&view), workers.clone(), registry.clone());
+        move || {
+            let sink = Arc::new(redis.start(&about, view, workers, peers));
+            registry.register(Arc::new(ViewObserved(Arc::downgrade(&sink))));
+            sink
+        }
+    });
+    let copies = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())).outside(committed, open_redis));
     let checkpointer = checkpoints.as_ref().map(|settings| {
         let newest = restored.as_ref().map(Restored::newest);
         let left_out = match (&input, &restored) {
@@ -227,7 +237,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let durability = checkpointer.iter().zip(&checkpoints).next().map(|(checkpointer, settings)| Durability {
         checkpoints: Arc::clone(checkpointer),
         every: settings.every,
-        not_before: restored.as_ref().map_or(0, |restored| restored.newest().manifest.as_of),
+        not_before: committed,
     });
 
     let (senders, intakes): (Vec<_>, Vec<_>) = hands.into_iter().map(|partitions| intake(partitions, goes_on)).unzip();
@@ -259,11 +269,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     if let Some(kafka) = &ready.kafka {
         registry.register(Arc::new(kafka.clone()));
     }
-    if let Some(sink) = &sink {
-        registry.register(Arc::new(ViewObserved(Arc::downgrade(sink))));
-    }
     health.set_sources_reading(true);
-    health.set_view_connected(sink.is_none());
+    health.set_view_connected(!with_redis);
 
     let mut arrivals =
         Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
@@ -275,7 +282,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         for (worker, stats) in stats.iter().enumerate().filter(|(_, stats)| stats.stepped.get() > 0) {
             health.stepped(worker, stats.stepped.get());
         }
-        if let Some(sink) = &sink {
+        if let Some(sink) = copies.redis() {
             health.set_view_connected(sink.stats().connected);
         }
         if let Some(lost) = peer_watch.as_ref().and_then(|watch| watch.lost()) {
@@ -318,7 +325,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         kafka.report(&published_positions(&stats));
         kafka.close();
     }
-    if let Some(sink) = sink {
+    if let Some(sink) = copies.redis() {
         drop(copies);
         if leader {
             sink.mark(finished.as_of, !stopped);

@@ -24,6 +24,7 @@ pub(super) fn job() -> Job {
         format,
         key: key.iter().map(|field| field.to_string()).collect(),
         key_space: KeySpace::Topic,
+        slot: 0,
         store: "store".to_string(),
         amount: None,
         currency: None,

@@ -71,7 +71,7 @@ pub(super) fn run(args: &VerifyArgs, out: &mut Vec<u8>) -> Result<(), Failure> {
 
 /// What to do about a checkpoint whose objects are damaged.
 fn remedy(chosen: &Chosen, read: &storeflow_checkpoints::log::Read) -> String {
-    match chosen.log.before(read) {
+    match chosen.log.earlier(&read.manifest, read.manifest.number) {
         Ok(Some(before)) => {
             let number = before.manifest.number;
             format!(

@@ -287,7 +287,7 @@ impl Restored {
             );
             return Err(RunError::Recovery(text));
         }
-        let Some(before) = log.before(&self.read)? else {
+        let Some(before) = log.earlier(&self.newest().manifest, number)? else {
             let text = format!(
                 "{what}, and no checkpoint before number {number} can be loaded any more. Put the object back from a backup, or \
                  begin a new generation with --generation and --start, and see `storeflow checkpoints list`"
