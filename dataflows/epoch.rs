@@ -40,9 +40,18 @@ impl Horizons {
     /// Another grace and another retention from an as-of on, which is not before that of the last change.
     pub fn changed(self, grace: u64, retention: u64, at: u64) -> Horizons {
         let Before { until, grace: old_grace, retention: old_retention } = self.before;
-        // A window was over by then if it was by the last change, or by what has held since: the later of two ends.
-        let either = |old: u64, now: u64| if until == 0 { now } else { now.min(at - until + old) };
-        let before = Before { until: at, grace: either(old_grace, self.grace), retention: either(old_retention, self.retention) };
+        // A window was over by then if it was by the last change or, from the first instant that one let windows be over, by what has held
+        // since: the later of two ends.
+        let either = |old: u64, now: u64, from: u64| match until {
+            0 => now,
+            _ if at < from => at - until + old,
+            _ => now.min(at - until + old),
+        };
+        let before = Before {
+            until: at,
+            grace: either(old_grace, self.grace, self.epoch_after(until)),
+            retention: either(old_retention, self.retention, until + 1),
+        };
         Horizons { grace, retention, before, ..self }
     }
 
