@@ -4,6 +4,7 @@ mod checkpoints;
 mod decoding;
 mod exactness;
 mod faults;
+mod formats;
 mod going_on;
 mod golden;
 mod launch;
