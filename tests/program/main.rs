@@ -1,11 +1,14 @@
 //! The program from outside: one binary, so that it links once.
 
 mod checkpoints;
+mod crash;
+mod damage;
 mod decoding;
 mod exactness;
 mod faults;
 mod going_on;
 mod golden;
+mod job_changes;
 mod launch;
 mod outside;
 mod redis_view;

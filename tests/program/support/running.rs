@@ -87,6 +87,14 @@ impl Running {
         self.succeed();
     }
 
+    /// Ends it as a power failure would, unless it has ended by itself: the exit code then.
+    pub(crate) fn crash(&mut self) -> Option<i32> {
+        self.child.kill().expect("a child of ours");
+        let code = self.child.wait().expect("a child of ours").code();
+        assert!(code.is_none_or(|code| code == 0), "it ended with {code:?}\n{}", self.log());
+        code
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it goes on");
