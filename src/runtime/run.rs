@@ -27,7 +27,7 @@ use storeflow_checkpoints::manifest::Manifest;
 use self::arrivals::Arrivals;
 use self::opening::{Clocks, Opener, agree, chain, clocks_of, decoded, encoded, intake};
 use self::recovery::{Loaded, Places, Restored, adopt, choose, log_of, setting_of};
-use super::checkpointer::{self, Checkpointer, Leader};
+use super::checkpointer::{self, Checkpointer, Leader, Silence};
 use super::cluster::Cluster;
 use super::durable::Durability;
 use super::publisher::Copies;
@@ -124,10 +124,10 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let leader = cluster.process() == 0;
     let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
     let (process, processes) = (cluster.process(), cluster.processes());
-    let began = Instant::now();
+    let (began, silence) = (Instant::now(), Silence::new());
 
     // Everybody proves that it can reach all it needs before anything begins.
-    let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, leader, peers);
+    let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, checkpoints.is_some(), leader, peers);
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
     let plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
@@ -227,6 +227,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
             setting,
             names: Arc::clone(&names),
             left_out,
+            silence,
         });
         let number = newest.map_or(1, |newest| newest.manifest.number + 1);
         let (log, run, horizons) = (log.clone(), plan.run.clone(), job.horizons);
@@ -349,12 +350,14 @@ struct Ready {
     input_bytes: u64,
 }
 
+#[allow(clippy::too_many_arguments, reason = "called in one place, with what that place has at hand")]
 fn prepare(
     job: &mut Job,
     input: &Input,
     store: &Store,
     redis: Option<&RedisSettings>,
     wanted: Option<u64>,
+    durable: bool,
     leader: bool,
     peers: usize,
 ) -> Result<Ready, RunError> {
@@ -371,7 +374,8 @@ fn prepare(
             Err(error) => return Err(error.into()),
         };
         ready.shown_before = current.as_ref().map_or(0, |current| current.as_of);
-        let chosen = choose(store, job, input, wanted, current.as_ref())?;
+        // What is shown without checkpoints can be gone on with by nobody.
+        let chosen = if durable { choose(store, job, input, wanted, current.as_ref())? } else { None };
         let generation = match &chosen {
             Some((generation, _)) => Generation::resume(store, job, peers, *generation)?,
             None => {
