@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod crash;
+mod crash_cluster;
 mod damage;
 mod decoding;
 mod exactness;

@@ -13,3 +13,4 @@ pub(crate) mod redis;
 pub(crate) mod running;
 pub(crate) mod s3;
 pub(crate) mod services;
+pub(crate) mod watch;

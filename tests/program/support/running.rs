@@ -147,6 +147,12 @@ pub(crate) fn kill(pid: u32) {
     kill_process(pid, Signal::KILL).expect("it goes on");
 }
 
+/// Ends a process as a power failure would, unless it has ended.
+pub(crate) fn kill_if_there(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a number of a process")).expect("not 0");
+    let _ = kill_process(pid, Signal::KILL);
+}
+
 /// The addresses at which processes serve their metrics, by what they logged.
 pub(crate) fn metrics_at(log: &str) -> Vec<String> {
     let lines = log.lines().filter(|line| line.contains("serving metrics"));
