@@ -76,9 +76,18 @@ impl Replay {
 
     /// The end is exact.
     pub(crate) fn verify(&self) {
-        let (job, replay, out) = (text(&self.job), text(&dataset("mall-small")), self.out());
-        let verified = succeed(&["verify", "--job", &job, "--replay", &replay, "--data-dir", &out, "--history"]);
-        assert!(verified.starts_with("exact"), "{verified}");
+        self.verify_at(&["--data-dir", &self.out(), "--history"]);
+    }
+
+    /// So is the view in Redis.
+    pub(crate) fn verify_redis(&self, url: &str) {
+        self.verify_at(&["--redis", url]);
+    }
+
+    fn verify_at(&self, place: &[&str]) {
+        let (job, replay) = (text(&self.job), text(&dataset("mall-small")));
+        let verified = succeed(&[&["verify", "--job", &job, "--replay", &replay][..], place].concat());
+        assert!(verified.contains("exact: ") && !verified.contains("NOT"), "{verified}");
     }
 }
 

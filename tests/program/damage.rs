@@ -6,10 +6,12 @@
 use std::time::Duration;
 
 use crate::crash::Replay;
-use crate::support::binary::{Ended, run, succeed, text};
+use crate::support::binary::{Ended, dataset, run, succeed, text};
 use crate::support::chance::{Chance, seeds};
 use crate::support::kept::{Damage, Kept};
+use crate::support::redis;
 use crate::support::running::Running;
+use crate::support::watch::Watch;
 
 const ALL: [Damage; 3] = [Damage::Flipped, Damage::Cut, Damage::Missing];
 
@@ -68,6 +70,33 @@ fn damaged_state_is_named_and_made_up_for() {
         }
         makes_up(&kept, &mut replay.command(2, &[]), &object).succeed();
         replay.verify();
+    }
+}
+
+#[test]
+fn a_view_in_redis_waits_while_damage_is_made_up_for() {
+    for seed in seeds(2, 30) {
+        let Some(redis) = redis::redis("a_view_in_redis_waits_while_damage_is_made_up_for") else { return };
+        let (mut chance, mut replay) = (Chance::of(seed), Replay::new());
+        // With a second between checkpoints there is something to make up for.
+        replay.interval = ["1s", "0s"][seed as usize % 2];
+        let (kept, url, mall) = (replay.kept(), redis.url(), dataset("mall-small"));
+        let watch = Watch::start(&redis.settings(), &url, &mall.join("mall.toml"), &mall);
+        let more = ["--redis", &*url];
+        replay.run_and_kill(2, 3, &more);
+        let object = kept.newest().fresh[chance.below(kept.newest().fresh.len())].key.clone();
+        chance.one_of(&ALL).to(&kept.object(&object), chance.below(1 << 20));
+        let committed = kept.newest().as_of;
+        let before = kept.log().read(kept.newest_number() - 1).expect("readable").manifest.as_of;
+        println!("{object}: from {before} to {committed}");
+        // Once it is killed in the middle of it, and once it may go on.
+        let mut running = Running::start(&mut replay.command(2, &more));
+        std::thread::sleep(chance.up_to_ms(150));
+        running.crash();
+        replay.finish(2, &more);
+        watch.judge();
+        replay.verify();
+        replay.verify_redis(&url);
     }
 }
 

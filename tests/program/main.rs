@@ -11,6 +11,7 @@ mod going_on;
 mod golden;
 mod job_changes;
 mod launch;
+mod outages;
 mod outside;
 mod redis_view;
 mod services;
