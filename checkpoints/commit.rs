@@ -10,7 +10,7 @@
 //! Upholds: (1) what is committed follows exactly what the run was loaded from; (2) after a commit whose outcome is unknown nothing
 //! further is committed by this writer: only a run that reads the log anew knows what it follows; (3) a run that was
 //! silent for so long that the manifest that supersedes it may have been deleted looks before it writes.
-//! Keeps: the last manifest's number, checksum and as-of, and which are kept.
+//! Keeps: the last manifest's number, checksum and as-of, which are kept, and the as-of that fresh objects follow.
 //! Absent on purpose: retries of what was refused (restarting is the cure), threads, clocks.
 
 use std::time::Duration;
@@ -55,6 +55,8 @@ pub struct Writer {
     run: String,
     keep: usize,
     last: Option<Last>,
+    /// The as-of that the next cut's fresh objects follow.
+    follows: u64,
     /// A commit began and did not succeed.
     spent: bool,
 }
@@ -83,7 +85,14 @@ impl Writer {
     /// If `keep` is 0.
     pub fn after(log: &Log, read: Option<&Read>, run: &str, keep: usize) -> Writer {
         assert!(keep > 0, "the newest checkpoint is always kept");
-        Writer { log: log.clone(), run: run.to_owned(), keep, last: read.map(Last::of), spent: false }
+        let (last, follows) = (read.map(Last::of), read.map_or(0, |read| read.manifest.as_of));
+        Writer { log: log.clone(), run: run.to_owned(), keep, last, follows, spent: false }
+    }
+
+    /// The state was loaded from an earlier checkpoint, of this as-of, as that of the newest is damaged: what is written first follows
+    /// that one, and has the history again that the newest may not have shown.
+    pub fn making_up_from(self, as_of: u64) -> Writer {
+        Writer { follows: as_of, ..self }
     }
 
     /// The number of the next manifest, for the names of its objects.
@@ -124,7 +133,7 @@ impl Writer {
             run: self.run.clone(),
             written_at,
             as_of,
-            previous_as_of,
+            previous_as_of: self.follows,
             complete,
             workers,
             kept,
@@ -134,7 +143,7 @@ impl Writer {
             state,
             fresh,
         })?;
-        self.last = Some(Last::of(&read));
+        (self.last, self.follows) = (Some(Last::of(&read)), as_of);
         self.spent = false;
         Ok(read)
     }

@@ -224,7 +224,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         };
         let setting = setting_of(&job, &input);
         let leader = leader.then(|| Leader {
-            writer: Writer::after(&log, newest, &plan.run, settings.keep),
+            writer: Writer::after(&log, newest, &plan.run, settings.keep).making_up_from(origin),
             collector: Collector::new(&log, &plan.run),
             setting,
             names: Arc::clone(&names),

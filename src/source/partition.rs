@@ -79,6 +79,8 @@ pub struct Partition {
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
+    /// Its file came when others had been read: the clock starts where they were.
+    joined: bool,
     held: Option<Placed>,
     /// The place of the record handed out or held last.
     place: Resume,
@@ -221,6 +223,7 @@ impl Partition {
             clock,
             records_per_hour,
             read_any: false,
+            joined: false,
             held: None,
             place: Resume { position: 0, clock: None },
             marks: None,
@@ -245,12 +248,20 @@ impl Partition {
         }
         if let Some(clock) = at.clock {
             self.clock = clock;
-            self.read_any = true;
+            // An unread file has a clock only if it has joined.
+            self.joined = at.position == 0;
+            self.read_any = at.position > 0 || !matches!(self.input, Input::Lines(..));
             if let Input::Feed(going) = &mut self.input {
                 going.waiting = false;
             }
         }
         Ok(())
+    }
+
+    /// Joins a run that has reached this log time: nothing of it is before. Before the first record is read.
+    pub fn join(&mut self, reached: u64) {
+        self.clock.pass(reached);
+        self.joined = true;
     }
 
     /// What an earlier run has stamped up to a place is stamped no later than it was, and what is from there on as it was.
@@ -472,7 +483,7 @@ impl Partition {
             Input::Cached(..) => unreachable!("a cache is for benchmarks, and nobody goes on from there"),
             Input::Feed(going) => going.first.front().map_or_else(|| going.feed.position(), |(_, placed)| placed.order.position),
         };
-        Resume { position, clock: clock.filter(|_| self.read_any || !matches!(self.input, Input::Lines(..))) }
+        Resume { position, clock: clock.filter(|_| self.read_any || self.joined || !matches!(self.input, Input::Lines(..))) }
     }
 
     fn stamped(&mut self, timestamp: Option<u64>, mut placed: Placed) -> Placed {

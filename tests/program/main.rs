@@ -1,13 +1,18 @@
 //! The program from outside: one binary, so that it links once.
 
 mod checkpoints;
+mod crash;
+mod crash_cluster;
+mod damage;
 mod decoding;
 mod exactness;
 mod faults;
 mod formats;
 mod going_on;
 mod golden;
+mod job_changes;
 mod launch;
+mod outages;
 mod outside;
 mod redis_view;
 mod services;

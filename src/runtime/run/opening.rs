@@ -117,6 +117,9 @@ impl Opener<'_> {
         let open = |file: &PartitionFile| -> Result<Partition, RunError> {
             let id = self.names.id(&file.topic, file.partition);
             let mut partition = Partition::open(self.job, file, id, &topics, chunk)?;
+            if self.origin > 0 && self.places.position(&file.topic, file.partition).is_none() {
+                partition.join(self.origin);
+            }
             self.places.apply(&file.topic, file.partition, &mut partition)?;
             Ok(partition)
         };

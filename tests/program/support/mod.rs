@@ -1,8 +1,10 @@
 //! What several tests use: writing datasets, running them, and looking at every as-of.
 
 pub(crate) mod binary;
+pub(crate) mod chance;
 pub(crate) mod exact;
 pub(crate) mod histories;
+pub(crate) mod kept;
 pub(crate) mod lines;
 pub(crate) mod malls;
 pub(crate) mod memory;
@@ -11,3 +13,4 @@ pub(crate) mod redis;
 pub(crate) mod running;
 pub(crate) mod s3;
 pub(crate) mod services;
+pub(crate) mod watch;

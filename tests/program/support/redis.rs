@@ -81,6 +81,17 @@ impl Redis {
         }
     }
 
+    /// Ends it in order: it comes back with all that anybody has read of it.
+    pub(crate) fn stop_saving(&mut self) {
+        let mut connection =
+            ::redis::Client::open(self.url()).and_then(|client| client.get_connection()).expect("Redis is there");
+        // It hangs up in place of an answer.
+        let _ = ::redis::cmd("SHUTDOWN").arg("SAVE").query::<()>(&mut connection);
+        if let Some(mut child) = self.child.take() {
+            child.wait().expect("redis-server ends");
+        }
+    }
+
     /// Runs a command.
     pub(crate) fn ask<T: ::redis::FromRedisValue>(&self, parts: &[&str]) -> T {
         let mut connection =

@@ -87,6 +87,14 @@ impl Running {
         self.succeed();
     }
 
+    /// Ends it as a power failure would, unless it has ended by itself: the exit code then.
+    pub(crate) fn crash(&mut self) -> Option<i32> {
+        self.child.kill().expect("a child of ours");
+        let code = self.child.wait().expect("a child of ours").code();
+        assert!(code.is_none_or(|code| code == 0), "it ended with {code:?}\n{}", self.log());
+        code
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it goes on");
@@ -137,6 +145,12 @@ pub(crate) fn is_there(pid: u32) -> bool {
 pub(crate) fn kill(pid: u32) {
     let pid = Pid::from_raw(i32::try_from(pid).expect("a number of a process")).expect("not 0");
     kill_process(pid, Signal::KILL).expect("it goes on");
+}
+
+/// Ends a process as a power failure would, unless it has ended.
+pub(crate) fn kill_if_there(pid: u32) {
+    let pid = Pid::from_raw(i32::try_from(pid).expect("a number of a process")).expect("not 0");
+    let _ = kill_process(pid, Signal::KILL);
 }
 
 /// The addresses at which processes serve their metrics, by what they logged.

@@ -91,6 +91,8 @@ struct Shared {
     requests: AtomicU64,
     seen: Mutex<BTreeMap<Fault, u64>>,
     fail_all: AtomicBool,
+    /// What every request meets, while there is something.
+    outage: Mutex<Option<Fault>>,
     stop: AtomicBool,
 }
 
@@ -104,6 +106,7 @@ impl Proxy {
             requests: AtomicU64::new(0),
             seen: Mutex::default(),
             fail_all: AtomicBool::new(false),
+            outage: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let of_thread = Arc::clone(&shared);
@@ -125,6 +128,11 @@ impl Proxy {
     /// From now on every request is carried out and its answer lost.
     pub(crate) fn fail_all(&self) {
         self.shared.fail_all.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on every request meets this fault; `None`: as the plan says again.
+    pub(crate) fn nothing_but(&self, fault: Option<Fault>) {
+        *self.shared.outage.lock().expect("not poisoned") = fault;
     }
 
     /// How many requests failed, by fault.
@@ -149,6 +157,7 @@ impl Shared {
     fn serve(&self, mut connection: TcpStream) -> std::io::Result<()> {
         connection.set_read_timeout(Some(Duration::from_secs(30)))?;
         let Some(request) = read_request(&mut connection)? else { return Ok(()) };
+        let outage = *self.outage.lock().expect("not poisoned");
         let fault = match self.plan {
             Plan::Forbidden => {
                 let head = String::from_utf8_lossy(&request).into_owned();
@@ -156,6 +165,7 @@ impl Shared {
                 let code = "<Code>SignatureDoesNotMatch</Code><Message>Check your key.</Message>";
                 return answer(&mut connection, "403 Forbidden", &format!("<Error>{code}{repeated}</Error>"));
             }
+            Plan::Faults { .. } if outage.is_some() => outage,
             Plan::Faults { .. } if self.fail_all.load(Ordering::Relaxed) => Some(Fault::CutAfter),
             Plan::Faults { seed, permille } => {
                 let number = self.requests.fetch_add(1, Ordering::Relaxed);
