@@ -18,7 +18,7 @@ use clap::Args;
 use storeflow_checkpoints::load::load;
 use storeflow_checkpoints::manifest::Manifest;
 use storeflow_dataflows::beginning::Beginning;
-use storeflow_dataflows::state::Section;
+use storeflow_dataflows::state::{Section, StateRow};
 use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value};
 
 use super::Failure;
@@ -122,7 +122,10 @@ fn of_checkpoint(chosen: &Chosen, manifest: &Manifest) -> anyhow::Result<Content
     let mut beginning = Beginning::new(setting.horizons(), false);
     // All that the view shows of a cell is in its own row.
     let cells = |section| matches!(section, Section::Cells(_));
-    load(&**chosen.log.objects(), state, cells, |_| true, &mut |section, row| drop(beginning.restore(section, row)))
+    let mut take = |section, row: StateRow<'_>| {
+        beginning.restore(section, row);
+    };
+    load(&**chosen.log.objects(), state, cells, |_| true, &mut take)
         .with_context(|| format!("could not load checkpoint {number}; `storeflow checkpoints verify` says what is whole"))?;
     beginning.complete(*as_of);
     let view = Arc::new(MemoryView::new(1));

@@ -12,3 +12,4 @@ mod redis_view;
 mod services;
 mod store;
 mod support;
+mod tools;

@@ -76,12 +76,24 @@ impl Page<'_> {
         let row = |row: &CountedRow| {
             let (place, key) = self.key(cell.table, &row.key);
             let key = key.iter().map(|(name, text)| format!("{name}={text}")).collect::<Vec<_>>().join(" ");
-            let (stamp, version) = (instant(row.stamp as i64), row.version.map_or_else(|| "none".to_owned(), source));
-            vec![self.amount(cell.table, row.amount), row.product.clone(), stamp, version, format!("{place} {key}")]
+            let mut columns = match cell.table {
+                Table::StorePayments => vec![self.amount(cell.table, row.amount)],
+                Table::StoreSales => vec![row.amount.to_string(), row.product.clone()],
+                Table::StoreClicks | Table::StoreProducts => Vec::new(),
+            };
+            columns.push(instant(row.stamp as i64));
+            columns.push(row.version.map_or_else(|| "none".to_owned(), source));
+            columns.push(format!("{place} {key}"));
+            columns
         };
         let rows: Vec<Vec<String>> = cell.rows.iter().map(row).collect();
+        let first: &[&str] = match cell.table {
+            Table::StorePayments => &["amount"],
+            Table::StoreSales => &["quantity", "product"],
+            Table::StoreClicks | Table::StoreProducts => &[],
+        };
         if !rows.is_empty() {
-            table(out, &[amount_name(cell.table), "product", "last change", "source position", "row"], &rows);
+            table(out, &[first, &["last change", "source position", "row"]].concat(), &rows);
         }
     }
 
@@ -204,14 +216,6 @@ impl Page<'_> {
 
 fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
-}
-
-fn amount_name(of: Table) -> &'static str {
-    match of {
-        Table::StorePayments => "amount",
-        Table::StoreSales => "quantity",
-        Table::StoreClicks | Table::StoreProducts => "",
-    }
 }
 
 /// A source version as people know it. Of what names the incarnation only a hash is kept.
