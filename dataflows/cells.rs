@@ -225,7 +225,7 @@ impl Cells {
 
 /// Whether a window's last corrections are still to come into history.
 fn keeps_window(window: Window, horizons: &Horizons, now: u64) -> bool {
-    horizons.expiry(window).is_none_or(|expiry| horizons.epoch_from(expiry) > now)
+    horizons.dropped(window).is_none_or(|dropped| dropped > now)
 }
 
 fn push_cell_key(window: Window, key: &Key, out: &mut Vec<u8>) {

@@ -38,7 +38,7 @@ use crate::publish::error::PublishError;
 use crate::publish::redis::RedisError;
 use crate::runtime::cluster::ClusterError;
 use crate::runtime::launch::{AGAIN, MEND};
-use crate::runtime::workers::RunError;
+use crate::runtime::workers::{RunError, store_may_answer};
 use crate::source::kafka::KafkaError;
 use crate::store::StoreError;
 
@@ -136,6 +136,9 @@ fn may_pass(error: &anyhow::Error) -> bool {
         || is(error, RedisError::may_pass)
         || is(error, KafkaError::may_pass)
         || is(error, ClusterError::may_pass)
-        || is(error, LogError::is_outage)
-        || is(error, |error| matches!(error, CheckpointError::Objects(_)))
+        || is(
+            error,
+            |error| matches!(error, LogError::Objects(error) | LogError::Unconfirmed { source: error, .. } if store_may_answer(error)),
+        )
+        || is(error, |error| matches!(error, CheckpointError::Objects(error) if store_may_answer(error)))
 }

@@ -86,6 +86,8 @@ pub struct Leader {
     pub names: Arc<PartitionNames>,
     /// Partitions that this run leaves out, where they would go on.
     pub left_out: Vec<PartitionAt>,
+    /// Since when nothing was committed by this run: since it read the log.
+    pub silence: Silence,
 }
 
 enum Message {
@@ -142,8 +144,7 @@ impl Checkpointer {
             let number = setting.number;
             let writing = BTreeSet::new();
             let shared = thread_shared;
-            Thread { setting, chains, number, writing, merging: BTreeSet::new(), merges, merged, shared, last: Silence::new() }
-                .run(&receiver);
+            Thread { setting, chains, number, writing, merging: BTreeSet::new(), merges, merged, shared }.run(&receiver);
             drop(compaction.join());
         };
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(run).map_err(no_thread)?;
@@ -242,13 +243,14 @@ struct Merged {
 }
 
 /// How long nothing was committed, by whichever clock says more: one goes on while the machine sleeps, the other cannot be set.
-struct Silence {
+pub struct Silence {
     since: Instant,
     wall: u64,
 }
 
 impl Silence {
-    fn new() -> Silence {
+    /// From now on.
+    pub fn new() -> Silence {
         Silence { since: Instant::now(), wall: wall_ms() }
     }
 
@@ -269,7 +271,6 @@ struct Thread {
     merges: Sender<Merge>,
     merged: Receiver<Merged>,
     shared: Arc<Shared>,
-    last: Silence,
 }
 
 impl Thread {
@@ -342,7 +343,9 @@ impl Thread {
     }
 
     fn commit(&mut self, as_of: u64, written: Vec<Written>) -> Result<(), RunError> {
-        let Some(Leader { writer, collector, setting, names, left_out }) = &mut self.setting.leader else { return Ok(()) };
+        let Some(Leader { writer, collector, setting, names, left_out, silence }) = &mut self.setting.leader else {
+            return Ok(());
+        };
         let (mut partitions, mut state, mut fresh) = (left_out.clone(), BTreeMap::new(), Vec::new());
         let (workers, complete) = (written.len(), written.iter().all(|written| written.complete));
         for Written { fresh: own, chain, places, .. } in written {
@@ -363,8 +366,8 @@ impl Thread {
             state: state.into_values().collect(),
             fresh,
         };
-        let read = writer.commit(cut, self.last.length())?;
-        self.last = Silence::new();
+        let read = writer.commit(cut, silence.length())?;
+        *silence = Silence::new();
         let mut counts = locked(&self.shared.counts);
         (counts.commits, counts.committed_at) = (counts.commits + 1, wall_ms());
         drop(counts);

@@ -42,7 +42,8 @@ pub struct Durability {
     pub not_before: u64,
 }
 
-/// State changes that may wait for a checkpoint, bytes over all workers of a process; beyond, nothing more is read.
+/// What may wait for a checkpoint, bytes over all workers of a process; beyond, nothing more is read. The leader cuts when a quarter of its
+/// share waits.
 pub(super) const WAITING_MAX: usize = 256 << 20;
 
 /// What a worker's loop keeps of checkpoints.
@@ -81,6 +82,8 @@ pub(super) struct Seen {
     pub committed: Option<u64>,
     /// The as-of up to which all history is shown.
     pub history: u64,
+    /// So much waits for the next cut that it should not be waited for: a job that catches up.
+    pub much: bool,
 }
 
 impl Durable {
@@ -204,7 +207,7 @@ impl Durable {
                     && candidate > self.announced
                     && candidate >= self.durability.not_before
                     && seen.history >= self.reached
-                    && self.announced_at.elapsed() >= self.durability.every =>
+                    && (seen.much || self.announced_at.elapsed() >= self.durability.every) =>
             {
                 (self.announced, self.announced_at) = (candidate, Instant::now());
                 *cut = Reached::At(candidate);

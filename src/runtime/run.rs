@@ -27,7 +27,7 @@ use storeflow_checkpoints::manifest::Manifest;
 use self::arrivals::Arrivals;
 use self::opening::{Clocks, Opener, agree, chain, clocks_of, decoded, encoded, intake};
 use self::recovery::{Loaded, Places, Restored, adopt, choose, log_of, setting_of};
-use super::checkpointer::{self, Checkpointer, Leader};
+use super::checkpointer::{self, Checkpointer, Leader, Silence};
 use super::cluster::Cluster;
 use super::durable::Durability;
 use super::publisher::Copies;
@@ -124,22 +124,22 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let leader = cluster.process() == 0;
     let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
     let (process, processes) = (cluster.process(), cluster.processes());
-    let began = Instant::now();
+    let (began, silence) = (Instant::now(), Silence::new());
 
     // Everybody proves that it can reach all it needs before anything begins.
-    let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, leader, peers);
+    let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, checkpoints.is_some(), leader, peers);
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
     let plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
     let joined = (|| {
+        let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
+        if let Some(restored) = &restored {
+            adopt(&mut job, &input, &restored.read.manifest)?;
+        }
         let generation = match ready.generation.take() {
             Some(generation) => generation,
             None => Generation::join(&store, &job, peers, plan.generation)?,
         };
-        let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
-        if let Some(restored) = &restored {
-            adopt(&mut job, &input, &restored.read.manifest.setting)?;
-        }
         Ok((generation, restored))
     })();
     let ((generation, mut restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
@@ -154,7 +154,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         let (part, damaged) = agree(&mut cluster, part, |_| encoded(&damage))?;
         let damaged = damaged.iter().find_map(|damage| decoded::<Option<String>>(damage));
         restored = match damaged {
-            Some(damaged) => Some(agree(&mut cluster, from.fall_back(&log, peers, &damaged), |_| Vec::new())?.0),
+            Some(damaged) => {
+                Some(agree(&mut cluster, from.fall_back(&log, peers, &setting_of(&job, &input), &damaged), |_| Vec::new())?.0)
+            }
             None => {
                 loaded = part.map(|part| (from, part));
                 None
@@ -227,6 +229,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
             setting,
             names: Arc::clone(&names),
             left_out,
+            silence,
         });
         let number = newest.map_or(1, |newest| newest.manifest.number + 1);
         let (log, run, horizons) = (log.clone(), plan.run.clone(), job.horizons);
@@ -349,12 +352,14 @@ struct Ready {
     input_bytes: u64,
 }
 
+#[allow(clippy::too_many_arguments, reason = "called in one place, with what that place has at hand")]
 fn prepare(
     job: &mut Job,
     input: &Input,
     store: &Store,
     redis: Option<&RedisSettings>,
     wanted: Option<u64>,
+    durable: bool,
     leader: bool,
     peers: usize,
 ) -> Result<Ready, RunError> {
@@ -371,9 +376,15 @@ fn prepare(
             Err(error) => return Err(error.into()),
         };
         ready.shown_before = current.as_ref().map_or(0, |current| current.as_of);
-        let chosen = choose(store, job, input, wanted, current.as_ref())?;
+        // What is shown without checkpoints can be gone on with by nobody.
+        let chosen = if durable { choose(store, job, input, wanted, current.as_ref())? } else { None };
         let generation = match &chosen {
-            Some((generation, _)) => Generation::resume(store, job, peers, *generation)?,
+            Some((generation, read)) => {
+                if let Some(read) = read {
+                    adopt(job, input, &read.manifest)?;
+                }
+                Generation::resume(store, job, peers, *generation)?
+            }
             None => {
                 let in_redis = redis.as_mut().map(RedisView::current).transpose()?.flatten();
                 let next = in_redis.map(|current| current.about.generation + 1);
@@ -383,7 +394,6 @@ fn prepare(
         let number = generation.about().generation;
         let read = chosen.and_then(|(_, read)| read);
         if let Some(read) = &read {
-            adopt(job, input, &read.manifest.setting)?;
             check_ahead(number, read.manifest.as_of, current.as_ref(), redis.as_mut())?;
         }
         if let Some(kafka) = &ready.kafka {

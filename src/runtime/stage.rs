@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use storeflow_dataflows::table::CellChange;
 use storeflow_dataflows::tally::Ending;
 
 use super::checkpointer::Written;
@@ -40,11 +41,14 @@ impl Told {
 /// The place of [`Told::written`] among all.
 pub(super) const WRITTEN: usize = 2;
 
+/// Bytes of a changed cell that waits.
+pub(super) const CELL_BYTES: usize = size_of::<CellChange>();
+
 /// What has arrived, by the log time after which it shows.
 pub(super) struct Stage {
     pub open: BTreeMap<u64, Staged>,
-    /// Bytes of changed state in `open`.
-    pub state_bytes: usize,
+    /// Bytes in `open`, of changed state and of changed cells.
+    pub waiting: usize,
     pub frontier: Option<u64>,
     pub ending: Ending,
     pub shown: Shown,
@@ -65,7 +69,7 @@ impl Stage {
         let told =
             Told { history: at, view: at, written: of(durable), cut: of(durable && leader), committed: of(durable && leader) };
         let (open, ending, shown, outgoing) = Default::default();
-        Stage { open, state_bytes: 0, frontier: Some(0), ending, shown, over: false, told, outgoing, changed: false }
+        Stage { open, waiting: 0, frontier: Some(0), ending, shown, over: false, told, outgoing, changed: false }
     }
 
     /// Takes all that shows at an as-of.
@@ -81,7 +85,7 @@ impl Stage {
             append(&mut all.dead_letters, dead_letters);
             append(&mut all.state, state);
         }
-        self.state_bytes -= all.state.iter().map(|change| change.rows.bytes()).sum::<usize>();
+        self.waiting -= all.state.iter().map(|change| change.rows.bytes()).sum::<usize>() + all.cells.len() * CELL_BYTES;
         all
     }
 }

@@ -39,7 +39,7 @@ use super::checkpointer::Written;
 use super::durable::{Durability, Durable, Gathered, Seen, WAITING_MAX, gather};
 use super::latency::Latencies;
 use super::publisher::{Publisher, Shown};
-use super::stage::{Reached, Stage, WRITTEN};
+use super::stage::{CELL_BYTES, Reached, Stage, WRITTEN};
 use super::workers::RunError;
 use crate::config::{Job, Role};
 use crate::observe::{WorkerStats, wall_ms};
@@ -168,11 +168,14 @@ pub(super) fn work(
                     let staged = stage.open.entry(time_of(&capability)).or_default();
                     for one in batch.drain(..) {
                         match one {
-                            Published::Cell(change) => staged.cells.push(change),
+                            Published::Cell(change) => {
+                                stage.waiting += CELL_BYTES;
+                                staged.cells.push(change);
+                            }
                             Published::Expired(expiry) => staged.expiries.push(expiry),
                             Published::History(row) => staged.history.push(row),
                             Published::State(change) => {
-                                stage.state_bytes += change.rows.bytes();
+                                stage.waiting += change.rows.bytes();
                                 staged.state.push(change);
                             }
                         }
@@ -259,8 +262,9 @@ pub(super) fn work(
             let staged = match &mut durable {
                 None => candidate.map(|as_of| stage.take(as_of)),
                 Some(durable) => {
-                    let seen = Seen { cut: reached(&cut), committed: reached(&committed), history: everywhere.history };
-                    brake.set(stage.state_bytes > WAITING_MAX / workers_here);
+                    brake.set(stage.waiting > WAITING_MAX / workers_here);
+                    let much = stage.waiting > WAITING_MAX / workers_here / 4;
+                    let seen = Seen { cut: reached(&cut), committed: reached(&committed), history: everywhere.history, much };
                     durable.turn(worker.index(), &mut stage, &shelf, candidate, seen, &written)?
                 }
             };

@@ -16,7 +16,7 @@ fn launch(folder: &tempfile::TempDir, speed: &str, more: &[&str]) -> Command {
     let mall = dataset("mall-small");
     let (job, replay, out) = (text(&mall.join("mall.toml")), text(&mall), text(folder.path()));
     let usual = ["launch", "--processes", "2", "--workers", "1", "--job", &job, "--replay", &replay, "--data-dir", &out];
-    storeflow(&[&usual[..], &["--speed", speed, "--checkpoint-interval", "100ms"], more].concat())
+    storeflow(&[&usual[..], &["--speed", speed, "--checkpoint-interval", "1s"], more].concat())
 }
 
 /// Both processes of a launch, by their numbers, once they are there and none of them is of `before`.
