@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, anyhow};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use storeflow_checkpoints::manifest::Manifest;
 use storeflow_dataflows::table::{NO_WINDOW, Table, Value, Window};
@@ -49,8 +50,8 @@ pub struct ExplainArgs {
     window: Option<u64>,
 
     /// One table only; store_products has no window
-    #[arg(long, value_name = "TABLE")]
-    table: Option<TableArg>,
+    #[arg(long, value_name = "TABLE", value_parser = parse_table())]
+    table: Option<Table>,
 
     /// This checkpoint in place of the newest; `storeflow checkpoints list` shows which can be loaded
     #[arg(long, value_name = "N")]
@@ -72,30 +73,16 @@ pub struct ExplainArgs {
     place: PlaceArgs,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "snake_case")]
-enum TableArg {
-    StorePayments,
-    StoreSales,
-    StoreClicks,
-    StoreProducts,
-}
-
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
     Text,
     Json,
 }
 
-impl From<TableArg> for Table {
-    fn from(table: TableArg) -> Table {
-        match table {
-            TableArg::StorePayments => Table::StorePayments,
-            TableArg::StoreSales => Table::StoreSales,
-            TableArg::StoreClicks => Table::StoreClicks,
-            TableArg::StoreProducts => Table::StoreProducts,
-        }
-    }
+/// Tables by their names, which the help lists.
+fn parse_table() -> impl TypedValueParser<Value = Table> {
+    let of = |name: String| Table::ALL.into_iter().find(|table| table.name() == name).expect("it is one of the possible values");
+    PossibleValuesParser::new(Table::ALL.map(Table::name)).map(of)
 }
 
 fn parse_window(text: &str) -> Result<u64, String> {
@@ -146,11 +133,11 @@ pub fn run(args: &ExplainArgs) -> Result<(), Failure> {
 fn wanted(args: &ExplainArgs, setting: &Setting, manifest: &Manifest) -> anyhow::Result<Vec<(Table, Window)>> {
     let horizons = setting.horizons();
     let tables: Vec<Table> = match args.table {
-        Some(table) => vec![table.into()],
+        Some(table) => vec![table],
         None => Table::ALL.into_iter().filter(|table| table.windowed() && setting.feeds(*table)).collect(),
     };
     let window = match args.window {
-        Some(_) if args.table == Some(TableArg::StoreProducts) => {
+        Some(_) if args.table == Some(Table::StoreProducts) => {
             return Err(anyhow!("store_products has no window: products on sale count whenever they came; leave --window away"));
         }
         Some(at) => Some(horizons.window_of(at)),
@@ -159,7 +146,7 @@ fn wanted(args: &ExplainArgs, setting: &Setting, manifest: &Manifest) -> anyhow:
     if let Some(window) = window.filter(|window| horizons.expired(*window, manifest.as_of)) {
         return Err(anyhow!(
             "the window {} has expired as of {}: it has no cells any more, and rows of it are being forgotten. `storeflow export \
-             --history` has its final rows, and --table late_adjustments what came afterwards",
+             --history` has its final rows, and its table late_adjustments what came afterwards",
             instant(window),
             instant(manifest.as_of as i64)
         ));

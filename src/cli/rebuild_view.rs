@@ -77,13 +77,11 @@ pub fn run(args: &RebuildViewArgs) -> Result<(), Failure> {
     let mut redis = RedisView::connect(&settings, &chosen.job)?;
     // Before the log is read: a run that lives all the same, on S3, has shown no more than what is in the log afterwards.
     let shown = redis.furthest(chosen.generation)?;
-    // A run with `--checkpoint-interval off` leaves its view only, which is newer than the checkpoint that it went on from.
-    let left = chosen.current.as_ref().filter(|current| current.finished && args.checkpoint.is_none());
-    let content = match (chosen.loadable(args.checkpoint)?, left) {
-        (Some((newest, wanted)), left) if left.is_none_or(|left| left.as_of <= wanted.as_of) => {
+    let content = match chosen.loadable(args.checkpoint)? {
+        Some((newest, wanted)) => {
             Content { went_back: newest.restores.is_some() && newest == wanted, ..of_checkpoint(&chosen, &wanted)? }
         }
-        _ => of_files(&Current::open(&chosen.store)?)?,
+        None => of_files(&Current::open(&chosen.store)?)?,
     };
     make_way(&mut redis, &content, shown, args.force)?;
     let Content { about, as_of, what, cells, .. } = &content;

@@ -7,7 +7,7 @@
 
 use serde::Deserialize;
 use storeflow_checkpoints::manifest::Manifest;
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::table::Table;
 
 use crate::config::{Role, matches_pattern};
@@ -21,9 +21,19 @@ pub struct Setting {
     grace_ms: u64,
     retention_ms: u64,
     replay_horizon_ms: u64,
+    #[serde(default)]
+    changed: Changed,
     scale: u32,
     /// By slot.
     sources: Vec<Source>,
+}
+
+/// Grace and retention up to an as-of.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct Changed {
+    as_of: u64,
+    grace_ms: u64,
+    retention_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -56,8 +66,10 @@ impl Setting {
 
     /// The job's lengths of time.
     pub fn horizons(&self) -> Horizons {
+        let Changed { as_of, grace_ms, retention_ms } = self.changed;
+        let before = Before { until: as_of, grace: grace_ms, retention: retention_ms };
         let Setting { window_ms, grace_ms, retention_ms, replay_horizon_ms, .. } = *self;
-        Horizons { window: window_ms, grace: grace_ms, retention: retention_ms, replay_horizon: replay_horizon_ms }
+        Horizons { window: window_ms, grace: grace_ms, retention: retention_ms, replay_horizon: replay_horizon_ms, before }
     }
 
     /// What is true of all that is shown of the manifest.
@@ -138,6 +150,7 @@ mod tests {
         ];
         let whole = serde_json::json!({
             "input": "kafka", "window_ms": 1, "grace_ms": 2, "retention_ms": 3, "replay_horizon_ms": 4, "scale": 2,
+            "changed": { "as_of": 5, "grace_ms": 6, "retention_ms": 7 },
             "currency": null, "sources": sources
         });
         let setting = Setting::deserialize(whole).expect("a setting");
@@ -152,6 +165,8 @@ mod tests {
         assert_eq!(named(Table::StoreProducts, 2), is("role Products", "sku"));
         assert_eq!(named(Table::StoreSales, 8), None, "no source of items reads it");
         assert_eq!(named(Table::StoreSales, 8 + 9 * 1024), None, "there is no such topic");
+        let before = Before { until: 5, grace: 6, retention: 7 };
+        assert_eq!(setting.horizons(), Horizons { window: 1, grace: 2, retention: 3, replay_horizon: 4, before });
         assert!(setting.feeds(Table::StoreSales) && !setting.feeds(Table::StoreClicks));
     }
 }

@@ -74,17 +74,17 @@ pub(super) fn gather(
 ) -> Result<Store, CheckpointError> {
     let window_of = |table: Table| wanted.iter().find(|(of, _)| *of == table).map(|(_, window)| *window);
     let mut found = Store::default();
-    let mut rows: HashMap<(Table, Vec<u8>), (u64, Option<Version>, Row)> = HashMap::new();
+    let mut rows: HashMap<(Table, Vec<u8>), Latest> = HashMap::new();
     let is_rows = |section| matches!(section, Section::Rows(table) if window_of(table).is_some());
     load(objects, &manifest.state, is_rows, |_| true, &mut |section, row| {
         let Section::Rows(table) = section else { return };
         match counted(row, window_of(table), store) {
-            Some(counted) => drop(rows.insert((table, row.key.to_vec()), counted)),
+            Some(latest) => drop(rows.insert((table, row.key.to_vec()), latest)),
             None if rows.is_empty() => {}
             None => drop(rows.remove(&(table, row.key.to_vec()))),
         }
     })?;
-    for ((table, key), (stamp, version, row)) in rows {
+    for ((table, key), Latest { stamp, version, row }) in rows {
         let product = row.member.to_str().into_owned();
         let at = found.at(table, row.cell.cell_parts().1);
         at.rows.push(CountedRow { key, product, amount: row.amount, version, stamp });
@@ -120,9 +120,16 @@ pub(super) fn gather(
     Ok(found)
 }
 
+/// A row that counts, as long as no later one of its key has been visited.
+struct Latest {
+    stamp: u64,
+    version: Option<Version>,
+    row: Row,
+}
+
 /// A row of state, if it is live, counts, and belongs to the store and window.
-fn counted(row: StateRow<'_>, window: Option<Window>, store: &str) -> Option<(u64, Option<Version>, Row)> {
+fn counted(row: StateRow<'_>, window: Option<Window>, store: &str) -> Option<Latest> {
     let entry = entry::read(row.value);
     let row = entry.row.filter(|row| row.counts && Some(row.window) == window)?;
-    (row.cell.cell_parts().0 == store.as_bytes()).then_some((entry.since, entry.version, row))
+    (row.cell.cell_parts().0 == store.as_bytes()).then_some(Latest { stamp: entry.since, version: entry.version, row })
 }
