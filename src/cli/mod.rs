@@ -11,6 +11,7 @@ pub mod checkpoints;
 pub mod cluster_args;
 pub mod ddl;
 pub mod demo;
+pub mod explain;
 pub mod export;
 pub mod generate;
 pub mod kafka_args;
@@ -78,6 +79,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
+    Explain(explain::ExplainArgs),
     Ddl(ddl::DdlArgs),
     Generate(generate::Args),
     Produce(produce::ProduceArgs),
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Ddl(args) => ddl::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Produce(args) => produce::run(&args),

@@ -18,3 +18,4 @@ mod redis_view;
 mod services;
 mod store;
 mod support;
+mod tools;
