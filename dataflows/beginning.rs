@@ -42,6 +42,17 @@ impl Beginning {
         self.cells.iter_mut().flatten().for_each(|cells| cells.complete(as_of));
     }
 
+    /// How many latest rows, and how many cells and members, are known.
+    pub fn len(&self) -> (usize, usize) {
+        let rows = self.rows.iter().flatten().map(RestoredRows::len).sum();
+        (rows, self.cells.iter().flatten().map(TallyState::len).sum())
+    }
+
+    /// Whether nothing is known.
+    pub fn is_empty(&self) -> bool {
+        self.len() == (0, 0)
+    }
+
     /// The cells that the view shows, of all tables, in no order.
     pub fn shown_cells(&self) -> impl Iterator<Item = (Table, Window, &Key, Value, u32)> {
         let tables = self.cells.iter().flatten();

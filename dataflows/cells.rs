@@ -14,6 +14,65 @@ use crate::state::{Section, StateChange, StateRow, StateRows};
 use crate::table::{NO_WINDOW, Table, Value, Window};
 use crate::tally::{CellState, Cells, Published, TallyState};
 
+/// A row of [`Section::Cells`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCell {
+    /// The window.
+    pub window: Window,
+    /// Store and second part.
+    pub key: Key,
+    /// Its value; all zero if nothing contributes any more.
+    pub value: Value,
+    /// Its revision.
+    pub revision: u32,
+    /// What the last epoch published, if the cell is of a closed window and has changed since.
+    pub published: Option<Value>,
+}
+
+impl StoredCell {
+    /// Reads a row that was handed out. Files carry checksums, so what is read is what was written.
+    ///
+    /// # Panics
+    /// If it is a row of another section.
+    pub fn read(row: StateRow<'_>) -> StoredCell {
+        let (window, text) = split_window(row.key);
+        let key = Key { hash: row.hash, text: Text::new(text) };
+        let mut at = 0;
+        let value = read_value(row.value, &mut at);
+        let revision = read_varint(row.value, &mut at) as u32;
+        let published = (at < row.value.len()).then(|| read_value(row.value, &mut at));
+        StoredCell { window, key, value, revision, published }
+    }
+}
+
+/// A row of [`Section::Members`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredMember {
+    /// The window.
+    pub window: Window,
+    /// The key of its cell.
+    pub cell: Key,
+    /// The product.
+    pub member: Text,
+    /// Rows or clicks of it in the cell; none: it is not a member any more.
+    pub rows: i64,
+}
+
+impl StoredMember {
+    /// As [`StoredCell::read`].
+    ///
+    /// # Panics
+    /// If it is a row of another section.
+    pub fn read(row: StateRow<'_>) -> StoredMember {
+        let (window, rest) = split_window(row.key);
+        let mut at = 0;
+        let len = read_varint(rest, &mut at) as usize;
+        let (text, member) = rest[at..].split_at(len);
+        let rows = unzigzag(read_varint(row.value, &mut 0));
+        StoredMember { window, cell: Key { hash: row.hash, text: Text::new(text) }, member: Text::new(member), rows }
+    }
+}
+
 /// What was touched since it was last taken.
 #[derive(Default)]
 pub(crate) struct ChangedCells {
@@ -71,12 +130,7 @@ impl TallyState {
 
     /// Takes a row of cells that was handed out, by whichever worker; of several of a key the last one given counts.
     pub fn restore_cell(&mut self, row: StateRow<'_>) {
-        let (window, text) = split_window(row.key);
-        let key = Key { hash: row.hash, text: Text::new(text) };
-        let mut at = 0;
-        let value = read_value(row.value, &mut at);
-        let revision = read_varint(row.value, &mut at) as u32;
-        let published = (at < row.value.len()).then(|| read_value(row.value, &mut at));
+        let StoredCell { window, key, value, revision, published } = StoredCell::read(row);
         let cells = self.windows.entry(window).or_default();
         let state = cells.of(&key);
         (state.value, state.revision) = (value, revision);
@@ -88,14 +142,9 @@ impl TallyState {
 
     /// The same of a row of members.
     pub fn restore_member(&mut self, row: StateRow<'_>) {
-        let (window, rest) = split_window(row.key);
-        let mut at = 0;
-        let len = read_varint(rest, &mut at) as usize;
-        let (text, member) = rest[at..].split_at(len);
-        let rows = unzigzag(read_varint(row.value, &mut 0));
+        let StoredMember { window, cell, member, rows } = StoredMember::read(row);
         let cells = self.windows.entry(window).or_default();
-        let id = cells.of(&Key { hash: row.hash, text: Text::new(text) }).id;
-        let member = (id, Text::new(member));
+        let member = (cells.of(&cell).id, member);
         if rows == 0 {
             cells.members.remove(&member);
         } else {
@@ -176,7 +225,7 @@ impl Cells {
 
 /// Whether a window's last corrections are still to come into history.
 fn keeps_window(window: Window, horizons: &Horizons, now: u64) -> bool {
-    horizons.expiry(window).is_none_or(|expiry| horizons.epoch_from(expiry) > now)
+    horizons.dropped(window).is_none_or(|dropped| dropped > now)
 }
 
 fn push_cell_key(window: Window, key: &Key, out: &mut Vec<u8>) {

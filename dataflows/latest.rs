@@ -312,6 +312,11 @@ impl RestoredRows {
         self.rows.put(row.hash, row.key, &self.payload);
     }
 
+    /// Number of rows and markers.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Whether at `now` anything is left of a row that was handed out.
     pub(crate) fn keeps(value: &[u8], horizons: &Horizons, now: u64) -> bool {
         let Header { live, since, window, .. } = header(value);

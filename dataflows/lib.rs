@@ -14,9 +14,9 @@
 //! knowledge of sources or sinks.
 
 pub mod beginning;
-mod cells;
+pub mod cells;
 pub mod change;
-mod entry;
+pub mod entry;
 pub mod epoch;
 pub mod graph;
 pub mod key;

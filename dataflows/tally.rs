@@ -320,11 +320,7 @@ impl TallyState {
         loop {
             let own = self.open.first().map(|&window| self.horizons.own_epoch(window));
             let hide = self.shown.first().and_then(|&window| self.horizons.expiry(window));
-            let drop = self
-                .hidden
-                .first()
-                .and_then(|&window| self.horizons.expiry(window))
-                .map(|expiry| self.horizons.epoch_from(expiry));
+            let drop = self.hidden.first().and_then(|&window| self.horizons.dropped(window));
             let Some(next) = [own, self.dirty_epoch, hide, drop].into_iter().flatten().min().filter(|&next| next <= to) else {
                 return;
             };
@@ -334,7 +330,7 @@ impl TallyState {
             if hide == Some(next) {
                 self.hide(next);
             }
-            let dropped = |&window: &Window| self.horizons.expiry(window).map(|x| self.horizons.epoch_from(x)) <= Some(next);
+            let dropped = |&window: &Window| self.horizons.dropped(window) <= Some(next);
             while self.hidden.first().is_some_and(dropped) {
                 if let Some(window) = self.hidden.pop_first() {
                     self.windows.remove(&window);

@@ -14,7 +14,7 @@ use differential_dataflow::input::Input as _;
 use proptest::prelude::*;
 use storeflow_dataflows::beginning::Beginning;
 use storeflow_dataflows::change::{Change, Order, Position, Row, Version};
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::graph::{Inputs, storeflow};
 use storeflow_dataflows::key::{Key, Text};
 use storeflow_dataflows::latest::latest;
@@ -197,7 +197,7 @@ proptest! {
         workers in 1usize..=3,
     ) {
         let forever = 1_000_000_000 * MINUTE;
-        let horizons = Horizons { window: 10 * MINUTE, grace: MINUTE, retention: forever, replay_horizon: forever };
+        let horizons = Horizons { window: 10 * MINUTE, grace: MINUTE, retention: forever, replay_horizon: forever, before: Before::NOTHING };
         let entering = changes(&steps, tick);
         let times: BTreeSet<u64> = entering.iter().map(|update| update.time).collect();
         let outputs = run(workers, entering, 0, move |changes, _| {
@@ -251,7 +251,7 @@ proptest! {
         workers in 1usize..=3,
     ) {
         let horizons =
-            Horizons { window: 10 * MINUTE, grace: MINUTE, retention: retention * MINUTE, replay_horizon: replay_horizon * MINUTE };
+            Horizons { window: 10 * MINUTE, grace: MINUTE, retention: retention * MINUTE, replay_horizon: replay_horizon * MINUTE, before: Before::NOTHING };
         // On the minute, where windows expire and markers are forgotten, and a millisecond before.
         let on_edges = |step: &Step| Step { stamp: (step.stamp / MINUTE * MINUTE + step.stamp % 2).saturating_sub(1), ..step.clone() };
         let steps: Vec<Step> = steps.iter().map(on_edges).collect();
@@ -490,7 +490,7 @@ proptest! {
     ) {
         let window = 10 * MINUTE;
         let horizons =
-            Horizons { window, grace: grace * MINUTE, retention: (grace.max(10) + retention) * MINUTE, replay_horizon: MINUTE };
+            Horizons { window, grace: grace * MINUTE, retention: (grace.max(10) + retention) * MINUTE, replay_horizon: MINUTE, before: Before::NOTHING };
         let ladder = Ladder::new(window, horizons.grace);
         let step = ladder.steps()[step.index(ladder.steps().len())];
         let entering = puts_and_takes(&stays, &horizons, &ladder, step, windowed);
@@ -598,20 +598,20 @@ proptest! {
         forget in any::<bool>(),
         (workers, later_workers) in (1usize..=3, 1usize..=3),
         windowed in prop::bool::weighted(0.8),
+        (other_grace, other_retention) in (0u64..25, 25u64..90),
     ) {
         let horizons = Horizons {
             window: 10 * MINUTE,
             grace: grace * MINUTE,
             retention: (grace.max(10) + retention) * MINUTE,
-            replay_horizon: replay_horizon * MINUTE,
-        };
+            replay_horizon: replay_horizon * MINUTE, before: Before::NOTHING };
         let mut entering = changes(&steps, tick);
         if !windowed {
             entering.iter_mut().filter_map(|update| update.data.row.as_mut()).for_each(|row| row.window = NO_WINDOW);
         }
         let end = 121 * MINUTE;
         let cut = tick * (1 + cut.index((120 * MINUTE / tick) as usize) as u64);
-        let go = |entering: Vec<Entering<Change>>, workers: usize, kept: Vec<(Section, StateRows)>| {
+        let go = |entering: Vec<Entering<Change>>, workers: usize, kept: Vec<(Section, StateRows)>, horizons: Horizons| {
             let outputs = run(workers, entering, end, move |changes, ends| {
                 let scope = changes.scope();
                 let mut beginning = Beginning::new(horizons, true);
@@ -636,7 +636,7 @@ proptest! {
             published.sort_by_key(|(time, _)| *time);
             (published, late)
         };
-        let (published, late) = go(entering.clone(), workers, Vec::new());
+        let (published, late) = go(entering.clone(), workers, Vec::new(), horizons);
         let mut kept = Vec::new();
         for (time, one) in &published {
             if let Published::State(change) = one && *time < cut {
@@ -663,7 +663,7 @@ proptest! {
         // Before its first record, a worker that goes on is at the as-of.
         let nothing = Change { key: row_key(200), order: Order { stamp: cut, partition: 9, position: 0 }, version: None, row: None };
         entering.extend((0..later_workers).map(|worker| Entering { data: nothing.clone(), time: cut, diff: 1, worker: worker as u8, turn: 0 }));
-        let (later, later_late) = go(entering, later_workers, kept);
+        let (later, later_late) = go(entering.clone(), later_workers, kept.clone(), horizons);
         let (shown, mut state, expired) = told(&published, cut);
         let (later_shown, mut later_state, later_expired) = told(&later, 0);
         let is_ours = |key: &[u8]| key == row_key(200).text.as_bytes();
@@ -680,5 +680,22 @@ proptest! {
         prop_assert!(later_expired.is_subset(&expired));
         let late: Vec<_> = late.into_iter().filter(|(_, time, _)| *time >= cut).collect();
         prop_assert_eq!(later_late, late);
+
+        // The same with another grace and retention from the cut on: what was decided stays decided.
+        let (changed, _) = go(entering, later_workers, kept, horizons.changed(other_grace * MINUTE, other_retention * MINUTE, cut));
+        for (time, one) in &changed {
+            prop_assert!(*time >= cut || matches!(one, Published::Expired(_)) && *time + 1 >= cut, "{:?} at {}", one, time);
+            match one {
+                Published::History(row) => {
+                    prop_assert!(row.epoch > cut);
+                    let again = row.revision == 0 && row.window != NO_WINDOW && horizons.closed(row.window, cut);
+                    prop_assert!(!again, "published a second time: {:?}", row);
+                }
+                Published::Cell(change) => {
+                    prop_assert!(change.window == NO_WINDOW || !horizons.expired(change.window, cut), "{:?}", change);
+                }
+                Published::Expired(_) | Published::State(_) => {}
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::Args;
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::table::{CellChange, Table, Value};
 
 use super::Failure;
@@ -76,7 +76,13 @@ pub fn run(args: &BenchRedisArgs) -> Result<(), Failure> {
 /// Changes every store's hash, as-of by as-of, each one waited for, so that none is left out. Hashes per second.
 fn publish(settings: &RedisSettings, generation: u64, stores: u32, rounds: u32) -> anyhow::Result<(f64, RedisStats)> {
     let minute = 60_000;
-    let horizons = Horizons { window: 30 * minute, grace: 2 * minute, retention: 48 * 60 * minute, replay_horizon: 0 };
+    let horizons = Horizons {
+        window: 30 * minute,
+        grace: 2 * minute,
+        retention: 48 * 60 * minute,
+        replay_horizon: 0,
+        before: Before::NOTHING,
+    };
     let about = About { job: JOB.to_owned(), generation, horizons, scale: 2, workers: 1, clicks_distinct: true };
     let view = Arc::new(MemoryView::new(1));
     let sink = RedisView::connect(settings, JOB)?.start(&about, Arc::clone(&view), 0..1, 1);

@@ -19,7 +19,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
+use storeflow_checkpoints::error::LogError;
 use storeflow_checkpoints::log::{Log, Read};
+use storeflow_checkpoints::manifest::Manifest;
 
 use super::Failure;
 use super::store_args::StoreArgs;
@@ -63,7 +65,7 @@ pub fn run(args: &CheckpointsArgs) -> Result<(), Failure> {
 
 /// Whose checkpoints.
 #[derive(Debug, Args)]
-struct Which {
+pub(super) struct Which {
     /// The job's name [default: that of the store's current run]
     #[arg(long, value_name = "NAME")]
     job_name: Option<String>,
@@ -77,26 +79,35 @@ struct Which {
 }
 
 /// The checkpoints of one generation.
-struct Chosen {
-    store: Store,
-    job: String,
-    generation: u64,
-    log: Log,
+pub(super) struct Chosen {
+    pub(super) store: Store,
+    pub(super) job: String,
+    pub(super) generation: u64,
+    pub(super) log: Log,
+    /// What the store shows, of this or another generation; `None`: nothing yet.
+    pub(super) current: Option<Current>,
 }
 
 impl Which {
-    fn open(&self) -> anyhow::Result<Chosen> {
-        let store = self.store.open()?;
+    pub(super) fn open(&self) -> anyhow::Result<Chosen> {
+        Chosen::of(self.store.open()?, self.job_name.as_deref(), self.generation)
+    }
+}
+
+impl Chosen {
+    /// Those of a job and generation; of which, the store's pointer says if nobody else does.
+    pub(super) fn of(store: Store, job_name: Option<&str>, generation: Option<u64>) -> anyhow::Result<Chosen> {
         let current = match Current::open(&store) {
-            Ok(current) => Some(current.about),
+            Ok(current) => Some(current),
             Err(PublishError::NoRun { .. }) => None,
             Err(error) => return Err(error.into()),
         };
+        let about = current.as_ref().map(|current| &current.about);
         let root = store.place("").display().to_string();
         let no_job = || anyhow!("no run has shown anything in \"{root}\" yet; say whose checkpoints: --job-name NAME");
-        let job = self.job_name.clone().or(current.as_ref().map(|about| about.job.clone())).with_context(no_job)?;
-        let of_pointer = || current.as_ref().filter(|about| about.job == job).map(|about| about.generation);
-        let generation = match self.generation.or_else(of_pointer) {
+        let job = job_name.or(about.map(|about| about.job.as_str())).with_context(no_job)?.to_owned();
+        let of_pointer = || about.filter(|about| about.job == job).map(|about| about.generation);
+        let generation = match generation.or_else(of_pointer) {
             Some(generation) => generation,
             None => {
                 let all = generations(&store, &job)?;
@@ -106,12 +117,10 @@ impl Which {
         // The prefix does not depend on how many workers there are.
         let prefix = Keys::new(&job, generation, 1).checkpoints_prefix();
         let log = Log::open(Arc::new(store.clone()), &prefix, &job, generation);
-        Ok(Chosen { store, job, generation, log })
+        Ok(Chosen { store, job, generation, log, current })
     }
-}
 
-impl Chosen {
-    fn none(&self) -> anyhow::Error {
+    pub(super) fn none(&self) -> anyhow::Error {
         let (job, generation, place) = (&self.job, self.generation, self.store.place(self.log.prefix()));
         anyhow!("no checkpoint of generation {generation} of job \"{job}\" at \"{}\"", place.display())
     }
@@ -123,6 +132,23 @@ impl Chosen {
             None => self.log.newest()?.ok_or_else(|| self.none()),
         }
     }
+
+    /// The newest checkpoint, and the one whose state is wanted: by its number, or the newest as well. `None` if there is none at all.
+    pub(super) fn loadable(&self, number: Option<u64>) -> anyhow::Result<Option<(Manifest, Manifest)>> {
+        let Some(newest) = self.log.newest()?.map(|read| read.manifest) else {
+            return if number.is_some() { Err(self.none()) } else { Ok(None) };
+        };
+        let wanted = match number {
+            None => newest.clone(),
+            // If another keeps it no more, its objects may be gone.
+            Some(number) if !newest.keeps(number) => {
+                let what = format!("checkpoint {} no longer keeps it", newest.number);
+                return Err(LogError::Collected { number, what }.into());
+            }
+            Some(number) => self.log.read(number)?.manifest,
+        };
+        Ok(Some((newest, wanted)))
+    }
 }
 
 /// Bytes of all objects, each counted once.
@@ -133,7 +159,7 @@ fn bytes_of<'a>(objects: impl IntoIterator<Item = &'a storeflow_checkpoints::obj
 }
 
 /// Rows of text under a heading, each column as wide as it must be: the first columns to the right, the last to the left.
-fn table(out: &mut Vec<u8>, heading: &[&str], rows: &[Vec<String>]) {
+pub(super) fn table(out: &mut Vec<u8>, heading: &[&str], rows: &[Vec<String>]) {
     let width = |column: usize| rows.iter().map(|row| row[column].len()).chain([heading[column].len()]).max().unwrap_or(0);
     let widths: Vec<usize> = (0..heading.len()).map(width).collect();
     let heading: Vec<String> = heading.iter().map(|&name| name.to_owned()).collect();

@@ -11,6 +11,7 @@ pub mod checkpoints;
 pub mod cluster_args;
 pub mod ddl;
 pub mod demo;
+pub mod explain;
 pub mod export;
 pub mod generate;
 pub mod kafka_args;
@@ -37,7 +38,7 @@ use crate::publish::error::PublishError;
 use crate::publish::redis::RedisError;
 use crate::runtime::cluster::ClusterError;
 use crate::runtime::launch::{AGAIN, MEND};
-use crate::runtime::workers::RunError;
+use crate::runtime::workers::{RunError, store_may_answer};
 use crate::source::kafka::KafkaError;
 use crate::store::StoreError;
 
@@ -78,6 +79,7 @@ enum Command {
     Run(Box<run::RunArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
+    Explain(explain::ExplainArgs),
     Ddl(ddl::DdlArgs),
     Generate(generate::Args),
     Produce(produce::ProduceArgs),
@@ -103,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Ddl(args) => ddl::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Produce(args) => produce::run(&args),
@@ -133,6 +136,9 @@ fn may_pass(error: &anyhow::Error) -> bool {
         || is(error, RedisError::may_pass)
         || is(error, KafkaError::may_pass)
         || is(error, ClusterError::may_pass)
-        || is(error, LogError::is_outage)
-        || is(error, |error| matches!(error, CheckpointError::Objects(_)))
+        || is(
+            error,
+            |error| matches!(error, LogError::Objects(error) | LogError::Unconfirmed { source: error, .. } if store_may_answer(error)),
+        )
+        || is(error, |error| matches!(error, CheckpointError::Objects(error) if store_may_answer(error)))
 }

@@ -17,7 +17,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use toml::de::{DeTable, DeValue};
 
 pub use super::diagnostics::{JobFileError, Mistake};
@@ -205,7 +205,13 @@ fn horizons(section: &Section<'_>, mistakes: &mut Mistakes<'_>) -> Result<Horizo
             _ => Ok(retention),
         }
     });
-    Ok(Horizons { window: window?, grace: grace?, retention: retention?, replay_horizon: replay_horizon?.0 })
+    Ok(Horizons {
+        window: window?,
+        grace: grace?,
+        retention: retention?,
+        replay_horizon: replay_horizon?.0,
+        before: Before::NOTHING,
+    })
 }
 
 /// A duration of whole minutes within a range, and its field unless it is the default.

@@ -144,7 +144,7 @@ mod tests {
     use proptest::collection::{btree_map, btree_set, vec};
     use proptest::option;
     use proptest::prelude::*;
-    use storeflow_dataflows::epoch::Horizons;
+    use storeflow_dataflows::epoch::{Before, Horizons};
 
     use super::*;
     use crate::config::{ClockMode, Format, Idle, job_file};
@@ -228,7 +228,8 @@ mod tests {
                 let window = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60][window] * minute;
                 let grace = grace * minute;
                 let retention = window.max(grace) + retention * minute;
-                let horizons = Horizons { window, grace, retention, replay_horizon: replay_horizon * minute };
+                let horizons =
+                    Horizons { window, grace, retention, replay_horizon: replay_horizon * minute, before: Before::NOTHING };
                 for (i, source) in sources.iter_mut().enumerate() {
                     source.slot = i;
                     source.topics.iter_mut().for_each(|topic| *topic = format!("{i}{topic}"));

@@ -22,6 +22,7 @@ use storeflow_dataflows::change::{Row, Version};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::{Key, Text};
 
+pub use self::project::KeyParts;
 use crate::config::{Format, Job, Role, SourceSpec};
 
 /// The message of a record, as the source hands it over.

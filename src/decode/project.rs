@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use storeflow_dataflows::change::Row;
-use storeflow_dataflows::key::{Key, Text, push_varint};
+use storeflow_dataflows::key::{Key, Text, push_varint, read_varint};
 use storeflow_dataflows::table::NO_WINDOW;
 
 use super::json::{self, Fields, Value};
@@ -182,5 +182,65 @@ impl Keys {
 
     fn key(&self) -> Key {
         Key { hash: row_hash(&self.bytes), text: Text::new(&self.bytes) }
+    }
+}
+
+/// A row's key, taken apart for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyParts<'a> {
+    /// The number of its key space.
+    pub space: u32,
+    rest: &'a [u8],
+}
+
+impl<'a> KeyParts<'a> {
+    /// The parts of the bytes of a key; `None` if they are none.
+    pub fn of(bytes: &'a [u8]) -> Option<KeyParts<'a>> {
+        let (space, rest) = leading_number(bytes)?;
+        Some(KeyParts { space: u32::try_from(space).ok()?, rest })
+    }
+
+    /// The texts of its fields, if it has so many.
+    pub fn texts(&self, fields: usize) -> Option<Vec<String>> {
+        let (mut texts, mut rest) = (Vec::new(), self.rest);
+        for _ in 1..fields {
+            let (length, after) = leading_number(rest)?;
+            let (text, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+            texts.push(String::from_utf8_lossy(text).into_owned());
+            rest = after;
+        }
+        texts.push(String::from_utf8_lossy(rest).into_owned());
+        Some(texts)
+    }
+}
+
+fn leading_number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let last = bytes.iter().position(|byte| *byte < 0x80).filter(|last| *last < 9)?;
+    Some((read_varint(bytes, &mut 0), &bytes[last + 1..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_comes_apart_again() {
+        let names = ["site", "id", "line"].map(str::to_owned).to_vec();
+        for texts in [vec!["7"], vec!["kr", "x:y"], vec!["", "상점", "12"]] {
+            let names = names[..texts.len()].to_vec();
+            let (fields, wrapper) = (Fields::new(&names), Fields::new(["payload"]));
+            let mut keys = Keys { space: 9_000, fields, wrapper, names, bytes: Vec::new() };
+            let values: Vec<Value<'_>> = texts.iter().map(|text| Value::Plain(text.as_bytes())).collect();
+            let Ok(key) = keys.of_values(&values, None) else {
+                assert!(texts.contains(&""), "{texts:?} is a key");
+                continue;
+            };
+            let parts = KeyParts::of(key.text.as_bytes()).expect("a key");
+            assert_eq!((parts.space, parts.texts(texts.len())), (9_000, Some(texts.iter().map(|&t| t.to_owned()).collect())));
+        }
+        for bytes in [&[][..], &[0x80], &[0xff; 12]] {
+            assert_eq!(KeyParts::of(bytes), None);
+        }
+        assert_eq!(KeyParts::of(&[5, 200]).and_then(|parts| parts.texts(2)), None, "a length without its text");
     }
 }

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 
 use super::error::PublishError;
 use super::schema::Output;
@@ -86,6 +86,16 @@ struct PointerV2 {
     scale: u32,
     workers: usize,
     clicks_distinct: bool,
+    /// Grace and retention up to the as-of at which they were changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    changed: Option<ChangedV2>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ChangedV2 {
+    as_of: u64,
+    grace_ms: u64,
+    retention_ms: u64,
 }
 
 /// Of a pointer of format 1.
@@ -322,6 +332,11 @@ impl Generation {
             scale,
             workers,
             clicks_distinct,
+            changed: (horizons.before != Before::NOTHING).then_some(ChangedV2 {
+                as_of: horizons.before.until,
+                grace_ms: horizons.before.grace,
+                retention_ms: horizons.before.retention,
+            }),
         };
         Ok(self.store.put(POINTER, json(&self.store, POINTER, &pointer)?)?)
     }
@@ -357,6 +372,11 @@ impl Current {
                 grace: pointer.grace_ms,
                 retention: pointer.retention_ms,
                 replay_horizon: pointer.replay_horizon_ms,
+                before: pointer.changed.map_or(Before::NOTHING, |changed| Before {
+                    until: changed.as_of,
+                    grace: changed.grace_ms,
+                    retention: changed.retention_ms,
+                }),
             },
             scale: pointer.scale,
             workers: pointer.workers,

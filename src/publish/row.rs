@@ -153,7 +153,7 @@ pub fn cell_fields<'a>(row: &'a Row, horizons: &Horizons, as_of: u64) -> Vec<Fie
         }
         Table::StoreProducts => fields.push(number(row.count)),
     }
-    let closed = end.map_or(Field::Null, |end| Field::Bool(end + horizons.grace <= as_of));
+    let closed = row.window_start.map_or(Field::Null, |window| Field::Bool(horizons.closed(window as i64, as_of)));
     fields.extend([time(end), closed, number(row.revision.map(i64::from)), Field::Time(as_of)]);
     fields
 }

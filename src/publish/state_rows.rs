@@ -179,6 +179,7 @@ fn read_option<'b, T>(bytes: &'b [u8], at: &mut usize, read: impl FnOnce(&'b [u8
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use storeflow_dataflows::epoch::Before;
     use storeflow_dataflows::table::NO_WINDOW;
 
     fn key() -> impl Strategy<Value = Key> {
@@ -229,7 +230,7 @@ mod tests {
             let mut rows = StateRows::default();
             push_dead_letter(&letter, 7, &mut rows);
             prop_assert_eq!(only(&rows).hash >> 54, 7);
-            let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 7_200_000, replay_horizon: 0 };
+            let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 7_200_000, replay_horizon: 0, before: Before::NOTHING };
             prop_assert_eq!(epoch_of(only(&rows), &horizons), horizons.epoch_after(stamp));
             prop_assert_eq!(read_dead_letter(only(&rows)), letter);
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::key::{Key, Text};
 use storeflow_dataflows::table::{HistoryRow, Table, Value, Window};
 
@@ -16,7 +16,13 @@ const MINUTE: u64 = 60_000;
 pub(crate) fn job(name: &str) -> Job {
     Job {
         name: name.to_owned(),
-        horizons: Horizons { window: 30 * MINUTE, grace: 2 * MINUTE, retention: 48 * 60 * MINUTE, replay_horizon: 0 },
+        horizons: Horizons {
+            window: 30 * MINUTE,
+            grace: 2 * MINUTE,
+            retention: 48 * 60 * MINUTE,
+            replay_horizon: 0,
+            before: Before::NOTHING,
+        },
         scale: 2,
         currency: None,
         timezone: "UTC".to_owned(),

@@ -403,8 +403,10 @@ fn only_what_was_created_can_be_joined() {
     let store = Store::folder(root.path()).unwrap();
     let generation = create(root.path(), "mall", 2).unwrap();
     assert!(matches!(Generation::join(&store, &job("mall"), 2, 2), Err(PublishError::NoGeneration { .. })));
-    assert!(matches!(Generation::join(&store, &job("mall"), 3, 1), Err(PublishError::Unreadable { .. })));
+    assert!(matches!(Generation::resume(&store, &job("mall"), 2, 1), Err(PublishError::Store(StoreError::Locked { .. }))));
     drop(generation);
+    // Somebody goes on with it, with other workers.
+    assert_eq!(Generation::resume(&store, &job("mall"), 3, 1).unwrap().about().workers, 3);
     // A pointer to a newer run stays.
     let old = Generation::join(&store, &job("mall"), 2, 1).unwrap();
     create(root.path(), "mall", 2).unwrap().finish(AS_OF).unwrap();

@@ -14,6 +14,7 @@ pub mod launch;
 pub mod publisher;
 pub mod replay;
 pub mod run;
+pub mod setting;
 mod stage;
 mod worker;
 pub mod workers;

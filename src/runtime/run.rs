@@ -132,14 +132,14 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
     let joined = (|| {
+        let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
+        if let Some(restored) = &restored {
+            adopt(&mut job, &input, &restored.read.manifest)?;
+        }
         let generation = match ready.generation.take() {
             Some(generation) => generation,
             None => Generation::join(&store, &job, peers, plan.generation)?,
         };
-        let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
-        if let Some(restored) = &restored {
-            adopt(&mut job, &input, &restored.read.manifest.setting)?;
-        }
         Ok((generation, restored))
     })();
     let ((generation, mut restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
@@ -154,7 +154,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         let (part, damaged) = agree(&mut cluster, part, |_| encoded(&damage))?;
         let damaged = damaged.iter().find_map(|damage| decoded::<Option<String>>(damage));
         restored = match damaged {
-            Some(damaged) => Some(agree(&mut cluster, from.fall_back(&log, peers, &damaged), |_| Vec::new())?.0),
+            Some(damaged) => {
+                Some(agree(&mut cluster, from.fall_back(&log, peers, &setting_of(&job, &input), &damaged), |_| Vec::new())?.0)
+            }
             None => {
                 loaded = part.map(|part| (from, part));
                 None
@@ -377,7 +379,12 @@ fn prepare(
         // What is shown without checkpoints can be gone on with by nobody.
         let chosen = if durable { choose(store, job, input, wanted, current.as_ref())? } else { None };
         let generation = match &chosen {
-            Some((generation, _)) => Generation::resume(store, job, peers, *generation)?,
+            Some((generation, read)) => {
+                if let Some(read) = read {
+                    adopt(job, input, &read.manifest)?;
+                }
+                Generation::resume(store, job, peers, *generation)?
+            }
             None => {
                 let in_redis = redis.as_mut().map(RedisView::current).transpose()?.flatten();
                 let next = in_redis.map(|current| current.about.generation + 1);
@@ -387,7 +394,6 @@ fn prepare(
         let number = generation.about().generation;
         let read = chosen.and_then(|(_, read)| read);
         if let Some(read) = &read {
-            adopt(job, input, &read.manifest.setting)?;
             check_ahead(number, read.manifest.as_of, current.as_ref(), redis.as_mut())?;
         }
         if let Some(kafka) = &ready.kafka {

@@ -28,6 +28,7 @@ use crate::source::kafka::KafkaError;
 use crate::source::names::PartitionNames;
 use crate::source::operator::{Intake, Speed};
 use crate::source::partition::SourceError;
+use crate::store::StoreError;
 
 /// Updates per tick aimed at; a tick below this costs more in progress tracking than in work.
 pub const TICK_UPDATES: u64 = 50_000;
@@ -108,13 +109,19 @@ impl RunError {
             RunError::Kafka(error) => error.may_pass(),
             RunError::Redis(error) => error.may_pass(),
             RunError::Cluster(error) => error.may_pass(),
-            RunError::Log(error) => error.is_outage(),
-            RunError::Checkpoint(error) => matches!(error, CheckpointError::Objects(_)),
-            RunError::Peer(_) | RunError::Workers(_) | RunError::Objects(_) => true,
+            RunError::Log(LogError::Objects(error) | LogError::Unconfirmed { source: error, .. }) => store_may_answer(error),
+            RunError::Checkpoint(CheckpointError::Objects(error)) | RunError::Objects(error) => store_may_answer(error),
+            RunError::Log(_) | RunError::Checkpoint(_) => false,
+            RunError::Peer(_) | RunError::Workers(_) => true,
             RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
             RunError::Source(_) | RunError::Flag(_) | RunError::Recovery(_) => false,
         }
     }
+}
+
+/// Whether a store that failed may do better later: not a full disk, nor wrong credentials.
+pub(crate) fn store_may_answer(error: &ObjectError) -> bool {
+    error.source.downcast_ref().is_none_or(StoreError::may_pass)
 }
 
 impl From<DatasetError> for RunError {

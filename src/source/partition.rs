@@ -143,6 +143,28 @@ fn key_space(spec: &SourceSpec, topic: usize) -> u32 {
     u32::try_from(place).expect("topics times sources fit 32 bits")
 }
 
+/// Whose keys are in a key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeySpaceOf {
+    /// All topics of a role.
+    Role,
+    /// One topic's, by its number; `slot`: only those of the one table that this source takes.
+    Topic {
+        /// The topic.
+        topic: usize,
+        /// The source.
+        slot: Option<usize>,
+    },
+}
+
+/// What the number of a key space means, for people.
+pub fn key_space_of(number: u32) -> KeySpaceOf {
+    match (number as usize).checked_sub(8) {
+        None => KeySpaceOf::Role,
+        Some(place) => KeySpaceOf::Topic { topic: place / SLOTS, slot: (place % SLOTS).checked_sub(1) },
+    }
+}
+
 impl Partition {
     /// Opens a partition, `index` in the job's list of partitions, whose topics are `topics`.
     ///

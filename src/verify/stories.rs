@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::table::Table;
 
 use super::{CellId, HistoryId, HistoryValue, LateRow, Recomputation};
@@ -40,7 +40,13 @@ pub(super) fn job() -> Job {
     };
     Job {
         name: "stories".to_string(),
-        horizons: Horizons { window: 30 * MINUTE, grace: 2 * MINUTE, retention: 60 * MINUTE, replay_horizon: 180 * MINUTE },
+        horizons: Horizons {
+            window: 30 * MINUTE,
+            grace: 2 * MINUTE,
+            retention: 60 * MINUTE,
+            replay_horizon: 180 * MINUTE,
+            before: Before::NOTHING,
+        },
         scale: 2,
         currency: text("KRW"),
         timezone: "Asia/Seoul".to_string(),

@@ -368,18 +368,25 @@ fn nothing_of_an_old_dataset_expires() {
     mall.verify(&["--store", &out, "--history"]);
 }
 
-#[test]
-fn a_killed_process_ends_the_launch_and_the_next_one_takes_nothing_back() {
-    let Some(kafka) = shared(Kind::Kafka) else { return };
-    let Some(redis) = redis::redis("a_killed_process_ends_the_launch_and_the_next_one_takes_nothing_back") else { return };
-    let mall = Mall::generate("killed", &SMALL);
-    mall.cut(None);
-    mall.produce("first", &kafka);
+/// A launch of two processes from Kafka into a folder and Redis, with all of a mall's first half before it.
+fn launched(mall: &Mall, kafka: &Service, redis: &Redis, more: &[&str]) -> Command {
     let (job, out, url) = (mall.job(), mall.dir("out"), redis.url());
     let usual = ["launch", "--processes", "2", "--workers", "1", "--tick", "10s", "--job", &job, "--brokers", kafka.address()];
-    let usual = [&usual[..], &["--restarts", "0", "--store", &out, "--redis", &url]].concat();
-    let settings = redis.settings();
-    let ended = AtomicBool::new(false);
+    storeflow(&[&usual[..], &["--checkpoint-interval", "1s", "--store", &out, "--redis", &url], more].concat())
+}
+
+/// Kills one process of a launch once that has reached the first half's end. The processes that there were.
+fn kill_one(launched: &mut Running, mall: &Mall, redis: &Redis) -> Vec<u32> {
+    wait_for_as_of(launched, mall, redis, mall.reached_by("first"));
+    let children = launched.children();
+    let (killed, _) = children.iter().find(|(_, arguments)| arguments.contains("--process 1 ")).expect("process 1");
+    kill(*killed);
+    children.into_iter().map(|(pid, _)| pid).collect()
+}
+
+/// No as-of that Redis shows meanwhile is before one that it has shown.
+fn takes_nothing_back(redis: &Redis, mall: &Mall, meanwhile: impl FnOnce()) {
+    let (settings, ended) = (redis.settings(), AtomicBool::new(false));
     let went = std::thread::scope(|scope| {
         let watch = scope.spawn(|| {
             let mut seen = Vec::new();
@@ -394,23 +401,11 @@ fn a_killed_process_ends_the_launch_and_the_next_one_takes_nothing_back() {
         });
         // Whatever fails below, the watch ends.
         let end = AtEnd(&ended);
-        let mut launched = Running::start(&mut storeflow(&usual));
-        wait_for_as_of(&mut launched, &mall, &redis, mall.reached_by("first"));
-        let children = launched.children();
-        let (killed, _) = children.iter().find(|(_, arguments)| arguments.contains("--process 1 ")).expect("process 1");
-        kill(*killed);
-        let (code, log) = (launched.end(), launched.log());
-        assert!(code.is_some_and(|code| code != 0), "{code:?}\n{log}");
-        assert!(log.contains("process 1 of 2 failed with exit code 137"), "{log}");
-        assert!(children.iter().all(|(pid, _)| !is_there(*pid)), "one of {children:?} was left behind");
-        mall.produce("rest", &kafka);
-        let ended = run(&mut storeflow(&[&usual[..], &["--until-end"]].concat()));
-        assert_eq!(ended.code, Some(0), "{}", ended.err);
+        meanwhile();
         drop(end);
         watch.join().expect("a watch does not fail")
     });
     assert!(went.is_sorted() && went.len() > 2, "the as-of that Redis shows went back: {went:?}");
-    verify_both(&mall, &redis);
 }
 
 /// Sets a flag when it goes.
@@ -420,6 +415,46 @@ impl Drop for AtEnd<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
+}
+
+#[test]
+fn a_killed_process_ends_the_launch_and_the_next_one_takes_nothing_back() {
+    let Some(kafka) = shared(Kind::Kafka) else { return };
+    let Some(redis) = redis::redis("a_killed_process_ends_the_launch_and_the_next_one_takes_nothing_back") else { return };
+    let mall = Mall::generate("killed", &SMALL);
+    mall.cut(None);
+    mall.produce("first", &kafka);
+    takes_nothing_back(&redis, &mall, || {
+        let mut first = Running::start(&mut launched(&mall, &kafka, &redis, &["--restarts", "0"]));
+        let children = kill_one(&mut first, &mall, &redis);
+        let (code, log) = (first.end(), first.log());
+        assert!(code.is_some_and(|code| code != 0), "{code:?}\n{log}");
+        assert!(log.contains("process 1 of 2 failed with exit code 137"), "{log}");
+        assert!(children.iter().all(|pid| !is_there(*pid)), "one of {children:?} was left behind");
+        mall.produce("rest", &kafka);
+        let ended = run(&mut launched(&mall, &kafka, &redis, &["--until-end"]));
+        assert_eq!(ended.code, Some(0), "{}", ended.err);
+    });
+    verify_both(&mall, &redis);
+}
+
+#[test]
+fn a_launch_goes_on_when_a_process_is_killed_and_takes_nothing_back() {
+    let Some(kafka) = shared(Kind::Kafka) else { return };
+    let Some(redis) = redis::redis("a_launch_goes_on_when_a_process_is_killed_and_takes_nothing_back") else { return };
+    let mall = Mall::generate("again", &SMALL);
+    mall.cut(None);
+    mall.produce("first", &kafka);
+    takes_nothing_back(&redis, &mall, || {
+        let mut launched = Running::start(&mut launched(&mall, &kafka, &redis, &[]));
+        let children = kill_one(&mut launched, &mall, &redis);
+        launched.wait("the next start", |log| log.contains("starting all again").then_some(()));
+        assert!(children.iter().all(|pid| !is_there(*pid)), "one of {children:?} was left behind");
+        mall.produce("rest", &kafka);
+        wait_for_as_of(&mut launched, &mall, &redis, mall.reached_by("whole"));
+        launched.stop();
+    });
+    verify_both(&mall, &redis);
 }
 
 #[test]

@@ -13,7 +13,7 @@ use storeflow::publish::layout::About;
 use storeflow::publish::redis::{RedisError, RedisSettings, RedisSink, RedisView, SecretUrl};
 use storeflow::publish::view::ViewCell;
 use storeflow::publish::{MemoryView, Row};
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::key::Key;
 use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value, Window, WindowExpiry};
 
@@ -29,7 +29,13 @@ fn about(generation: u64, workers: usize) -> About {
     About {
         job: "mall".to_owned(),
         generation,
-        horizons: Horizons { window: 30 * MINUTE, grace: 2 * MINUTE, retention: 120 * MINUTE, replay_horizon: 0 },
+        horizons: Horizons {
+            window: 30 * MINUTE,
+            grace: 2 * MINUTE,
+            retention: 120 * MINUTE,
+            replay_horizon: 0,
+            before: Before::NOTHING,
+        },
         scale: 2,
         workers,
         clicks_distinct: true,

@@ -59,7 +59,13 @@ fn the_example_of_the_design() {
     let job = parse(MALL, "mall.toml").unwrap();
     assert_eq!((job.name.as_str(), job.scale, job.currency.as_deref()), ("mall", 2, Some("KRW")));
     assert_eq!(job.timezone, "Asia/Seoul");
-    let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 172_800_000, replay_horizon: 604_800_000 };
+    let horizons = Horizons {
+        window: 1_800_000,
+        grace: 120_000,
+        retention: 172_800_000,
+        replay_horizon: 604_800_000,
+        before: storeflow_dataflows::epoch::Before::NOTHING,
+    };
     assert_eq!(job.horizons, horizons);
     let [payments, items, products, clicks] = job.sources.as_slice() else { panic!("four sources") };
     assert_eq!(payments.topics, ["mall.payments"]);
@@ -570,7 +576,13 @@ options = { "security.protocol" = "SSL", "sasl.password" = "env:P", "ssl.key.pem
 fn resolved() {
     let resolve = |text: &str| parse(text, "f").unwrap();
     let least = resolve(&format!("name = \"j\"\n[[source]]\ntopic = \"p\"\n{PRODUCTS}"));
-    let horizons = Horizons { window: 30 * MINUTE, grace: 2 * MINUTE, retention: 48 * HOUR, replay_horizon: 7 * DAY };
+    let horizons = Horizons {
+        window: 30 * MINUTE,
+        grace: 2 * MINUTE,
+        retention: 48 * HOUR,
+        replay_horizon: 7 * DAY,
+        before: storeflow_dataflows::epoch::Before::NOTHING,
+    };
     assert_eq!((least.horizons, least.scale, least.currency), (horizons, 2, None));
     assert_eq!(least.timezone, "UTC");
     assert_eq!(resolve(&job("name = \"j\"\ntimezone = \"asia/seoul\"")).timezone, "Asia/Seoul");

@@ -5,7 +5,7 @@
 //! older generation to this one when this one has caught up, or when it is told to take over, and never back by itself.
 
 use ::redis::Value;
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::key::SHARDS;
 
 use super::bucket::Guard;
@@ -152,8 +152,8 @@ impl Marker {
 
 /// The fields of a marker.
 fn fields(about: &About, as_of: u64) -> Vec<(&'static str, String)> {
-    let Horizons { window, grace, retention, replay_horizon } = about.horizons;
-    vec![
+    let Horizons { window, grace, retention, replay_horizon, before } = about.horizons;
+    let mut fields = vec![
         ("format", FORMAT.to_string()),
         ("as_of", as_of.to_string()),
         ("job", about.job.clone()),
@@ -165,7 +165,13 @@ fn fields(about: &About, as_of: u64) -> Vec<(&'static str, String)> {
         ("scale", about.scale.to_string()),
         ("workers", about.workers.to_string()),
         ("clicks_distinct", about.clicks_distinct.to_string()),
-    ]
+    ];
+    if before != Before::NOTHING {
+        fields.push(("changed_as_of", before.until.to_string()));
+        fields.push(("grace_before_ms", before.grace.to_string()));
+        fields.push(("retention_before_ms", before.retention.to_string()));
+    }
+    fields
 }
 
 /// The claim of the run that holds a generation's marker; 0 if nobody does.
@@ -220,6 +226,10 @@ pub(super) fn current(link: &mut Link, job: &str) -> Result<Option<CurrentView>,
         grace: number("grace_ms")?,
         retention: number("retention_ms")?,
         replay_horizon: number("replay_horizon_ms")?,
+        before: match number("changed_as_of") {
+            Ok(until) => Before { until, grace: number("grace_before_ms")?, retention: number("retention_before_ms")? },
+            Err(_) => Before::NOTHING,
+        },
     };
     let about = About {
         job: job.to_owned(),

@@ -156,14 +156,14 @@ fn due(deadlines: &BTreeMap<Window, Duration>, now: Duration, as_of: u64, style:
 
 #[cfg(test)]
 mod tests {
-    use storeflow_dataflows::epoch::Horizons;
+    use storeflow_dataflows::epoch::{Before, Horizons};
 
     use super::*;
 
     #[test]
     fn keys_get_more_time_when_log_time_stands_still() {
         let hour = 3_600_000;
-        let horizons = Horizons { window: hour, grace: 0, retention: 48 * hour, replay_horizon: 0 };
+        let horizons = Horizons { window: hour, grace: 0, retention: 48 * hour, replay_horizon: 0, before: Before::NOTHING };
         let style = Style { horizons, scale: 0, clicks_distinct: false };
         let mut refresh = Refresh::new(Instant::now());
         refresh.gave(0, Duration::ZERO, style.ttl(0, 0));

@@ -12,6 +12,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 use storeflow_checkpoints::chain;
@@ -22,7 +23,7 @@ use storeflow_checkpoints::manifest::{Manifest, PartitionAt};
 use storeflow_checkpoints::object::{Group, Object};
 use storeflow_checkpoints::objects::Objects;
 use storeflow_dataflows::beginning::Beginning;
-use storeflow_dataflows::epoch::Horizons;
+use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::state::{Section, StateRow};
 
 use super::Input;
@@ -85,7 +86,7 @@ pub(super) fn choose(
 
 /// What the state of a job depends on: all that gives it its meaning, and nothing that does not.
 pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
-    let Horizons { window, grace, retention, replay_horizon } = job.horizons;
+    let Horizons { window, grace, retention, replay_horizon, before } = job.horizons;
     let mut sources: Vec<&SourceSpec> = job.sources.iter().collect();
     sources.sort_by_key(|source| source.slot);
     json!({
@@ -94,6 +95,7 @@ pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
         "grace_ms": grace,
         "retention_ms": retention,
         "replay_horizon_ms": replay_horizon,
+        "changed": { "as_of": before.until, "grace_ms": before.grace, "retention_ms": before.retention },
         "scale": job.scale,
         "currency": job.currency,
         "sources": sources.into_iter().map(source_setting).collect::<Vec<_>>(),
@@ -124,11 +126,13 @@ fn source_setting(source: &SourceSpec) -> Value {
     })
 }
 
-/// Gives the sources of a job the slots they had, if the job may go on with the state of `found`.
+/// Gives the sources of a job the slots they had, if the job may go on with the state of `found`, and lets another grace or retention hold
+/// from its as-of on.
 ///
 /// # Errors
 /// What differs, if it may not.
-pub(super) fn adopt(job: &mut Job, input: &Input, found: &Value) -> Result<(), RunError> {
+pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<(), RunError> {
+    let (as_of, found) = (found.as_of, &found.setting);
     let refused = |what: String| {
         let text = format!(
             "the checkpoint was made by another job: {what}, which gives its state another meaning. \
@@ -140,9 +144,19 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Value) -> Result<(), R
     let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else {
         return refused("it has no setting that this program knows".to_owned());
     };
-    if let Some((name, before, now)) = difference(found, wanted, &["sources"]) {
+    let may_change = ["sources", "grace_ms", "retention_ms", "changed"];
+    if let Some((name, before, now)) = difference(found, wanted, &may_change) {
         return refused(format!("{name} was {before} and is {now}"));
     }
+    let number = |of: Option<&Value>| of.and_then(Value::as_u64).unwrap_or_default();
+    let changed = |name: &str| number(found.get("changed").and_then(|changed| changed.get(name)));
+    let before = Before { until: changed("as_of"), grace: changed("grace_ms"), retention: changed("retention_ms") };
+    let was =
+        Horizons { grace: number(found.get("grace_ms")), retention: number(found.get("retention_ms")), before, ..job.horizons };
+    job.horizons = match job.horizons {
+        Horizons { grace, retention, .. } if (grace, retention) == (was.grace, was.retention) => was,
+        Horizons { grace, retention, .. } => was.changed(grace, retention, as_of),
+    };
     let empty = Vec::new();
     let found: Vec<&Map<String, Value>> =
         found.get("sources").and_then(Value::as_array).unwrap_or(&empty).iter().filter_map(Value::as_object).collect();
@@ -277,7 +291,7 @@ impl Restored {
     ///
     /// # Errors
     /// If there is none any more, or there are other workers than wrote what is made up for: their files have other names.
-    pub(super) fn fall_back(self, log: &Log, peers: usize, what: &str) -> Result<Restored, RunError> {
+    pub(super) fn fall_back(self, log: &Log, peers: usize, setting: &Value, what: &str) -> Result<Restored, RunError> {
         let number = self.read.manifest.number;
         let written_by = self.newest().manifest.workers;
         if written_by != peers {
@@ -294,6 +308,13 @@ impl Restored {
             );
             return Err(RunError::Recovery(text));
         };
+        if before.manifest.setting != *setting {
+            let text = format!(
+                "{what}; the checkpoint before it could make up for that, with the job as it was when both were made: take the change of \
+                 the job file back, and make it again when that run has made its first checkpoint"
+            );
+            return Err(RunError::Recovery(text));
+        }
         tracing::error!(
             what,
             checkpoint = number,
@@ -407,7 +428,7 @@ fn load_worker(
     group: Group,
     view: &MemoryView,
 ) -> Result<(Beginning, Vec<Object>, Batch), CheckpointError> {
-    let mut beginning = Beginning::new(horizons, true);
+    let (mut beginning, began) = (Beginning::new(horizons, true), Instant::now());
     let mut pending = Batch { worker: group.index, ..Batch::default() };
     let chain = chain::chain(&manifest.state, group);
     let mut take = |section, row: StateRow<'_>| {
@@ -421,5 +442,7 @@ fn load_worker(
     load(store, &chain, |section| section != Section::History, |shard| group.owns(shard), &mut take)?;
     beginning.complete(manifest.as_of);
     view.restore(group.index, manifest.as_of, beginning.shown_cells());
+    let (rows, cells) = beginning.len();
+    tracing::info!(worker = group.index, rows, cells, objects = chain.len(), took = ?began.elapsed(), "state loaded");
     Ok((beginning, chain, pending))
 }
