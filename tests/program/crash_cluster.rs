@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::binary::storeflow;
 use crate::support::chance::{Chance, seeds};
-use crate::support::kept::Kept;
+use crate::support::kept::{Damage, Kept};
 use crate::support::malls::Mall;
 use crate::support::redis::{self, Redis};
 use crate::support::running::{Running, is_there, kill_if_there};
@@ -54,6 +54,18 @@ fn goes_on_for(running: &mut Running, time: Duration) -> bool {
     running.goes_on()
 }
 
+/// Kills the launcher; its processes notice. Its exit code, if it had ended by itself.
+fn crash_all(launched: &mut Running) -> Option<i32> {
+    let children = launched.children();
+    let code = launched.crash();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while children.iter().any(|(pid, _)| is_there(*pid)) {
+        assert!(Instant::now() < deadline, "one of {children:?} was left behind");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    code
+}
+
 #[test]
 fn a_cluster_that_is_killed_again_and_again_takes_nothing_back() {
     let Some(kafka) = shared(Kind::Kafka) else { return };
@@ -83,14 +95,8 @@ fn a_cluster_that_is_killed_again_and_again_takes_nothing_back() {
                 kill_if_there(pid);
             }
             ended = !goes_on_for(&mut launched, chance.up_to_ms(2_000));
-            let children = launched.children();
-            ended |= launched.crash() == Some(0);
+            ended |= crash_all(&mut launched) == Some(0);
             println!("{processes} processes, checkpoint {}: launcher killed, or over: {ended}", kept.newest_number());
-            let deadline = Instant::now() + Duration::from_secs(60);
-            while children.iter().any(|(pid, _)| is_there(*pid)) {
-                assert!(Instant::now() < deadline, "one of {children:?} was left behind");
-                std::thread::sleep(Duration::from_millis(5));
-            }
             if ended {
                 break;
             }
@@ -123,4 +129,34 @@ fn a_view_that_is_behind_by_many_checkpoints_catches_up() {
     launched.succeed();
     watch.judge();
     verify_both(&mall, &redis);
+}
+
+#[test]
+fn damaged_state_of_one_process_is_made_up_for_by_all() {
+    let Some(kafka) = shared(Kind::Kafka) else { return };
+    for seed in seeds(1, 30) {
+        let Some(redis) = redis::redis("damaged_state_of_one_process_is_made_up_for_by_all") else { return };
+        let mut chance = Chance::of(seed);
+        let mall = Mall::generate("damaged", &SMALL);
+        mall.produce("whole", &kafka);
+        let (flags, watch) = (flags(&mall, &kafka, &redis), watch(&mall, &redis));
+        let kept = Kept::of(Path::new(&mall.dir("out")), &mall.name);
+        let mut launched = launch(2, &flags);
+        launched.wait_with("checkpoints", |_| (kept.newest_number() >= 5).then_some(()));
+        crash_all(&mut launched);
+        let newest = kept.newest();
+        let object = &newest.fresh[chance.below(newest.fresh.len())].key;
+        let damage = chance.one_of(&[Damage::Flipped, Damage::Cut, Damage::Missing]);
+        damage.to(&kept.object(object), chance.below(1 << 20));
+        println!("{damage:?}: {object} of checkpoint {}", newest.number);
+        let mut alone = launch(1, &flags);
+        let (code, log) = (alone.end(), alone.log());
+        assert!(code == Some(2) && log.contains("start with 2 over all processes") && log.contains(object), "{code:?}\n{log}");
+        let mut launched = launch(2, &flags);
+        launched.succeed();
+        let log = launched.log();
+        assert!(log.contains("going on from the checkpoint before") && log.contains(object), "{log}");
+        watch.judge();
+        verify_both(&mall, &redis);
+    }
 }

@@ -82,7 +82,7 @@ impl Watch {
         let seen = self.thread.take().expect("not ended before").join().expect("a reader does not fail");
         let Seen { markers, samples } = &seen;
         println!("{} samples, {} as-ofs", samples.len(), markers.len());
-        assert!(markers.len() > 2 && samples.len() > 2, "it saw nothing: {markers:?}");
+        assert!(!markers.is_empty() && !samples.is_empty(), "it saw nothing");
         assert!(markers.is_sorted_by_key(|(generation, _)| generation), "the pointer went back: {markers:?}");
         assert!(markers.is_sorted_by_key(|(_, as_of)| as_of), "the marker went back: {markers:?}");
         let stores: BTreeSet<&str> = samples.iter().map(|sample| &*sample.store).collect();
