@@ -139,10 +139,10 @@ impl MemoryView {
         expired.collect()
     }
 
-    /// Fills a worker's part with the cells it had at an as-of.
+    /// Fills a worker's part with the cells it had at an as-of, in place of all it has.
     pub fn restore<'c>(&self, worker: usize, as_of: u64, cells: impl Iterator<Item = (Table, Window, &'c Key, Value, u32)>) {
         let mut part = self.part(worker);
-        part.as_of = as_of;
+        *part = Part { as_of, ..Part::default() };
         for (table, window, key, value, revision) in cells {
             part.tables[table as usize].entry(window).or_default().insert(key.clone(), (value, revision));
         }

@@ -129,7 +129,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     // Everybody proves that it can reach all it needs before anything begins.
     let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, checkpoints.is_some(), leader, peers);
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
-    let plan: Plan = decoded(&plan[0]);
+    let mut plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
     let joined = (|| {
         let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
@@ -145,7 +145,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let ((generation, mut restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
     let mut loaded = None;
     while let Some(from) = restored.take() {
-        let part = from.load(&store, job.horizons, workers.clone(), peers, &view);
+        let part = from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
         let damage = part.as_ref().err().filter(|error| error.is_damage()).map(|error| chain(error));
         let part = match (part, &damage) {
             (Err(error), None) => Err(error.into()),
@@ -163,7 +163,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
             }
         };
     }
-    let (restored, Loaded { beginnings, chains, pending }) = match loaded {
+    let (restored, Loaded { beginnings, chains, pending, unshown }) = match loaded {
         Some((restored, loaded)) => (Some(restored), loaded),
         None => (None, Loaded::nothing(job.horizons, workers.len(), checkpoints.is_some())),
     };
@@ -176,11 +176,12 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         names.register(&listed.topic);
     }
     let places = restored.as_ref().map(Restored::places).unwrap_or_default();
+    place(&mut plan.listed, &places);
 
     // Opening reads the first records already, and Kafka sends on while the workers are being started.
     let opened = (|| {
         if let Some(restored) = &restored {
-            restored.show_again(&generation, &names, process, processes)?;
+            restored.show_again(&generation, &names, leader, unshown)?;
         }
         let (kafka, places) = (ready.kafka.as_ref(), &places);
         let (job, input, tuning, listed, names, stop) = (&job, &input, &tuning, &plan.listed[..], &*names, &*stop);
@@ -399,9 +400,6 @@ fn prepare(
         }
         if let Some(kafka) = &ready.kafka {
             ready.plan.listed = kafka.list()?;
-            if let Some(read) = &read {
-                place(&mut ready.plan.listed, &Restored::of(read.clone()).places());
-            }
         }
         (ready.plan.generation, ready.plan.run) = (number, run_id());
         ready.plan.checkpoint = read.map(|read| read.manifest.number);
@@ -411,7 +409,7 @@ fn prepare(
     Ok(ready)
 }
 
-/// Partitions begin where the checkpoint says; those that it does not know, of topics that it does, at their beginning: they
+/// Partitions begin where the checkpoint that is loaded says; those that it does not know, of topics that it does, at their beginning: they
 /// are new.
 fn place(listed: &mut [Listed], places: &Places) {
     for listed in listed {

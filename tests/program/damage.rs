@@ -3,6 +3,7 @@
 //!
 //! Upholds: nothing is shown that was not committed, and nothing that is older than what was shown; the end is exact.
 
+use std::fs;
 use std::time::Duration;
 
 use crate::crash::Replay;
@@ -71,6 +72,28 @@ fn damaged_state_is_named_and_made_up_for() {
         makes_up(&kept, &mut replay.command(2, &[]), &object).succeed();
         replay.verify();
     }
+}
+
+#[test]
+fn a_bit_is_missed_nowhere_in_an_object() {
+    let mut replay = Replay::new();
+    // With a second between checkpoints, two hours of the log, each has history to show as well.
+    replay.interval = "1s";
+    let kept = replay.kept();
+    replay.run_and_kill(2, 2, &[]);
+    let newest = kept.newest();
+    for object in &newest.fresh {
+        let path = kept.object(&object.key);
+        let whole = fs::read(&path).expect("readable");
+        // The first eight bytes, name and version, are there again at the end, which is where they are looked for.
+        for place in (0..20).map(|part| 8 + part * (whole.len() - 9) / 19) {
+            Damage::Flipped.to(&path, place);
+            refused(&replay, 3, &[&object.key, "is damaged", "start with 2"]);
+            fs::write(&path, &whole).expect("written");
+        }
+    }
+    replay.finish(3, &[]);
+    replay.verify();
 }
 
 #[test]

@@ -77,7 +77,8 @@ pub(super) fn choose(
     };
     for generation in candidates {
         if let Some(read) = log_of(store, &job.name, generation).newest()? {
-            let over = matches!(input, Input::Dataset(_)) && read.manifest.complete;
+            let finished = current.is_some_and(|current| current.finished && current.about.generation == generation);
+            let over = matches!(input, Input::Dataset(_)) && read.manifest.complete && finished;
             return Ok((!over).then_some((generation, Some(read))));
         }
     }
@@ -256,13 +257,15 @@ pub(super) struct Loaded {
     pub chains: Vec<Vec<Object>>,
     /// Late adjustments and dead letters of epochs that are not over.
     pub pending: Vec<Batch>,
+    /// What the checkpoint committed and may not have shown: of each worker that wrote it and is this process's to show.
+    pub unshown: Vec<Batch>,
 }
 
 impl Loaded {
     /// Nothing is known. `tracked`: there will be checkpoints.
     pub(super) fn nothing(horizons: Horizons, workers: usize, tracked: bool) -> Loaded {
         let beginnings = (0..workers).map(|_| Beginning::new(horizons, tracked)).collect();
-        Loaded { beginnings, chains: vec![Vec::new(); workers], pending: Vec::new() }
+        Loaded { beginnings, chains: vec![Vec::new(); workers], pending: Vec::new(), unshown: Vec::new() }
     }
 }
 
@@ -331,7 +334,8 @@ impl Restored {
         Places { of: Places::of(&self.read.manifest), posts }
     }
 
-    /// Loads the state of this process's workers, side by side, and fills their parts of the view.
+    /// Loads the state of this process's workers, side by side, fills their parts of the view, and reads what this process (its
+    /// number, of so many) is to show again.
     ///
     /// # Errors
     /// If an object is damaged or cannot be read; what was loaded is of no use then.
@@ -342,6 +346,7 @@ impl Restored {
         workers: Range<usize>,
         peers: usize,
         view: &MemoryView,
+        (process, processes): (usize, usize),
     ) -> Result<Loaded, CheckpointError> {
         let manifest = &self.read.manifest;
         let parts: Vec<Result<_, CheckpointError>> = std::thread::scope(|scope| {
@@ -349,47 +354,39 @@ impl Restored {
             let threads: Vec<_> = workers.map(|worker| scope.spawn(load(worker))).collect();
             threads.into_iter().map(|thread| thread.join().expect("loading does not panic")).collect()
         });
-        let mut loaded = Loaded { beginnings: Vec::new(), chains: Vec::new(), pending: Vec::new() };
+        let mut loaded = Loaded { beginnings: Vec::new(), chains: Vec::new(), pending: Vec::new(), unshown: Vec::new() };
         for part in parts {
             let (beginning, chain, pending) = part?;
             loaded.beginnings.push(beginning);
             loaded.chains.push(chain);
             loaded.pending.push(pending);
         }
+        let writers = (0..manifest.workers).filter(|worker| worker % processes == process);
+        loaded.unshown = self.unshown(store, horizons, writers)?;
         Ok(loaded)
     }
 
-    /// Shows again what the checkpoint committed, as its own workers would have, and removes files of epochs that were not over. Every
-    /// process has its share.
-    ///
-    /// # Errors
-    /// If the store does not do what is asked.
-    pub(super) fn show_again(
+    /// What the checkpoint committed, by each of these workers that wrote it; nothing if no epoch ended with it. Whoever makes up for
+    /// damage computes it again.
+    fn unshown(
         &self,
-        generation: &Generation,
-        names: &Arc<PartitionNames>,
-        process: usize,
-        processes: usize,
-    ) -> Result<(), RunError> {
-        if process == 0 {
-            self.remove_unfinished(generation)?;
-        }
+        store: &Store,
+        horizons: Horizons,
+        writers: impl Iterator<Item = usize>,
+    ) -> Result<Vec<Batch>, CheckpointError> {
         let Manifest { as_of, previous_as_of, workers, state, fresh, .. } = &self.read.manifest;
-        let horizons = generation.about().horizons;
         if self.newest.is_some() || horizons.epoch_after(*previous_as_of) > *as_of {
-            return Ok(());
+            return Ok(Vec::new());
         }
-        let layout = generation.laid_out_for(*workers);
-        let history = HistoryWriter::start(&layout, 0..*workers, Arc::clone(names))?;
-        for worker in (0..*workers).filter(|worker| worker % processes == process) {
+        let of_writer = |worker| {
             let group = Group { index: worker, of: *workers };
             let mut batch = Batch { worker, ..Batch::default() };
             let own: Vec<Object> = fresh.iter().filter(|object| object.group == group).cloned().collect();
-            load(generation.store(), &own, |section| section == Section::History, |_| true, &mut |_, row| {
+            load(store, &own, |section| section == Section::History, |_| true, &mut |_, row| {
                 batch.rows.push(read_history(row));
             })?;
             let to_show = |section| matches!(section, Section::Late | Section::DeadLetters);
-            load(generation.store(), state, to_show, |shard| group.owns(shard), &mut |section, row| {
+            load(store, state, to_show, |shard| group.owns(shard), &mut |section, row| {
                 let epoch = epoch_of(row, &horizons);
                 if epoch > *previous_as_of && epoch <= *as_of {
                     match section {
@@ -398,6 +395,32 @@ impl Restored {
                     }
                 }
             })?;
+            Ok(batch)
+        };
+        writers.map(of_writer).collect()
+    }
+
+    /// Shows again what the checkpoint committed, as its own workers would have; the leader removes files of epochs that were not over.
+    ///
+    /// # Errors
+    /// If the store does not do what is asked.
+    pub(super) fn show_again(
+        &self,
+        generation: &Generation,
+        names: &Arc<PartitionNames>,
+        leader: bool,
+        unshown: Vec<Batch>,
+    ) -> Result<(), RunError> {
+        if leader {
+            self.remove_unfinished(generation)?;
+        }
+        if unshown.is_empty() {
+            return Ok(());
+        }
+        let Manifest { as_of, workers, .. } = &self.read.manifest;
+        let layout = generation.laid_out_for(*workers);
+        let history = HistoryWriter::start(&layout, 0..*workers, Arc::clone(names))?;
+        for batch in unshown {
             history.sender().send(batch)?;
         }
         history.publish(*as_of)?;
