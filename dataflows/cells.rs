@@ -10,7 +10,7 @@
 
 use crate::epoch::Horizons;
 use crate::key::{Key, Text, push_varint, read_varint};
-use crate::state::{Section, StateChange, StateRow, StateRows};
+use crate::state::{Section, StateChange, StateLog, StateRow};
 use crate::table::{NO_WINDOW, Table, Value, Window};
 use crate::tally::{CellState, Cells, Published, TallyState};
 
@@ -76,8 +76,8 @@ impl StoredMember {
 /// What was touched since it was last taken.
 #[derive(Default)]
 pub(crate) struct ChangedCells {
-    cells: StateRows,
-    members: StateRows,
+    cells: StateLog,
+    members: StateLog,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -114,10 +114,8 @@ impl ChangedCells {
 
     /// Hands out what there is.
     pub(crate) fn take(&mut self, table: Table, out: &mut Vec<Published>) {
-        for (section, rows) in [(Section::Cells(table), &mut self.cells), (Section::Members(table), &mut self.members)] {
-            if !rows.is_empty() {
-                out.push(Published::State(StateChange { section, rows: std::mem::take(rows) }));
-            }
+        for (section, log) in [(Section::Cells(table), &mut self.cells), (Section::Members(table), &mut self.members)] {
+            out.extend(log.drain().map(|rows| Published::State(StateChange { section, rows })));
         }
     }
 }

@@ -35,7 +35,7 @@ use crate::epoch::Horizons;
 use crate::measure::{Contribution, Measure};
 use crate::rows::Rows;
 use crate::stash::Stash;
-use crate::state::{Section, StateChange, StateRow, StateRows};
+use crate::state::{Section, StateChange, StateLog, StateRow};
 use crate::table::{LateAdjustment, Table};
 
 /// What an operator counted on this worker; for logs and the summary.
@@ -118,9 +118,11 @@ pub fn latest_from(changes: VecCollection<'_, u64, Change, isize>, mut state: La
                         |contribution, measure| contributions.give((contribution, time, measure)),
                         |adjustment| late.give((adjustment, time, 1)),
                     );
-                    if let Some(rows) = state.take_changed() {
+                    if let Some(changed) = &mut state.changed {
                         let section = Section::Rows(table);
-                        state_out.session(&capabilities[2]).give(StateChange { section, rows });
+                        state_out
+                            .session(&capabilities[2])
+                            .give_iterator(changed.drain().map(|rows| StateChange { section, rows }));
                     }
                     stash.recycle(changes);
                 }
@@ -150,7 +152,7 @@ pub struct LatestState {
     payload: Vec<u8>,
     portable: Vec<u8>,
     /// What the keys touched in this tick have now; `None` if nobody wants to know.
-    changed: Option<StateRows>,
+    changed: Option<StateLog>,
 }
 
 impl LatestState {
@@ -180,10 +182,6 @@ impl LatestState {
         let state = LatestState { rows, incarnations, payload, ..LatestState::new(table, horizons) };
         state.count();
         state
-    }
-
-    fn take_changed(&mut self) -> Option<StateRows> {
-        self.changed.as_mut().filter(|changed| !changed.is_empty()).map(std::mem::take)
     }
 
     fn count(&self) {

@@ -149,7 +149,36 @@ impl StateRows {
     }
 }
 
-/// What one operator changed in one tick.
+/// Rows that are being collected, in pieces of a size that the allocator has at hand: one piece that grows is copied as it does, and
+/// what is large comes from the system anew each time, page by page.
+#[derive(Clone, Debug, Default)]
+pub struct StateLog {
+    full: Vec<StateRows>,
+    open: StateRows,
+}
+
+/// Bytes after which another piece is begun.
+const PIECE: usize = 128 << 10;
+
+impl StateLog {
+    /// Adds a row.
+    #[inline]
+    pub fn push(&mut self, row: StateRow<'_>) {
+        if self.open.bytes.len() >= PIECE {
+            let next = StateRows { bytes: Vec::with_capacity(PIECE + PIECE / 8), count: 0 };
+            self.full.push(std::mem::replace(&mut self.open, next));
+        }
+        self.open.push(row);
+    }
+
+    /// Takes what was added, in its order.
+    pub fn drain(&mut self) -> impl Iterator<Item = StateRows> {
+        let open = Some(std::mem::take(&mut self.open)).filter(|rows| !rows.is_empty());
+        std::mem::take(&mut self.full).into_iter().chain(open)
+    }
+}
+
+/// What one operator changed in one tick, or a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StateChange {
     /// What the rows are about.
@@ -172,6 +201,18 @@ mod tests {
         }
         let known = (0..=255).filter(|&code| Section::of_code(code).is_some()).count();
         assert_eq!(known, all.len());
+    }
+
+    #[test]
+    fn a_log_keeps_the_order_over_its_pieces() {
+        let mut log = StateLog::default();
+        for number in 0..20_000u32 {
+            log.push(StateRow { hash: number.into(), key: &number.to_be_bytes(), value: &[7; 20] });
+        }
+        let pieces: Vec<StateRows> = log.drain().collect();
+        assert!(pieces.len() > 3 && pieces.iter().all(|piece| piece.bytes() < 2 * PIECE));
+        assert!(pieces.iter().flat_map(StateRows::iter).map(|row| row.hash).eq(0..20_000));
+        assert_eq!(log.drain().count(), 0);
     }
 
     proptest! {

@@ -76,7 +76,11 @@ impl Stage {
     pub(super) fn take(&mut self, as_of: u64) -> Staged {
         let later = self.open.split_off(&as_of);
         let mut all = Staged { as_of, ..Staged::default() };
-        for (_, staged) in std::mem::replace(&mut self.open, later) {
+        let due = std::mem::replace(&mut self.open, later);
+        if due.len() > 1 {
+            all.cells.reserve_exact(due.values().map(|staged| staged.cells.len()).sum());
+        }
+        for (_, staged) in due {
             let Staged { as_of: _, cells, expiries, history, late, dead_letters, state } = staged;
             append(&mut all.cells, cells);
             append(&mut all.expiries, expiries);
@@ -91,5 +95,5 @@ impl Stage {
 }
 
 fn append<T>(all: &mut Vec<T>, mut more: Vec<T>) {
-    if all.is_empty() { *all = more } else { all.append(&mut more) }
+    if all.capacity() == 0 { *all = more } else { all.append(&mut more) }
 }
