@@ -248,6 +248,12 @@ pub struct Silence {
     wall: u64,
 }
 
+impl Default for Silence {
+    fn default() -> Silence {
+        Silence::new()
+    }
+}
+
 impl Silence {
     /// From now on.
     pub fn new() -> Silence {

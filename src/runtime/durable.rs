@@ -62,8 +62,11 @@ pub(super) struct Durable {
     /// The cut at the end is committed, or none is needed.
     finished: bool,
     /// Of each cut not yet shown everywhere, where its partitions go on.
-    positions: VecDeque<(u64, Vec<(Arc<PartitionStats>, u64)>)>,
+    positions: VecDeque<(u64, Positions)>,
 }
+
+/// Where partitions go on.
+type Positions = Vec<(Arc<PartitionStats>, u64)>;
 
 /// A cut under way.
 struct Cutting {
@@ -196,11 +199,9 @@ impl Durable {
         }
         let idle = self.announced == self.reached;
         match (candidate, stage.frontier) {
-            (_, None) if idle => {
-                if *cut != Reached::Over {
-                    *cut = Reached::Over;
-                    stage.changed = true;
-                }
+            (_, None) if idle && *cut != Reached::Over => {
+                *cut = Reached::Over;
+                stage.changed = true;
             }
             (Some(candidate), Some(_))
                 if idle

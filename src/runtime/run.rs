@@ -317,7 +317,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         Ok(())
     });
-    if let Some(checkpointer) = &checkpointer {
+    // Whoever ends because another has gone does so at once, not when a store that does not answer is given up.
+    if let (Some(checkpointer), true) = (&checkpointer, ran.is_ok()) {
         checkpointer.close();
     }
     let (finished, totals) = settle(ran, history)?;

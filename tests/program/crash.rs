@@ -20,7 +20,7 @@ use crate::support::running::Running;
 /// The small mall, six hours, into a folder.
 pub(crate) struct Replay {
     folder: tempfile::TempDir,
-    job: PathBuf,
+    pub(crate) job: PathBuf,
     /// From one checkpoint to the next, at least. Without a wait there are dozens in a second.
     pub(crate) interval: &'static str,
 }
