@@ -63,6 +63,19 @@ fn text(result: Result<impl std::fmt::Debug, LogError>) -> String {
 }
 
 #[test]
+fn what_makes_up_for_damage_follows_what_was_loaded() {
+    let store = MemoryStore::default();
+    let (_, commits) = committed(&store, "a", 3, 3);
+    // The state of 3 is damaged, and that of 2 was loaded in its place.
+    let mut writer = Writer::after(&log(&store), commits.last(), "b", 3).making_up_from(2000);
+    let as_ofs = [3000, 4000].map(|as_of| {
+        let manifest = writer.commit(cut(as_of, &[], &[]), SOON).unwrap().manifest;
+        (manifest.number, manifest.previous_as_of, manifest.as_of)
+    });
+    assert_eq!(as_ofs, [(4, 2000, 3000), (5, 3000, 4000)]);
+}
+
+#[test]
 fn each_manifest_names_the_one_before() {
     let store = MemoryStore::default();
     assert_eq!(log(&store).newest().unwrap(), None);
