@@ -114,6 +114,25 @@ mod tests {
     }
 
     #[test]
+    fn wall_time_that_steps_back_moves_nothing() {
+        let mut clock = LogClock::starting_at(Some(10 * HOUR));
+        clock.pass(11 * HOUR);
+        clock.pass(9 * HOUR);
+        assert_eq!((clock.now(), clock.stamp(Some(10 * HOUR))), (11 * HOUR, 11 * HOUR));
+    }
+
+    #[test]
+    fn a_clock_goes_on_from_where_it_stood() {
+        let mut clock = LogClock::starting_at(Some(HOUR));
+        (0..60).for_each(|_| drop(clock.stamp(Some(100 * HOUR))));
+        let mut other = LogClock::of_parts(clock.parts());
+        for _ in 0..60 {
+            assert_eq!(other.stamp(Some(101 * HOUR)), clock.stamp(Some(101 * HOUR)), "halfway through a jump, too");
+        }
+        assert_eq!(other.now(), 100 * HOUR);
+    }
+
+    #[test]
     fn a_record_in_step_forgets_the_jump() {
         let mut clock = LogClock::starting_at(Some(HOUR));
         for _ in 0..10 {
