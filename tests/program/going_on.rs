@@ -291,7 +291,8 @@ fn workers_without_partitions_hold_nobody_back_and_take_what_arrives() {
         let start = now - 300 * MINUTE;
         let minutes = |from: u64, to: u64| (from..to).map(|i| start + i * MINUTE).collect::<Vec<_>>();
         let clicks = Clicks::new([minutes(0, 120), minutes(121, 300)]);
-        let tuning = Tuning { workers, ..Tuning::default() };
+        // Five hours behind, ticks would be of five minutes, and whether one ends after the 115th minute would be up to the clock.
+        let tuning = Tuning { workers, tick: Some(MINUTE), ..Tuning::default() };
         let (crew, senders) = going(crew(&clicks.job, &tuning, vec![clicks.partition(0, Quiet::Hold)], |_| 0));
         let mut arrives = Some(clicks.partition(1, Quiet::Hold));
         let (log, mut more) = (Arc::clone(&clicks.logs[0]), minutes(120, 299));
