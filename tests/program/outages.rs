@@ -77,8 +77,10 @@ impl InS3 {
 fn an_s3_that_fails_for_a_while_is_waited_for() {
     let Some(mall) = InS3::new("away") else { return };
     let proxy = Proxy::start(address_of(&mall.s3), Plan::Faults { seed: 5, permille: 20 });
-    let mut running = Running::start(&mut mall.command(proxy.address, "1800", &[]));
     let long = std::env::var("STOREFLOW_LONG").as_deref() == Ok("1");
+    // The input lasts longer than the outages, or there would be nothing left to commit after them.
+    let speed = if long { "100" } else { "1800" };
+    let mut running = Running::start(&mut mall.command(proxy.address, speed, &[]));
     for (outage, least) in [(Fault::SlowDown, 2), (Fault::CutAfter, 4)] {
         mall.wait_for_manifests(&mut running, least);
         proxy.nothing_but(Some(outage));
