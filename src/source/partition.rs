@@ -15,7 +15,7 @@ use storeflow_dataflows::change::Order;
 use super::clock::{LogClock, START_RECORDS};
 use super::dataset::{DatasetError, PartitionFile};
 use super::envelope::{Envelopes, valid_timestamp};
-use super::feed::{Feed, FeedError, Polled, Raw};
+use super::feed::{Feed, FeedError, Headers, Polled, Raw};
 use super::lines::Lines;
 use super::names::PartitionNames;
 use super::resume::{Marks, Resume};
@@ -530,13 +530,13 @@ impl Partition {
         let (decoders, topic, index, number) = (&mut self.decoders, &self.topic, self.index, self.number);
         let mut taken = None;
         let polled = going.feed.poll(&mut |raw| {
-            let Raw { position, timestamp, key, value } = raw;
+            let Raw { position, timestamp, key, value, headers } = raw;
             let timestamp = timestamp.and_then(|timestamp| valid_timestamp(timestamp.into()));
             let order = Order { stamp: 0, partition: index, position, part: 0 };
             let message = Message { key, value, utf8: false };
             let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
             let decoded = decode(decoders, message);
-            taken = Some(place(decoded, message, timestamp, order, bytes, topic, number));
+            taken = Some(place(decoded, message, headers, timestamp, order, bytes, topic, number));
         })?;
         going.dry = polled == Polled::Empty;
         Ok((polled, taken))
@@ -563,7 +563,7 @@ impl Partition {
         };
         let bytes = line.bytes.len() + 1;
         let line = Some(line.number);
-        let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number);
+        let (timestamp, placed) = place(decoded, message, None, timestamp, order, bytes, &self.topic, self.number);
         Ok(Some((timestamp, Placed { line, ..placed })))
     }
 }
@@ -580,9 +580,11 @@ fn density(mut timestamps: Vec<u64>) -> (Option<u64>, u64) {
 
 /// A record with its place and its timestamp.
 #[inline]
+#[allow(clippy::too_many_arguments, reason = "called in two places, with what these places have at hand")]
 fn place(
     decoded: Result<(Record, usize), Reject>,
     message: Message<'_>,
+    headers: Option<&dyn Headers>,
     timestamp: Option<u64>,
     order: Order,
     bytes: usize,
@@ -601,9 +603,11 @@ fn place(
                 timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
                 key: message.key.map(<[u8]>::to_vec),
                 value: message.value.map(<[u8]>::to_vec),
+                headers: headers.map(Headers::headers).unwrap_or_default(),
                 reason: reject.reason.code(),
                 error: reject.detail,
                 stamp: 0,
+                by: None,
             };
             (timestamp, Placed { order, bytes, line: None, outcome: Err(letter) })
         }
