@@ -21,11 +21,14 @@ pub struct Version {
 pub struct Position(pub u32, pub u64, pub u32);
 
 impl Version {
+    /// Whether the order of `self` and `stored` is known: they are of one incarnation, and no other server's.
+    pub fn comparable(&self, stored: &Version) -> bool {
+        self.incarnation == stored.incarnation && (self.server == stored.server || self.server == 0 || stored.server == 0)
+    }
+
     /// Whether `self` is strictly older than `stored` in the same incarnation.
     pub fn stale_against(&self, stored: &Version) -> bool {
-        self.incarnation == stored.incarnation
-            && (self.server == stored.server || self.server == 0 || stored.server == 0)
-            && self.position < stored.position
+        self.comparable(stored) && self.position < stored.position
     }
 }
 
@@ -53,7 +56,7 @@ impl Row {
     }
 }
 
-/// Bits for the parts of a row.
+/// Bits for the parts of a row. What a source does not have (a product, a time, conditions beyond its own) every change of it says.
 pub mod says {
     /// Conditions of `counts_when`, from bit 0 on in the order of their fields' paths.
     pub const CONDITIONS: u32 = 0xffff;
