@@ -345,8 +345,8 @@ impl LatestState {
         while let Some(place) = rest.iter().position(|(_, at)| matches!(changes[*at as usize].what, What::Truncate)) {
             let (before, behind) = rest.split_at_mut(place);
             self.apply_some(changes, before, turned);
-            let Change { key, order, guard, .. } = &changes[behind[0].1 as usize];
-            self.stored.truncate(key.text.as_bytes(), *order, *guard, |_, _, row| turned(*order, row));
+            let Change { key, order, against, .. } = &changes[behind[0].1 as usize];
+            self.stored.truncate(key.text.as_bytes(), *order, *against, |_, _, row| turned(*order, row));
             rest = &mut behind[1..];
         }
         self.apply_some(changes, rest, turned);
@@ -361,9 +361,9 @@ impl LatestState {
                 run.sort_by_key(|(_, at)| changes[*at as usize].order);
             }
             for &(_, at) in &*run {
-                let Change { key, order, guard, fresh, what } = &mut changes[at as usize];
+                let Change { key, order, against, what } = &mut changes[at as usize];
                 let what = std::mem::replace(what, What::Delete);
-                if let Some(row) = self.stored.change((key.hash, key.text.as_bytes()), *order, *guard, *fresh, what) {
+                if let Some(row) = self.stored.change((key.hash, key.text.as_bytes()), *order, *against, what) {
                     turned(*order, row);
                 }
             }

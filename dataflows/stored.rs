@@ -10,7 +10,7 @@
 
 use std::rc::Rc;
 
-use crate::change::{Guard, Order, Row, What};
+use crate::change::{Against, Guard, Order, Row, What};
 use crate::counts::Counts;
 use crate::entry::{Entry, Header, decode, encode, from_portable, gone, header, remember, to_portable};
 use crate::epoch::Horizons;
@@ -117,28 +117,21 @@ impl Stored {
 
     /// Applies one change, later than all of its key before; `None` if it changes nothing.
     #[inline]
-    pub(crate) fn change(
-        &mut self,
-        (hash, key): (u64, &[u8]),
-        order: Order,
-        guard: Guard,
-        fresh: bool,
-        what: What,
-    ) -> Option<Turned> {
+    pub(crate) fn change(&mut self, (hash, key): (u64, &[u8]), order: Order, against: Against, what: What) -> Option<Turned> {
         let now = order.stamp;
         let old = self.rows.get(hash, key).map(|payload| decode(payload, &self.incarnations));
         let old = old.and_then(|entry| self.keeping.remember(entry, key, &self.horizons, now));
-        let version = match guard {
+        let version = match against.guard() {
             Guard::Version(found) => {
                 if let Some(stored) = old.as_ref().and_then(|entry| entry.version) {
                     if found.stale_against(&stored) {
                         Counts::bump(&self.counts.stale);
-                        if fresh {
+                        if against.fresh() {
                             self.counts.went_back(order, key, found, stored);
                         }
                         return None;
                     }
-                    if fresh && found.comparable(&stored) {
+                    if against.fresh() && found.comparable(&stored) {
                         self.counts.went_on();
                     }
                 }
@@ -177,7 +170,7 @@ impl Stored {
     }
 
     /// Deletes every row whose key begins with `prefix`, as by a delete with the truncate's guard in its place; tells what became of each.
-    pub(crate) fn truncate(&mut self, prefix: &[u8], order: Order, guard: Guard, mut turned: impl FnMut(u64, &[u8], Turned)) {
+    pub(crate) fn truncate(&mut self, prefix: &[u8], order: Order, guard: Against, mut turned: impl FnMut(u64, &[u8], Turned)) {
         let mut at = Place::default();
         loop {
             let live = |key: &[u8], payload: &[u8]| key.starts_with(prefix) && header(payload).live;
@@ -188,7 +181,7 @@ impl Stored {
             for key in keys {
                 let hash = (self.hashing.row)(&key);
                 if self.row(hash, &key, order.stamp).is_some()
-                    && let Some(row) = self.change((hash, &key), order, guard, false, What::Delete)
+                    && let Some(row) = self.change((hash, &key), order, guard, What::Delete)
                 {
                     turned(hash, &key, row);
                 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
-use storeflow_dataflows::change::{Change, Guard, Order, What};
+use storeflow_dataflows::change::{Against, Change, Guard, Order, What};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::{Key, WordMap};
 use storeflow_dataflows::measure::{Contribution, Measure};
@@ -564,16 +564,16 @@ fn place_of(partition: &Partition, decoder: usize) -> usize {
 
 #[inline]
 fn change_at(order: Order, fresh: bool, RowChange { key, version, what }: RowChange) -> Change {
-    Change { key, order, guard: version.map_or(Guard::None, Guard::Version), fresh, what }
+    Change { key, order, against: Against::new(version.map_or(Guard::None, Guard::Version), fresh), what }
 }
 
 /// A truncate for every worker: each has rows of the table.
 fn truncates(order: Order, Truncate { space, version }: &Truncate, peers: usize) -> impl Iterator<Item = Change> {
-    let guard = version.map_or(Guard::None, Guard::Version);
+    let against = Against::from(version.map_or(Guard::None, Guard::Version));
     // Worker `w` of `n` owns the shard `w`, however many there are.
     let change = move |worker: usize| {
         let key = Key { hash: (worker as u64) << 54, text: space.clone() };
-        Change { key, order, guard, fresh: false, what: What::Truncate }
+        Change { key, order, against, what: What::Truncate }
     };
     (0..peers).map(change)
 }
