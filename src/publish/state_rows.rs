@@ -8,6 +8,7 @@
 //! where its record was read, and has a hash of that worker's: so it comes back into the file it was in.
 //! Absent on purpose: compression and checksums, which are the object's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use storeflow_dataflows::epoch::Horizons;
@@ -47,10 +48,20 @@ pub fn read_history(row: StateRow<'_>) -> HistoryRow {
     HistoryRow { epoch, table, window, key, value, revision: read_varint(row.value, &mut at) as u32 }
 }
 
-/// Adds a late adjustment that a worker has.
-pub fn push_late(late: &LateAdjustment, worker: usize, rows: &mut StateRows) {
+/// Adds the late adjustments that a worker has of one cut, which holds all of each of their records.
+pub fn push_lates(late: &[LateAdjustment], worker: usize, rows: &mut StateRows) {
+    let mut of_record: HashMap<(u32, u64), u64> = HashMap::new();
+    for late in late {
+        let before = of_record.entry((late.partition, late.position)).or_default();
+        push_late(late, *before, worker, rows);
+        *before += 1;
+    }
+}
+
+/// Adds a late adjustment; so many of its record are before it.
+fn push_late(late: &LateAdjustment, before: u64, worker: usize, rows: &mut StateRows) {
     let LateAdjustment { table, window, key, sum, count, partition, position, stamp } = late;
-    // A change may take a row out of one cell and put it into another.
+    // A change may take a row out of one cell and put it into another, one of a lookup many of each.
     let mut name = Vec::with_capacity(48);
     push_varint(&mut name, *stamp);
     push_varint(&mut name, u64::from(*partition));
@@ -59,6 +70,9 @@ pub fn push_late(late: &LateAdjustment, worker: usize, rows: &mut StateRows) {
     push_window(*window, &mut name);
     push_signed(&mut name, *sum);
     push_signed(&mut name, (*count).into());
+    if before > 0 {
+        push_varint(&mut name, before);
+    }
     let mut all = key.hash.to_le_bytes().to_vec();
     all.extend_from_slice(key.text.as_bytes());
     rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
@@ -80,14 +94,29 @@ pub fn read_late(row: StateRow<'_>) -> LateAdjustment {
     LateAdjustment { table, window, key, sum, count, partition, position, stamp }
 }
 
-/// Adds a dead letter that a worker has; `by` is this run.
-pub fn push_dead_letter(letter: &DeadLetter, worker: usize, by: &MadeBy, rows: &mut StateRows) {
+/// Adds the dead letters that a worker has of one cut, which holds all of each stamp; `by` is this run.
+pub fn push_dead_letters(letters: &[DeadLetter], worker: usize, by: &MadeBy, rows: &mut StateRows) {
+    let mut at_place: HashMap<(&str, u32, u64, u64), u64> = HashMap::new();
+    for letter in letters {
+        let before = at_place.entry((&letter.topic, letter.partition, letter.offset, letter.stamp)).or_default();
+        push_dead_letter(letter, *before, worker, by, rows);
+        *before += 1;
+    }
+}
+
+/// Adds a dead letter; so many at its place are before it: a dataset may repeat a position.
+fn push_dead_letter(letter: &DeadLetter, before: u64, worker: usize, by: &MadeBy, rows: &mut StateRows) {
     let DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, by: made_by } = letter;
     let mut name = Vec::with_capacity(64);
     push_varint(&mut name, *stamp);
     push_varint(&mut name, u64::from(*partition));
     push_varint(&mut name, *offset);
     name.extend_from_slice(topic.as_bytes());
+    if before > 0 {
+        // No name of a topic or of a folder has this byte.
+        name.push(0);
+        push_varint(&mut name, before);
+    }
     let mut all = Vec::new();
     push_bytes(reason.as_bytes(), &mut all);
     push_bytes(error.as_bytes(), &mut all);
@@ -111,7 +140,8 @@ pub fn read_dead_letter(row: StateRow<'_>) -> DeadLetter {
     let stamp = read_varint(row.key, &mut at);
     let partition = read_varint(row.key, &mut at) as u32;
     let offset = read_varint(row.key, &mut at);
-    let topic = Arc::from(String::from_utf8_lossy(&row.key[at..]));
+    let topic = row.key[at..].split(|byte| *byte == 0).next().unwrap_or_default();
+    let topic = Arc::from(String::from_utf8_lossy(topic));
     let mut at = 0;
     let code = read_bytes(row.value, &mut at);
     let known = Reason::ALL.iter().map(|reason| reason.code()).find(|known| known.as_bytes() == code);
@@ -193,6 +223,7 @@ fn read_option<'b, T>(bytes: &'b [u8], at: &mut usize, read: impl FnOnce(&'b [u8
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::HashSet;
     use storeflow_dataflows::epoch::Before;
     use storeflow_dataflows::table::NO_WINDOW;
 
@@ -239,9 +270,14 @@ mod tests {
             prop_assert_eq!(read_history(only(&rows)), row);
             let late = LateAdjustment { table, window, key, sum, count, partition, position, stamp };
             let mut rows = StateRows::default();
-            push_late(&late, 5, &mut rows);
-            prop_assert_eq!(only(&rows).hash >> 54, 5);
-            prop_assert_eq!(read_late(only(&rows)), late);
+            // A record may say the same several times, and each counts.
+            push_lates(&[late.clone(), late.clone(), late.clone()], 5, &mut rows);
+            let keys: HashSet<&[u8]> = rows.iter().map(|row| row.key).collect();
+            prop_assert_eq!(keys.len(), 3);
+            for row in rows.iter() {
+                prop_assert_eq!(row.hash >> 54, 5);
+                prop_assert_eq!(&read_late(row), &late);
+            }
         }
 
         #[test]
@@ -263,12 +299,16 @@ mod tests {
             let letter = DeadLetter { topic: topic.into(), partition, offset, timestamp, key, value, headers, reason, error, stamp, by };
             let run = if own { MadeBy::default() } else { made_by.clone() };
             let mut rows = StateRows::default();
-            push_dead_letter(&letter, 7, &run, &mut rows);
+            push_dead_letters(std::slice::from_ref(&letter), 7, &run, &mut rows);
             prop_assert_eq!(only(&rows).hash >> 54, 7);
             let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 7_200_000, replay_horizon: 0, before: Before::NOTHING };
             prop_assert_eq!(epoch_of(only(&rows), &horizons), horizons.epoch_after(stamp));
             let letter = DeadLetter { by: Some(Arc::new(made_by)), ..letter };
             prop_assert_eq!(&read_dead_letter(only(&rows)), &letter);
+            let mut repeated = StateRows::default();
+            push_dead_letters(&[letter.clone(), letter.clone()], 7, &MadeBy::default(), &mut repeated);
+            let keys: HashSet<&[u8]> = repeated.iter().map(|row| row.key).collect();
+            prop_assert!(keys.len() == 2 && repeated.iter().all(|row| read_dead_letter(row) == letter));
             // A row as it was before there were headers.
             let StateRow { hash, key, value } = only(&rows);
             let tail = value.len() - tail_of(&letter);

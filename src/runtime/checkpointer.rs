@@ -39,7 +39,7 @@ use super::workers::RunError;
 use crate::observe::metrics::{self, Observed, Sample};
 use crate::observe::{PartitionStats, locked, wall_ms};
 use crate::publish::dead_letters::MadeBy;
-use crate::publish::state_rows::{epoch_of, push_dead_letter, push_history, push_late};
+use crate::publish::state_rows::{epoch_of, push_dead_letters, push_history, push_lates};
 use crate::source::names::PartitionNames;
 use crate::source::resume::Resume;
 
@@ -410,8 +410,8 @@ fn sections(worker: usize, made_by: &MadeBy, staged: &mut Staged) -> BTreeMap<Se
     }
     let (mut history, mut late, mut letters) = (StateRows::default(), StateRows::default(), StateRows::default());
     staged.history.iter().for_each(|row| push_history(row, &mut history));
-    staged.late.iter().for_each(|row| push_late(row, worker, &mut late));
-    staged.dead_letters.iter().for_each(|letter| push_dead_letter(letter, worker, made_by, &mut letters));
+    push_lates(&staged.late, worker, &mut late);
+    push_dead_letters(&staged.dead_letters, worker, made_by, &mut letters);
     for (section, rows) in [(Section::History, history), (Section::Late, late), (Section::DeadLetters, letters)] {
         if !rows.is_empty() {
             sections.insert(section, vec![rows]);
