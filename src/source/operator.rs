@@ -517,10 +517,11 @@ impl Turn<'_> {
         match outcome {
             Ok((Decoded::Click(click), _)) => self.take_click(tick, order, click),
             Ok((Decoded::Change(change), decoder)) => {
-                tick.changes[place_of(partition, decoder)].push(change_at(order, fresh, change));
+                tick.changes[place_of(partition, decoder)].push(change_at(order, fresh, partition.dead_since(), change));
             }
             Ok((Decoded::Changes(changes), decoder)) => {
-                let changes = (0..).zip(changes).map(|(part, change)| change_at(Order { part, ..order }, fresh, change));
+                let since = partition.dead_since();
+                let changes = (0..).zip(changes).map(|(part, change)| change_at(Order { part, ..order }, fresh, since, change));
                 tick.changes[place_of(partition, decoder)].extend(changes);
             }
             Ok((Decoded::Truncate(truncate), decoder)) => {
@@ -563,9 +564,11 @@ fn place_of(partition: &Partition, decoder: usize) -> usize {
     }
 }
 
+/// A change at its place; `since` is the stamp that it had as a dead letter, if it is read again.
 #[inline]
-fn change_at(order: Order, fresh: bool, RowChange { key, version, what }: RowChange) -> Change {
-    Change { key, order, against: Against::new(version.map_or(Guard::None, Guard::Version), fresh), what }
+fn change_at(order: Order, fresh: bool, since: Option<u64>, RowChange { key, version, what }: RowChange) -> Change {
+    let unversioned = since.map_or(Guard::None, Guard::Since);
+    Change { key, order, against: Against::new(version.map_or(unversioned, Guard::Version), fresh), what }
 }
 
 /// A truncate for every worker: each has rows of the table.
