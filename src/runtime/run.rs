@@ -30,6 +30,7 @@ use self::opening::{Clocks, Opener, agree, chain, clocks_of, decoded, encoded, i
 use self::recovery::{Loaded, Places, Restored, adopt, choose, log_of, setting_of};
 use super::checkpointer::{self, Checkpointer, Leader, Silence};
 use super::cluster::Cluster;
+use super::dead_share::DeadShare;
 use super::durable::Durability;
 use super::publisher::Copies;
 use super::replay::{Kept, settle};
@@ -78,6 +79,8 @@ pub struct Setup {
     pub generation: Option<u64>,
     /// Between two moves of the store's pointer, while the job goes on.
     pub advance_every: Duration,
+    /// The share of a topic's records that may be dead letters; `None`: any.
+    pub dead_letter_max_share: Option<f64>,
     /// What a stopped run still waits for a store or a Redis that does not answer.
     pub stop_patience: Duration,
     /// Set to stop.
@@ -123,7 +126,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Whatever the user can mend; nothing half-written is taken for whole then.
 pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
     let Setup { mut job, tuning, input, store, redis, mut cluster, checkpoints, generation, .. } = setup;
-    let Setup { advance_every, stop_patience, stop, registry, health, .. } = setup;
+    let Setup { advance_every, dead_letter_max_share, stop_patience, stop, registry, health, .. } = setup;
     let leader = cluster.process() == 0;
     let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
     let (process, processes) = (cluster.process(), cluster.processes());
@@ -224,7 +227,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         });
         let number = newest.map_or(1, |newest| newest.manifest.number + 1);
         let (log, run, horizons) = (log.clone(), plan.run.clone(), job.horizons);
-        let setting = checkpointer::Setting { log, run, workers: workers.clone(), peers, number, chains, horizons, leader };
+        let (workers, made_by) = (workers.clone(), Arc::clone(generation.made_by()));
+        let setting = checkpointer::Setting { log, run, workers, peers, number, chains, horizons, made_by, leader };
         Checkpointer::start(setting).map(Arc::new)
     });
     let checkpointer = checkpointer.transpose()?;
@@ -271,6 +275,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let mut pointer = Pointer { advanced: plan.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let opening = began.elapsed();
+    let mut share = dead_letter_max_share.map(|allowed| DeadShare::new(allowed, job.horizons.window));
+    let mut too_many = None;
     let ran = workers::run(crew, builders, Arc::clone(&copies) as _, || {
         watch(Watch { stats: &stats, input_bytes: ready.input_bytes });
         for (worker, stats) in stats.iter().enumerate().filter(|(_, stats)| stats.stepped.get() > 0) {
@@ -295,6 +301,11 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         if goes_on {
             holder.say(&stats);
         }
+        if let (Some(share), None) = (&mut share, &too_many) {
+            too_many = share.look(&stats);
+            // Others of the cluster learn of it as of any process that is told to stop.
+            too_many.iter().for_each(|_| stop.store(true, Ordering::Relaxed));
+        }
         if leader && goes_on {
             pointer.advance(&generation, copies.shown_everywhere().history)?;
         }
@@ -312,6 +323,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         checkpointer.close();
     }
     let (finished, totals) = settle(ran, history)?;
+    // An input may end before it is looked at.
+    let too_many = too_many.or_else(|| share.as_mut()?.look(&stats));
     // Stopped before it had caught up, a run takes nothing back: what was shown before stays current.
     let stopped = stop.load(Ordering::Relaxed);
     let finished = Finished { took: opening + finished.took, ..finished };
@@ -332,6 +345,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     }
     let place = generation.place();
     end(generation, process, processes, finished.as_of, behind, &plan.run)?;
+    if let Some(too_many) = too_many {
+        return Err(RunError::DeadLetters(too_many));
+    }
     Ok(Kept { finished, view, totals, dir: place })
 }
 
