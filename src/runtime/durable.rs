@@ -268,8 +268,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::folder(folder.path()).expect("a store");
         let horizons = Horizons { window: 60_000, grace: 0, retention: 60_000, replay_horizon: 0, before: Before::NOTHING };
-        let (log, run) = (Log::open(Arc::new(store), "p", "job", 1), "run".to_owned());
-        let setting = Setting { log, run, workers: 0..1, peers: 1, number: 2, chains: vec![vec![]], horizons, leader: None };
+        let (log, run, made_by) = (Log::open(Arc::new(store), "p", "job", 1), "run".to_owned(), Arc::default());
+        let setting =
+            Setting { log, run, workers: 0..1, peers: 1, number: 2, chains: vec![vec![]], horizons, leader: None, made_by };
         let checkpoints = Arc::new(Checkpointer::start(setting).expect("threads"));
         let durability = Durability { checkpoints: Arc::clone(&checkpoints), every: Duration::ZERO, not_before: 0 };
         let (mut durable, mut stage) = (Durable::new(durability, 0, 1, 1_000), Stage::new(true, true));
