@@ -8,6 +8,7 @@
 //! Absent on purpose: what follows. DMS writes more behind either, which no order of changes needs.
 
 use super::values;
+use super::version::binlog_file;
 
 /// A place in a MySQL binlog.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,16 +24,10 @@ pub(super) struct Binlog<'a> {
 /// The binlog place that the text begins with, and what follows it.
 pub(super) fn binlog(text: &[u8]) -> Option<(Binlog<'_>, &[u8])> {
     let (name, rest) = text.split_at(memchr::memchr(b':', text)?);
-    let dot = memchr::memrchr(b'.', name)?;
+    let (base, file) = binlog_file(name)?;
     let (at, rest) = rest[1..].split_at(run(&rest[1..], u8::is_ascii_digit));
-    let file = u32::try_from(digits(&name[dot + 1..])?).ok()?;
-    let at = u64::try_from(digits(at)?).ok()?;
-    Some((Binlog { base: &name[..dot], file, at }, rest))
-}
-
-/// A number without a sign.
-fn digits(text: &[u8]) -> Option<i128> {
-    values::integer(text).filter(|_| text[0] != b'-')
+    let at = u64::try_from(values::integer(at)?).ok()?;
+    Some((Binlog { base, file, at }, rest))
 }
 
 /// The LSN that the text begins with.
@@ -62,7 +57,10 @@ mod tests {
     fn binlog_places() {
         for (text, expected) in [
             ("mysql-bin.000012:345", Some(("mysql-bin", 12, 345, ""))),
-            ("mysql-bin-changelog.002171:36912271:0:369:93:mysql-bin.1:5", Some(("mysql-bin-changelog", 2171, 36_912_271, ":0:369:93:mysql-bin.1:5"))),
+            (
+                "mysql-bin-changelog.002171:36912271:0:369:93:mysql-bin.1:5",
+                Some(("mysql-bin-changelog", 2171, 36_912_271, ":0:369:93:mysql-bin.1:5")),
+            ),
             ("a.b.4294967295:18446744073709551615", Some(("a.b", u32::MAX, u64::MAX, ""))),
             (".1:0x", Some(("", 1, 0, "x"))),
             ("a.4294967296:1", None),
