@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use self::print::{Line, Printer, Summary};
+use self::print::{KEY_SPACE, Line, Printer, Summary};
 use super::Failure;
 use crate::config::{Job, job_file};
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
@@ -104,9 +104,6 @@ struct Decoding<'a> {
     envelopes: Envelopes,
 }
 
-/// Where keys are unique makes no difference to what is printed of them.
-const KEY_SPACE: u32 = 0;
-
 impl<'a> Decoding<'a> {
     fn new(job: &'a Job, topic: &str) -> anyhow::Result<Self> {
         let sources: Vec<_> = job.sources.iter().filter(|source| source.reads(topic)).collect();
@@ -117,7 +114,7 @@ impl<'a> Decoding<'a> {
         }
         Ok(Decoding {
             decoders: sources.iter().map(|source| Decoder::new(job, source, topic, KEY_SPACE)).collect(),
-            printers: sources.iter().map(|source| Printer::new(job, source)).collect(),
+            printers: sources.iter().map(|source| Printer::new(job, source, topic)).collect(),
             envelopes: Envelopes::default(),
         })
     }

@@ -46,6 +46,8 @@ use storeflow_dataflows::key::{Key, Text};
 
 use self::json::Value;
 pub use self::keys::KeyParts;
+pub(crate) use self::keys::texts as key_texts;
+pub(crate) use self::space::lookup as lookup_beginning;
 use crate::config::{Format, Job, Role, SourceSpec};
 
 /// The message of a record, as the source hands it over.

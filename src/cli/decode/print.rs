@@ -8,8 +8,9 @@ use storeflow_dataflows::change::{Position, Row, Version, What, says};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::table::{ELSEWHERE, NO_WINDOW};
 
+use crate::config::field_path::FieldPath;
 use crate::config::{Format, Job, Role, SourceSpec, StoreSpec};
-use crate::decode::{Click, Decoded, KeyParts, Record, Reject, RowChange, Truncate};
+use crate::decode::{Click, Decoded, Record, Reject, RowChange, Truncate, key_texts, lookup_beginning};
 use crate::publish::row::money;
 use crate::publish::time::instant;
 
@@ -130,11 +131,26 @@ pub(super) struct Printer<'a> {
     spec: &'a SourceSpec,
     horizons: Horizons,
     scale: u32,
+    /// What the source's keys begin with, and those of the lookup that its rows refer to.
+    own_keys: Vec<u8>,
+    store_keys: Vec<u8>,
 }
 
+/// Where keys are unique makes no difference to what is printed of them.
+pub(super) const KEY_SPACE: u32 = 0;
+
 impl<'a> Printer<'a> {
-    pub(super) fn new(job: &'a Job, spec: &'a SourceSpec) -> Self {
-        Printer { spec, horizons: job.horizons, scale: job.scale }
+    /// Of the records of a source in one of its topics, decoded in [`KEY_SPACE`].
+    pub(super) fn new(job: &'a Job, spec: &'a SourceSpec, topic: &str) -> Self {
+        let own_keys = match (spec.role, &spec.name) {
+            (Role::Lookup, Some(name)) => lookup_beginning(job, name, spec, topic),
+            _ => vec![KEY_SPACE as u8],
+        };
+        let store_keys = match &spec.store {
+            StoreSpec::Own(_) => Vec::new(),
+            StoreSpec::Through { lookup, .. } => lookup_beginning(job, lookup, spec, topic),
+        };
+        Printer { spec, horizons: job.horizons, scale: job.scale, own_keys, store_keys }
     }
 
     /// The line of a good record.
@@ -156,7 +172,7 @@ impl<'a> Printer<'a> {
 
     fn change(&self, change: &RowChange, own_time: Option<u64>) -> Outcome {
         let RowChange { key, version, what } = change;
-        let key = named(key.text.as_bytes(), &self.key_names());
+        let key = named(key.text.as_bytes(), &self.own_keys, &self.spec.key);
         let version = version.map(|version| self.version(version, own_time));
         let of = |row| OfKey { key, version, row };
         match what {
@@ -165,10 +181,6 @@ impl<'a> Printer<'a> {
             What::Delete => Outcome::Delete(of(None)),
             What::Truncate => Outcome::Truncate(Truncated { version: of(None).version }),
         }
-    }
-
-    fn key_names(&self) -> Vec<String> {
-        self.spec.key.iter().map(ToString::to_string).collect()
     }
 
     fn row(&self, row: &Row, said: u32) -> RowLine {
@@ -185,10 +197,7 @@ impl<'a> Printer<'a> {
         if part(says::STORE, "store") {
             match &self.spec.store {
                 StoreSpec::Own(_) => line.store = Some(text(store)),
-                StoreSpec::Through { on, .. } => {
-                    let names: Vec<String> = on.iter().map(ToString::to_string).collect();
-                    line.store_through = Some(named(store, &names));
-                }
+                StoreSpec::Through { on, .. } => line.store_through = Some(named(store, &self.store_keys, on)),
             }
         }
         if role == Role::Payments && part(says::SECOND, "currency") {
@@ -265,11 +274,11 @@ fn of_millis(millis: u64) -> String {
     i64::try_from(millis).map_or_else(|_| millis.to_string(), instant)
 }
 
-/// A key taken apart, by the names of its fields.
-fn named(key: &[u8], names: &[String]) -> Named {
-    let texts = KeyParts::of(key).and_then(|parts| parts.texts(names.len()));
+/// A key taken apart, by its fields.
+fn named(key: &[u8], beginning: &[u8], fields: &[FieldPath]) -> Named {
+    let texts = key.strip_prefix(beginning).and_then(|rest| key_texts(rest, fields.len()));
     match texts {
-        Some(texts) => Named(names.iter().cloned().zip(texts).collect()),
+        Some(texts) => Named(fields.iter().map(ToString::to_string).zip(texts).collect()),
         None => Named(vec![("key".to_owned(), text(key))]),
     }
 }
