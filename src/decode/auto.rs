@@ -17,7 +17,7 @@ use super::flattened::Flattened;
 use super::json::{self, Fields, Inner, Value};
 use super::maxwell::Maxwell;
 use super::mongodb::Mongodb;
-use super::{Record, Reject, not_an_object, not_json};
+use super::{Record, Reject, is_there, not_an_object, not_json};
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Auto {
@@ -129,10 +129,6 @@ fn is_of_debezium(values: &[Value<'_>], object: &[u8]) -> bool {
     let transaction = || [status, id, event_count, data_collections].into_iter().all(is_there);
     let heartbeat = || is_there(ts_ms) && json::members(object).nth(1).is_none();
     matches!(op, Value::Absent | Value::Null) && (schema_change() || transaction() || heartbeat())
-}
-
-fn is_there(value: Value<'_>) -> bool {
-    value != Value::Absent
 }
 
 fn is_text(value: Value<'_>) -> bool {

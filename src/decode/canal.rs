@@ -17,7 +17,7 @@ use super::maxwell::old_key;
 use super::paths::{Paths, Texts};
 use super::project::{Hints, Projection, ROOM};
 use super::table::Table;
-use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, not_an_object, not_json, text_of, values};
+use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Canal {
@@ -60,8 +60,7 @@ impl Canal {
             b"DELETE" => Some(Operation::Delete),
             _ => None,
         };
-        let statement = if is_integer(es) { es } else { ts };
-        let own_time = if operation.is_some() && !is_ddl { clock_millis(statement) } else { None };
+        let own_time = if operation.is_some() && !is_ddl { clock_millis(integer_of(es, ts)) } else { None };
         if !self.table.takes(table, Value::Absent, database) {
             return Ok(Record::skipped(Skipped::OtherTable, own_time));
         }
@@ -125,10 +124,6 @@ enum Operation {
     Row,
     Update,
     Delete,
-}
-
-fn is_integer(value: Value<'_>) -> bool {
-    matches!(value, Value::Number(text) if values::integer(text).is_some())
 }
 
 #[cfg(test)]

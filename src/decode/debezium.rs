@@ -21,7 +21,7 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
+use super::{Reason, Record, Reject, Skipped, clock_millis, is_there, not_an_object, not_json, text_of};
 use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
@@ -105,8 +105,8 @@ impl Debezium {
         }
         let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
         let own_time = clock_millis(source[6]);
-        let is_there = |value| !matches!(value, Value::Absent | Value::Null);
-        if !is_there(op) {
+        if matches!(op, Value::Absent | Value::Null) {
+            // Null is there, too: where a transaction begins, its events are not counted yet.
             let why = if is_there(ddl) || is_there(table_changes) {
                 Skipped::SchemaChange
             } else if is_there(status) && is_there(event_count) {
@@ -333,7 +333,7 @@ mod tests {
             (r#"{"status":"END","id":"7","event_count":3,"ts_ms":5}"#, Skipped::Transaction),
             (r#"{"schema":{},"payload":{"ts_ms":5}}"#, Skipped::Heartbeat),
             (r#"{"ts_ms":5,"source":{}}"#, Skipped::Control),
-            (r#"{"status":"BEGIN","id":"7","event_count":null,"ts_ms":null}"#, Skipped::Control),
+            (r#"{"status":"BEGIN","id":"7","event_count":null,"ts_ms":5}"#, Skipped::Transaction),
             ("{}", Skipped::Control),
             (r#"{"op":null}"#, Skipped::Control),
             (r#"{"op":"m","source":{"table":""},"message":{"prefix":"x"}}"#, Skipped::Message),

@@ -368,6 +368,19 @@ fn clock_read(read: Result<u64, Reject>) -> Option<Option<u64>> {
     }
 }
 
+/// Of two values the first that is an integer.
+fn integer_of<'a>(first: Value<'a>, second: Value<'a>) -> Value<'a> {
+    match first {
+        Value::Number(text) if values::integer(text).is_some() => first,
+        _ => second,
+    }
+}
+
+/// Whether an object has a member, be it null.
+fn is_there(value: Value<'_>) -> bool {
+    value != Value::Absent
+}
+
 /// A number from 0 to 2^64 - 1.
 fn unsigned(value: Value<'_>) -> Option<u64> {
     match value {
