@@ -75,10 +75,8 @@ impl Auto {
             Value::Plain(_) | Value::Escaped(_) => return Ok(Format::Mongodb),
             _ => return Err(not_an_object("the message")),
         }
-        let (own, others) = values.split_at(DEBEZIUM.len());
-        let &[operation_type, metadata, data, control, kind, is_ddl, database, table, payload, schema] = others else {
-            unreachable!("there is a value for each name");
-        };
+        let own = std::array::from_fn(|at| values[at]);
+        let [.., operation_type, metadata, data, control, kind, is_ddl, database, table, payload, schema] = values;
         if is_there(operation_type) {
             return Ok(Format::Mongodb);
         }
@@ -99,7 +97,7 @@ impl Auto {
             Value::Object(_) if is_there(schema) => Format::Flattened(Some(text)),
             Value::Object(row) => Format::Flattened(Some(row)),
             Value::Null => Format::Flattened(None),
-            _ if is_of_debezium(own, text) => Format::Debezium,
+            _ if is_of_debezium(&own, text) => Format::Debezium,
             _ => Format::Flattened(Some(text)),
         })
     }
@@ -118,10 +116,8 @@ enum Format<'a> {
 
 /// Whether an object with these values of the names is a change, or anything else that Debezium's connectors write but a row: a row
 /// may have columns of the same names, so these are asked for together.
-fn is_of_debezium(values: &[Value<'_>], object: &[u8]) -> bool {
-    let &[op, before, after, source, ddl, table_changes, status, id, event_count, data_collections, ts_ms] = values else {
-        unreachable!("there is a value for each name");
-    };
+fn is_of_debezium(values: &[Value<'_>; DEBEZIUM.len()], object: &[u8]) -> bool {
+    let [op, before, after, source, ddl, table_changes, status, id, event_count, data_collections, ts_ms] = *values;
     if is_there(op) && (is_there(before) || is_there(after) || is_there(source)) {
         return true;
     }
