@@ -105,13 +105,14 @@ impl Debezium {
         }
         let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
         let own_time = clock_millis(source[6]);
-        let is_there = |value| !matches!(value, Value::Absent | Value::Null);
-        if !is_there(op) {
-            let why = if is_there(ddl) || is_there(table_changes) {
+        if matches!(op, Value::Absent | Value::Null) {
+            // Null or not: a transaction that begins has no count of events yet, but has its place.
+            let has = |value| value != Value::Absent;
+            let why = if has(ddl) || has(table_changes) {
                 Skipped::SchemaChange
-            } else if is_there(status) && is_there(event_count) {
+            } else if has(status) && has(event_count) {
                 Skipped::Transaction
-            } else if is_there(ts_ms) && !is_there(source_object) {
+            } else if has(ts_ms) && !has(source_object) {
                 Skipped::Heartbeat
             } else {
                 Skipped::Control
@@ -333,7 +334,8 @@ mod tests {
             (r#"{"status":"END","id":"7","event_count":3,"ts_ms":5}"#, Skipped::Transaction),
             (r#"{"schema":{},"payload":{"ts_ms":5}}"#, Skipped::Heartbeat),
             (r#"{"ts_ms":5,"source":{}}"#, Skipped::Control),
-            (r#"{"status":"BEGIN","id":"7","event_count":null,"ts_ms":null}"#, Skipped::Control),
+            (r#"{"status":"BEGIN","id":"7","event_count":null,"data_collections":null,"ts_ms":5}"#, Skipped::Transaction),
+            (r#"{"status":"BEGIN","id":"7"}"#, Skipped::Control),
             ("{}", Skipped::Control),
             (r#"{"op":null}"#, Skipped::Control),
             (r#"{"op":"m","source":{"table":""},"message":{"prefix":"x"}}"#, Skipped::Message),
