@@ -219,8 +219,10 @@ fn key_of_before<'a>(
     keys.of_values(projection.key_values(row), Hints::Schema(hints))
 }
 
+#[cold]
 fn missing_row(image: &str) -> Reject {
-    Reject::new(Reason::MissingRow, format!("\"{image}\" is not a row"))
+    let more = if image == "before" { ", and there is no message key either; let the connector send one" } else { "" };
+    Reject::new(Reason::MissingRow, format!("\"{image}\" is not a row{more}"))
 }
 
 impl<'a> Source<'a> {

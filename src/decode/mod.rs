@@ -38,6 +38,7 @@ use storeflow_dataflows::key::{Key, Text};
 
 use self::json::Value;
 pub use self::keys::KeyParts;
+pub use self::paths::FIELDS_MAX;
 use crate::config::{Format, Job, Role, SourceSpec};
 
 /// The message of a record, as the source hands it over.
