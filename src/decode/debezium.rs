@@ -21,7 +21,7 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, is_there, not_an_object, not_json, text_of};
+use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
 use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
@@ -106,12 +106,13 @@ impl Debezium {
         let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
         let own_time = clock_millis(source[6]);
         if matches!(op, Value::Absent | Value::Null) {
-            // Null is there, too: where a transaction begins, its events are not counted yet.
-            let why = if is_there(ddl) || is_there(table_changes) {
+            // Null or not: a transaction that begins has no count of events yet, but has its place.
+            let has = |value| value != Value::Absent;
+            let why = if has(ddl) || has(table_changes) {
                 Skipped::SchemaChange
-            } else if is_there(status) && is_there(event_count) {
+            } else if has(status) && has(event_count) {
                 Skipped::Transaction
-            } else if is_there(ts_ms) && !is_there(source_object) {
+            } else if has(ts_ms) && !has(source_object) {
                 Skipped::Heartbeat
             } else {
                 Skipped::Control
@@ -218,8 +219,10 @@ fn key_of_before<'a>(
     keys.of_values(projection.key_values(row), Hints::Schema(hints))
 }
 
+#[cold]
 fn missing_row(image: &str) -> Reject {
-    Reject::new(Reason::MissingRow, format!("\"{image}\" is not a row"))
+    let more = if image == "before" { ", and there is no message key either; let the connector send one" } else { "" };
+    Reject::new(Reason::MissingRow, format!("\"{image}\" is not a row{more}"))
 }
 
 impl<'a> Source<'a> {
@@ -333,7 +336,8 @@ mod tests {
             (r#"{"status":"END","id":"7","event_count":3,"ts_ms":5}"#, Skipped::Transaction),
             (r#"{"schema":{},"payload":{"ts_ms":5}}"#, Skipped::Heartbeat),
             (r#"{"ts_ms":5,"source":{}}"#, Skipped::Control),
-            (r#"{"status":"BEGIN","id":"7","event_count":null,"ts_ms":5}"#, Skipped::Transaction),
+            (r#"{"status":"BEGIN","id":"7","event_count":null,"data_collections":null,"ts_ms":5}"#, Skipped::Transaction),
+            (r#"{"status":"BEGIN","id":"7"}"#, Skipped::Control),
             ("{}", Skipped::Control),
             (r#"{"op":null}"#, Skipped::Control),
             (r#"{"op":"m","source":{"table":""},"message":{"prefix":"x"}}"#, Skipped::Message),

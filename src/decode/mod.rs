@@ -47,6 +47,7 @@ use storeflow_dataflows::key::{Key, Text};
 use self::json::Value;
 pub use self::keys::KeyParts;
 pub(crate) use self::keys::texts as key_texts;
+pub use self::paths::FIELDS_MAX;
 pub(crate) use self::space::lookup as lookup_beginning;
 use crate::config::{Format, Job, Role, SourceSpec};
 

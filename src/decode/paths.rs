@@ -14,8 +14,8 @@ use std::cell::OnceCell;
 use super::json::{self, Fields, Value};
 use crate::config::field_path::FieldPath;
 
-/// How many fields a source can need.
-pub(super) const FIELDS_MAX: usize = 32;
+/// How many different fields a source can need.
+pub const FIELDS_MAX: usize = 32;
 
 /// What Debezium writes in the place of a large value that did not change, as text and as bytes.
 const PLACEHOLDERS: [&[u8]; 2] = [b"__debezium_unavailable_value", b"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="];
