@@ -5,6 +5,7 @@ mod crash;
 mod crash_cluster;
 mod damage;
 mod dead_letters;
+mod decode_command;
 mod decoding;
 mod exactness;
 mod faults;
