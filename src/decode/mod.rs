@@ -20,7 +20,7 @@ mod upsert;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Hashing, Key, Text};
+use storeflow_dataflows::key::{Hashing, Key, Text, push_varint};
 
 pub use self::project::KeyParts;
 use crate::config::{Format, Job, Role, SourceSpec};
@@ -281,6 +281,15 @@ impl Decoder {
 
 /// How texts are hashed, for the dataflow.
 pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
+
+/// What the keys of a lookup's rows begin with.
+pub fn lookup_key_prefix(name: &str) -> Vec<u8> {
+    let mut prefix = Vec::with_capacity(name.len() + 2);
+    push_varint(&mut prefix, Role::Lookup as u64);
+    push_varint(&mut prefix, name.len() as u64);
+    prefix.extend_from_slice(name.as_bytes());
+    prefix
+}
 
 /// The stable hash of a row's key.
 fn row_hash(bytes: &[u8]) -> u64 {
