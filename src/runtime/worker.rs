@@ -23,6 +23,7 @@ use storeflow_dataflows::counts::Counts;
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::graph::{Inputs, Outputs, storeflow};
 use storeflow_dataflows::stored::Keeps;
+use storeflow_dataflows::table::Table;
 use storeflow_dataflows::tally::{End, Published};
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::container::CapacityContainerBuilder;
@@ -249,15 +250,7 @@ pub(super) fn work(
             worker.drop_dataflow(dataflow);
             return Err(stepped_back::error(of, &back, job, &names_here));
         }
-        for (at, counter) in [
-            (&stats.stale, (|c: &Counts| c.stale.get()) as fn(&Counts) -> u64),
-            (&stats.entries, |c| c.entries.get()),
-            (&stats.entry_bytes, |c| c.bytes.get()),
-            (&stats.row_corrections, |c| c.corrections.get()),
-            (&stats.row_late, |c| c.late.get()),
-        ] {
-            at.set(counts.iter().map(|(_, counts)| counter(counts)).sum());
-        }
+        note(&counts, &stats);
         stats.stepped.set(wall_ms());
         let shown = (|| {
             let mut stage = stage.borrow_mut();
@@ -326,6 +319,26 @@ pub(super) fn work(
             return Ok(handover.outcome);
         }
     }
+}
+
+/// What operators have counted, for whoever watches.
+fn note(counts: &[(&'static str, Rc<Counts>)], stats: &WorkerStats) {
+    let sum = |of: &dyn Fn(&Counts) -> u64| counts.iter().map(|(_, counts)| of(counts)).sum::<u64>();
+    let clicks = |name: &str| name == Table::StoreClicks.name();
+    let part = |clicked: bool, of: fn(&Counts) -> u64| {
+        counts.iter().filter(|(name, _)| clicks(name) == clicked).map(|(_, counts)| of(counts)).sum::<u64>()
+    };
+    stats.stale.set(sum(&|counts| counts.stale.get()));
+    stats.entries.set(sum(&|counts| counts.entries.get()));
+    stats.entry_bytes.set(sum(&|counts| counts.bytes.get()));
+    stats.duplicate_clicks.set(sum(&|counts| counts.duplicates.get()));
+    stats.waiting_rows.set(sum(&|counts| counts.waiting.get()));
+    stats.row_corrections.set(part(false, |counts| counts.corrections.get()));
+    stats.row_late.set(part(false, |counts| counts.late.get()));
+    stats.told_corrections.set(part(true, |counts| counts.corrections.get()));
+    stats.told_late.set(part(true, |counts| counts.late.get()));
+    let since = counts.iter().map(|(_, counts)| counts.waiting_since.get()).filter(|since| *since > 0).min();
+    stats.waiting_since.set(since.unwrap_or(0));
 }
 
 /// How long the rows of each lookup are kept, by what their keys begin with.
