@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use storeflow_dataflows::change::Order;
+use storeflow_dataflows::table::Table;
 
 use super::clock::{LogClock, START_RECORDS};
 use super::dataset::{DatasetError, PartitionFile};
@@ -19,7 +20,7 @@ use super::feed::{Feed, FeedError, Headers, Polled, Raw};
 use super::lines::Lines;
 use super::names::PartitionNames;
 use super::resume::{Marks, Resume};
-use crate::config::{Job, KeySpace, SourceSpec};
+use crate::config::{Job, KeySpace, Role, SourceSpec, StoreSpec};
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
 use crate::publish::dead_letters::DeadLetter;
@@ -71,6 +72,36 @@ pub enum Quiet {
     Heartbeat,
 }
 
+/// What the records of a source are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feeds {
+    /// Rows behind a table.
+    Rows(Table),
+    /// The same, of rows that find their store through a lookup.
+    Referring(Table),
+    /// Rows of a lookup.
+    Lookup,
+    /// Clicks; how long an event id is known, milliseconds, if they may be told twice.
+    Clicks(Option<u64>),
+}
+
+impl Feeds {
+    /// What a source is for.
+    pub fn of(source: &SourceSpec) -> Feeds {
+        let table = match source.role {
+            Role::Payments => Table::StorePayments,
+            Role::OrderItems => Table::StoreSales,
+            Role::Products => Table::StoreProducts,
+            Role::Clicks => return Feeds::Clicks(source.dedup.as_ref().map(|dedup| dedup.horizon)),
+            Role::Lookup => return Feeds::Lookup,
+        };
+        match source.store {
+            StoreSpec::Own(_) => Feeds::Rows(table),
+            StoreSpec::Through { .. } => Feeds::Referring(table),
+        }
+    }
+}
+
 /// A partition being read.
 pub struct Partition {
     index: u32,
@@ -78,6 +109,8 @@ pub struct Partition {
     topic: Arc<str>,
     input: Input,
     decoders: Vec<Decoder>,
+    /// What each decoder's records are for.
+    feeds: Vec<Feeds>,
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
@@ -237,6 +270,7 @@ impl Partition {
         records_per_hour: u64,
     ) -> Self {
         let sources = job.sources.iter().filter(|source| source.reads(topic));
+        let feeds = sources.clone().map(Feeds::of).collect();
         let decoders = sources.map(|source| Decoder::new(job, source, topic, key_space(source, topic_index))).collect();
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
@@ -246,6 +280,7 @@ impl Partition {
             topic,
             input,
             decoders,
+            feeds,
             clock,
             records_per_hour,
             read_any: false,
@@ -346,9 +381,10 @@ impl Partition {
         }
     }
 
-    /// The role of the decoder with this number; see [`Placed::outcome`].
-    pub fn decoder(&self, at: usize) -> &Decoder {
-        &self.decoders[at]
+    /// What the records of the decoder with this number are for; see [`Placed::outcome`].
+    #[inline]
+    pub fn feeds(&self, decoder: usize) -> Feeds {
+        self.feeds[decoder]
     }
 
     /// Takes back a record whose time has not come; it is the next one again.

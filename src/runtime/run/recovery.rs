@@ -29,6 +29,7 @@ use storeflow_dataflows::state::{Section, StateRow};
 use super::Input;
 use crate::config::field_path::{FieldPath, IdPart, IdSpec};
 use crate::config::{Absent, Decimal, Job, MeasureSpec, SourceSpec, StoreSpec, TimeSpec};
+use crate::decode::HASHING;
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistoryWriter};
 use crate::publish::layout::{Current, Generation, Keys, generations, is_through, reason_of};
@@ -321,7 +322,7 @@ pub(super) struct Loaded {
 impl Loaded {
     /// Nothing is known. `tracked`: there will be checkpoints.
     pub(super) fn nothing(horizons: Horizons, workers: usize, tracked: bool) -> Loaded {
-        let beginnings = (0..workers).map(|_| Beginning::new(horizons, tracked)).collect();
+        let beginnings = (0..workers).map(|_| Beginning::new(horizons, HASHING, tracked)).collect();
         Loaded { beginnings, chains: vec![Vec::new(); workers], pending: Vec::new(), unshown: Vec::new() }
     }
 }
@@ -512,7 +513,7 @@ fn load_worker(
     group: Group,
     view: &MemoryView,
 ) -> Result<(Beginning, Vec<Object>, Batch), CheckpointError> {
-    let (mut beginning, began) = (Beginning::new(horizons, true), Instant::now());
+    let (mut beginning, began) = (Beginning::new(horizons, HASHING, true), Instant::now());
     let mut pending = Batch { worker: group.index, ..Batch::default() };
     let chain = chain::chain(&manifest.state, group);
     let mut take = |section, row: StateRow<'_>| {
