@@ -1,8 +1,8 @@
 //! AWS DMS.
 
-use super::super::fields::{PLAIN, Said as SaidOfField};
+use super::super::fields::{Fields, PLAIN};
 use super::super::json::Node;
-use super::super::row::{id_of_field, needed};
+use super::super::row::{Part, id_of_field};
 use super::super::time::rfc3339;
 use super::super::types::Reason;
 use super::table::TableName;
@@ -15,8 +15,8 @@ impl TopicDecoder<'_> {
         let Some(value) = message.value else { return skipped(None, Skip::Tombstone) };
         let metadata = object(object(value)?.get("metadata").ok_or(Reason::NotAnObject)?)?;
         let text = |name: &str| metadata.get(name).and_then(Node::as_str);
-        let time = |name: &str| text(name).and_then(|text| rfc3339(text).ok());
-        let own_time = time("commit-timestamp").or(time("timestamp")).and_then(in_range);
+        let time = |name: &str| text(name).and_then(|text| rfc3339(text).ok()).and_then(in_range);
+        let own_time = time("commit-timestamp").or(time("timestamp"));
         let control = text("record-type") == Some("control");
         let table = TableName::of(metadata, "table-name", Some("schema-name"), None);
         if control && table.name.is_none_or(str::is_empty) {
@@ -53,9 +53,9 @@ impl Reader<'_> {
         let old = |(path, new): (&FieldPath, &String)| {
             let beside = beside(path);
             for (row, path) in before.map(|before| (before, path)).into_iter().chain([(data, &beside)]) {
-                let fields = super::Fields::of_row(row, None, PLAIN, Absent::Missing);
-                if let SaidOfField::Value(_) = fields.get(path) {
-                    return needed(id_of_field(path, &fields)?)?.ok_or(Reason::MissingField);
+                let fields = Fields::of_row(row, None, PLAIN, Absent::Missing);
+                if let Part::Said(before) = id_of_field(path, &fields)? {
+                    return Ok(before);
                 }
             }
             Ok(new.clone())
