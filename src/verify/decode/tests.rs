@@ -1,5 +1,8 @@
 //! Single lines and what becomes of them.
 
+mod formats;
+mod values;
+
 use super::super::row::{Store, Time};
 use super::*;
 use crate::verify::stories::job;
