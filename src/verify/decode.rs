@@ -275,13 +275,7 @@ impl Reader<'_> {
     }
 
     /// A key's new row that replaces that of another key, if the two are not the same.
-    fn moved(
-        &self,
-        old: Vec<String>,
-        new: Vec<String>,
-        version: Option<Version>,
-        row: Row,
-    ) -> Vec<Change> {
+    fn moved(&self, old: Vec<String>, new: Vec<String>, version: Option<Version>, row: Row) -> Vec<Change> {
         let leaving = (old != new).then(|| self.change(old, version.clone(), None));
         leaving.into_iter().chain([self.change(new, version, Some(row))]).collect()
     }

@@ -105,9 +105,7 @@ impl<'n> Fields<'n> {
                 match fitting.max_by_key(|(name, _)| name.len()) {
                     None => return Said::Nothing,
                     Some((_, None)) => Found::Value(Value { node: Cow::Owned(null()), schema: None, mongodb: true }),
-                    Some((name, Some(value))) => {
-                        walk(Cow::Borrowed(*value), None, &path.names()[name.len()..], self.dialect)
-                    }
+                    Some((name, Some(value))) => walk(Cow::Borrowed(*value), None, &path.names()[name.len()..], self.dialect),
                 }
             }
         };

@@ -161,9 +161,12 @@ impl Latest {
 
     /// Rows that would count but for the row they refer to, at an instant: how many, and their groups' oldest last change.
     pub(super) fn waiting(&self, at: u64) -> (u64, Option<u64>) {
-        let there = |key: &u32| matches!(self.rows.get(key).cloned().and_then(|entry| entry.at(self.windows, at)), Some(Entry::Live { .. }));
+        let there = |key: &u32| {
+            matches!(self.rows.get(key).cloned().and_then(|entry| entry.at(self.windows, at)), Some(Entry::Live { .. }))
+        };
         let waiting = self.groups.iter().filter(|(key, _)| !there(key)).flat_map(|(_, groups)| groups);
-        let remembered = waiting.filter(|(id, group)| self.windows.forgets(id.3, group.last_change).is_none_or(|instant| instant > at));
+        let remembered =
+            waiting.filter(|(id, group)| self.windows.forgets(id.3, group.last_change).is_none_or(|instant| instant > at));
         remembered.fold((0, None), |(rows, oldest), (_, group)| {
             let oldest = oldest.map_or(group.last_change, |oldest: u64| oldest.min(group.last_change));
             (rows + group.count as u64, Some(oldest))
@@ -268,13 +271,7 @@ impl Latest {
 }
 
 /// What rows of a group contribute through a row of a lookup that counts.
-fn id_contribution(
-    id: &GroupId,
-    through: &KeptRow,
-    sum: i128,
-    count: i64,
-    cells: &mut Names<CellId>,
-) -> Option<Contribution> {
+fn id_contribution(id: &GroupId, through: &KeptRow, sum: i128, count: i64, cells: &mut Names<CellId>) -> Option<Contribution> {
     let Some(KeptStore::Own(store)) = &through.store else { return None };
     let window = if id.3 == OwnWindow::Elsewhere { through.window? } else { id.3 };
     contribution(id, store, window, sum, count, cells)
@@ -300,11 +297,8 @@ fn contribution(
 impl KeptRow {
     /// Whether all of it is known, and every condition holds.
     pub(super) fn counts(&self) -> bool {
-        let known = self.store.is_some()
-            && self.second.is_some()
-            && self.member.is_some()
-            && self.sum.is_some()
-            && self.window.is_some();
+        let known =
+            self.store.is_some() && self.second.is_some() && self.member.is_some() && self.sum.is_some() && self.window.is_some();
         known && self.conditions.iter().all(|condition| *condition == Some(true))
     }
 

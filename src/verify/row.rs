@@ -223,11 +223,7 @@ fn id(spec: &IdSpec, captured: &BTreeMap<String, String>, fields: &Fields<'_>) -
     Ok(Part::Said(text))
 }
 
-fn currency(
-    job: &Job,
-    source: &SourceSpec,
-    id: impl Fn(&IdSpec) -> Result<Part, Reason>,
-) -> Result<Option<String>, Reason> {
+fn currency(job: &Job, source: &SourceSpec, id: impl Fn(&IdSpec) -> Result<Part, Reason>) -> Result<Option<String>, Reason> {
     let part = source.currency.as_ref().map_or(Ok(Part::Null), id);
     match part {
         Ok(Part::Said(text)) => Ok(Some(text)),

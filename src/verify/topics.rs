@@ -82,9 +82,8 @@ mod tests {
             ("x{a", "x{a", Some("")),
         ] {
             let source = SourceSpec::plain(pattern, Role::Clicks, Format::Json, "store");
-            let found = captures(&source, topic).map(|names| {
-                names.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
-            });
+            let found = captures(&source, topic)
+                .map(|names| names.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" "));
             assert_eq!(found.as_deref(), expected, "{pattern} on {topic}");
         }
         let mut source = SourceSpec::plain("a", Role::Clicks, Format::Json, "store");

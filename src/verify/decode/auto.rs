@@ -39,10 +39,6 @@ impl TopicDecoder<'_> {
         let has = |name: &str| value.get(name).is_some();
         let envelope = has("op") && (has("before") || has("after") || has("source"));
         let sign = value.get_some("op").is_none() && without_table(value).is_some();
-        if envelope || sign {
-            self.debezium_envelope(key, value, schema)
-        } else {
-            self.flattened_row(key, value, schema)
-        }
+        if envelope || sign { self.debezium_envelope(key, value, schema) } else { self.flattened_row(key, value, schema) }
     }
 }

@@ -17,12 +17,7 @@ impl TopicDecoder<'_> {
     }
 
     /// What an envelope says, of which `schema` is the Kafka Connect schema.
-    pub(super) fn debezium_envelope<'n>(
-        &self,
-        key: Option<&str>,
-        envelope: &'n Node<'n>,
-        schema: Option<&'n Node<'n>>,
-    ) -> Said {
+    pub(super) fn debezium_envelope<'n>(&self, key: Option<&str>, envelope: &'n Node<'n>, schema: Option<&'n Node<'n>>) -> Said {
         let origin = envelope.get("source");
         let of_origin = |name: &str| origin.and_then(|origin| origin.get(name));
         let own_time = of_origin("ts_ms").and_then(Node::as_integer).and_then(timestamp);

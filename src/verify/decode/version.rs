@@ -129,7 +129,11 @@ impl Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Version { kind, incarnation: (name, base), added, server, position: (file, pos, row) } = self;
-        write!(f, "{kind:?} {name}/{base}{} {file}:{pos}:{row}", added.iter().map(|added| format!("+{added}")).collect::<String>())?;
+        write!(
+            f,
+            "{kind:?} {name}/{base}{} {file}:{pos}:{row}",
+            added.iter().map(|added| format!("+{added}")).collect::<String>()
+        )?;
         server.iter().try_for_each(|server| write!(f, " of server {server}"))
     }
 }

@@ -35,11 +35,12 @@ fn check(job: &Job, cases: &[(&str, &str)]) {
 
 #[test]
 fn debezium_by_schema() {
-    let job = job_of(Format::Debezium, |source| {
-        source.time = Some(TimeSpec { field: "at".into(), unit: TimeUnit::Auto, zone: None })
-    });
+    let job =
+        job_of(Format::Debezium, |source| source.time = Some(TimeSpec { field: "at".into(), unit: TimeUnit::Auto, zone: None }));
     let field = |name: &str, rest: &str| format!(r#"{{"field":"{name}",{rest}}}"#);
-    let decimal = |scale: &str| format!(r#""type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{{"scale":{scale}}}"#);
+    let decimal = |scale: &str| {
+        format!(r#""type":"bytes","name":"org.apache.kafka.connect.data.Decimal","parameters":{{"scale":{scale}}}"#)
+    };
     let value = |id: &str, amount: &str, fields: &[String]| {
         let fields = fields.join(",");
         format!(
@@ -48,10 +49,30 @@ fn debezium_by_schema() {
     };
     let millis = field("at", r#""type":"int64","name":"io.debezium.time.Timestamp""#);
     for (id, amount, fields, expected) in [
-        ("\"AQ==\"", "\"EtaH\"", vec![field("id", &decimal("\"0\"")), field("amount", &decimal("\"4\"")), millis.clone()], "amount_precision"),
-        ("\"AQ==\"", "\"EtaI\"", vec![field("id", &decimal("\"0\"")), field("amount", &decimal("3")), millis.clone()], "amount_precision"),
-        ("\"AQ==\"", "\"EtaI\"", vec![field("id", &decimal("\"0\"")), field("amount", &decimal("2")), millis.clone()], "1: s/KRW 0 1234568"),
-        ("\"AP//////////\"", "1.50", vec![field("id", &decimal("\"0\"")), field("amount", &decimal("2")), millis.clone()], "18446744073709551615: s/KRW 0 150"),
+        (
+            "\"AQ==\"",
+            "\"EtaH\"",
+            vec![field("id", &decimal("\"0\"")), field("amount", &decimal("\"4\"")), millis.clone()],
+            "amount_precision",
+        ),
+        (
+            "\"AQ==\"",
+            "\"EtaI\"",
+            vec![field("id", &decimal("\"0\"")), field("amount", &decimal("3")), millis.clone()],
+            "amount_precision",
+        ),
+        (
+            "\"AQ==\"",
+            "\"EtaI\"",
+            vec![field("id", &decimal("\"0\"")), field("amount", &decimal("2")), millis.clone()],
+            "1: s/KRW 0 1234568",
+        ),
+        (
+            "\"AP//////////\"",
+            "1.50",
+            vec![field("id", &decimal("\"0\"")), field("amount", &decimal("2")), millis.clone()],
+            "18446744073709551615: s/KRW 0 150",
+        ),
         ("1", "\"AQ=\"", vec![field("amount", &decimal("2")), millis.clone()], "bad_amount"),
         ("1", "\"AQ==\"", vec![field("amount", &decimal("null")), millis.clone()], "bad_amount"),
         ("\"AQ==\"", "1", vec![field("id", &decimal("1")), millis.clone()], "bad_id"),
@@ -134,7 +155,8 @@ fn debezium_columns_that_did_not_change() {
 #[test]
 fn debezium_of_mongodb() {
     let job = job_of(Format::Debezium, |source| source.table = Some("shop.payments".to_string()));
-    let source = r#""source":{"connector":"mongodb","name":"m","rs":"r","db":"shop","collection":"payments","ts_ms":2000,"ord":1}"#;
+    let source =
+        r#""source":{"connector":"mongodb","name":"m","rs":"r","db":"shop","collection":"payments","ts_ms":2000,"ord":1}"#;
     let value = |op: &str, rest: &str| format!(r#"{{"op":"{op}",{rest}{source}}}"#);
     let row = r#"{"_id":{"$oid":"5f"},"store":{"$numberInt":"7"},"amount":{"$numberDecimal":"1.5"},"at":{"$date":{"$numberLong":"60000"}},"status":"PAID"}"#;
     let quoted = serde_json::to_string(row).expect("text");
@@ -253,7 +275,10 @@ fn dms() {
             (&value("null", "", r#""operation":"delete""#), "missing_row"),
             (&value(ROW, "", r#""operation":"merge""#), "bad_op"),
             (&value(ROW, "", r#""operation":"drop-table""#), "bad_op"),
-            (&value("null", "", r#""record-type":"control","operation":"drop-table""#), r#"truncate Topic("seoul.log", Some("shop.payments"))"#),
+            (
+                &value("null", "", r#""record-type":"control","operation":"drop-table""#),
+                r#"truncate Topic("seoul.log", Some("shop.payments"))"#,
+            ),
             (&value("null", "", r#""record-type":"control","operation":"create-table""#), "skipped control"),
             (r#"{"metadata":{"record-type":"control","table-name":"","operation":"drop-table"}}"#, "skipped control"),
             (r#"{"metadata":{"table-name":"else","schema-name":"shop","operation":"x"}}"#, "skipped other_table"),
@@ -265,7 +290,11 @@ fn dms() {
                 "1: s/KRW 0 150 [3 9000]",
             ),
             (
-                &value("null", "", r#""record-type":"control","commit-timestamp":"1970-01-01T00:00:07Z","timestamp":"1970-01-01T00:00:09Z""#),
+                &value(
+                    "null",
+                    "",
+                    r#""record-type":"control","commit-timestamp":"1970-01-01T00:00:07Z","timestamp":"1970-01-01T00:00:09Z""#,
+                ),
                 "skipped control [3 7000]",
             ),
         ],
@@ -282,9 +311,8 @@ fn dms() {
 #[test]
 fn maxwell() {
     let job = job_of(Format::Maxwell, |source| source.table = Some("shop.payments".to_string()));
-    let value = |kind: &str, more: &str| {
-        format!(r#"{{"database":"shop","table":"payments","type":"{kind}","ts":9,"data":{ROW}{more}}}"#)
-    };
+    let value =
+        |kind: &str, more: &str| format!(r#"{{"database":"shop","table":"payments","type":"{kind}","ts":9,"data":{ROW}{more}}}"#);
     let plain = |value: &str| value.replace(r#""type""#, r#""x":1,"type""#).replace(r#""table":"payments""#, r#""table":"x""#);
     check(
         &job,
@@ -375,7 +403,10 @@ fn mongodb() {
     let document = r#""fullDocument":{"store":"s","amount":{"$numberLong":"2"},"paid":{"at":{"$date":"1970-01-01T00:01:00Z"}},"status":"PAID"},"#;
     let at = format!("at Mongodb mongodb/ 0:{}:0 [3 2000]", (2u64 << 32) + 1);
     let update = |updated: &str, removed: &str| {
-        event("update", &format!(r#""fullDocument":null,"updateDescription":{{"updatedFields":{updated},"removedFields":{removed}}},"#))
+        event(
+            "update",
+            &format!(r#""fullDocument":null,"updateDescription":{{"updatedFields":{updated},"removedFields":{removed}}},"#),
+        )
     };
     let quoted = serde_json::to_string(&event("insert", document)).expect("text");
     check(
@@ -391,7 +422,10 @@ fn mongodb() {
             (&event("delete", "").replace("_id", "id"), "missing_key"),
             (&event("drop", ""), &format!(r#"truncate Topic("seoul.log", Some("shop.payments")) {at}"#)),
             (&event("drop", "").replace("payments", "x"), "skipped other_table [3 2000]"),
-            (&event("dropDatabase", "").replace("payments", "x"), &format!(r#"truncate Topic("seoul.log", Some("shop.payments")) {at}"#)),
+            (
+                &event("dropDatabase", "").replace("payments", "x"),
+                &format!(r#"truncate Topic("seoul.log", Some("shop.payments")) {at}"#),
+            ),
             (&event("dropDatabase", "").replace("shop", "x"), "skipped other_table [3 2000]"),
             (&event("invalidate", ""), "skipped control [3 2000]"),
             (&event("delete", r#""wallTime":{"$date":{"$numberLong":"7"}},"#), &format!("5f: - {}", at.replace("2000", "7"))),
@@ -474,20 +508,22 @@ fn rows_that_refer_to_others() {
     };
     job.sources.push(lookup);
     check(&job, &[(ROW, "1: through s,PAID/KRW elsewhere 150"), (&ROW.replace("\"s\"", "null"), "missing_field")]);
-    let change = |topic: &str, value: &str| match TopicDecoder::new(&job, topic).record(0, value.as_bytes()).expect("a record").outcome {
-        Outcome::Changes(mut changes) => changes.remove(0),
-        other => panic!("{other:?}"),
-    };
+    let change =
+        |topic: &str, value: &str| match TopicDecoder::new(&job, topic).record(0, value.as_bytes()).expect("a record").outcome {
+            Outcome::Changes(mut changes) => changes.remove(0),
+            other => panic!("{other:?}"),
+        };
     let orders = change("seoul.orders", r#"{"order":"s","line":"PAID","store":5}"#);
     assert_eq!(change("seoul.log", ROW).refers_to, Some(orders.key));
     assert_eq!(orders.row.as_ref().map(row), Some("5/ 0".to_string()));
     let elsewhere = change("busan.orders", r#"{"order":"s","line":"PAID","store":5}"#);
     assert_ne!(change("seoul.log", ROW).refers_to, Some(elsewhere.key));
     job.sources[1].key_space = KeySpace::Role;
-    let key = |topic: &str, value: &str| match TopicDecoder::new(&job, topic).record(0, value.as_bytes()).expect("a record").outcome {
-        Outcome::Changes(mut changes) => changes.remove(0),
-        other => panic!("{other:?}"),
-    };
+    let key =
+        |topic: &str, value: &str| match TopicDecoder::new(&job, topic).record(0, value.as_bytes()).expect("a record").outcome {
+            Outcome::Changes(mut changes) => changes.remove(0),
+            other => panic!("{other:?}"),
+        };
     let elsewhere = key("busan.orders", r#"{"order":"s","line":"PAID","store":5}"#);
     assert_eq!(key("seoul.log", ROW).refers_to, Some(elsewhere.key));
 }

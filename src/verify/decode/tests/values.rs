@@ -41,10 +41,7 @@ fn amounts() {
         ],
     );
     let float = job_of(Format::Upsert, |source| source.allow_float = true);
-    check(
-        &float,
-        &[("1.5", "150"), ("{\"$numberDouble\":\"1.5\"}", "150"), ("{\"$numberDouble\":\"NaN\"}", "bad_amount")],
-    );
+    check(&float, &[("1.5", "150"), ("{\"$numberDouble\":\"1.5\"}", "150"), ("{\"$numberDouble\":\"NaN\"}", "bad_amount")]);
 }
 
 #[test]
@@ -172,7 +169,9 @@ fn clicks_that_can_be_told_twice() {
 #[test]
 fn composed_ids_that_may_be_null() {
     let composed = |names: [&str; 2]| {
-        IdSpec::Composed(names.map(|name| IdPart::Field(name.into())).into_iter().chain([IdPart::Text("!".to_string())]).collect())
+        IdSpec::Composed(
+            names.map(|name| IdPart::Field(name.into())).into_iter().chain([IdPart::Text("!".to_string())]).collect(),
+        )
     };
     let mut job = job();
     job.sources[3].product = Some(composed(["p", "q"]));
