@@ -210,9 +210,18 @@ impl Latest {
         if is_lookup {
             return self.moved(key, stamp, before, after, cells);
         }
+        let one_group = match (&before, &after) {
+            (Some(before), Some(after)) => !(before.refers() || after.refers()) || before.group() == after.group(),
+            _ => false,
+        };
         let taken = before.and_then(|row| self.regroup(&row, stamp, -1, cells));
         let put = after.and_then(|row| self.regroup(&row, stamp, 1, cells));
-        vec![Effect::Exchange { taken, put }]
+        if one_group {
+            vec![Effect::Exchange { taken, put }]
+        } else {
+            // From one group to another each is a side by itself.
+            vec![Effect::Exchange { taken, put: None }, Effect::Exchange { taken: None, put }]
+        }
     }
 
     /// What a change of a lookup's row does to all that refer to it.
@@ -300,6 +309,16 @@ impl KeptRow {
         let known =
             self.store.is_some() && self.second.is_some() && self.member.is_some() && self.sum.is_some() && self.window.is_some();
         known && self.conditions.iter().all(|condition| *condition == Some(true))
+    }
+
+    /// Whether it finds its store through another row.
+    fn refers(&self) -> bool {
+        matches!(self.store, Some(KeptStore::Through(_)))
+    }
+
+    /// What it has in common with the rows of its group.
+    fn group(&self) -> impl PartialEq {
+        (self.store.clone(), self.table, self.second.clone(), self.member.clone(), self.window)
     }
 
     /// This, and where it says nothing what `stored` has.

@@ -169,6 +169,16 @@ fn a_row_that_is_said_again_as_it_was_keeps_its_group() {
 }
 
 #[test]
+fn a_row_that_goes_from_one_order_to_another_is_two_sides() {
+    let mut story = story();
+    story.order(MINUTE, "o", "a 1").order(MINUTE, "r", "a 2").paid(2 * MINUTE, 1, "o 5 1");
+    // Both are in one cell, which is closed, and then expired.
+    story.paid(40 * MINUTE, 1, "r 5 1").counts(41 * MINUTE, [0, 2, 0]).view(41 * MINUTE, &["payments a/KRW 0: 500 1 0 r0"]);
+    story.paid(95 * MINUTE, 1, "o 5 1").counts(96 * MINUTE, [0, 2, 2]);
+    story.late(96 * MINUTE, &["95 payments a/KRW 0: -500 -1, 122", "95 payments a/KRW 0: +500 +1, 122"]);
+}
+
+#[test]
 fn an_order_is_kept_for_its_time() {
     let story = |keep: u64| {
         let mut story = story();
