@@ -5,6 +5,7 @@ mod crash;
 mod crash_cluster;
 mod damage;
 mod decoding;
+mod dialects;
 mod exactness;
 mod faults;
 mod formats;

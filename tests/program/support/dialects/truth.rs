@@ -69,10 +69,21 @@ pub(crate) type State = BTreeMap<Id, Row>;
 #[derive(Clone, Debug)]
 pub(crate) enum Ask {
     /// A new row, or of one that is there the fields of the mask.
-    Write { key: u8, row: Row, mask: u16 },
-    Delete { key: u8 },
+    Write {
+        key: u8,
+        row: Row,
+        mask: u16,
+    },
+    Delete {
+        key: u8,
+    },
     /// The row gets another key, and new values for the fields of the mask.
-    Move { key: u8, to: u8, row: Row, mask: u16 },
+    Move {
+        key: u8,
+        to: u8,
+        row: Row,
+        mask: u16,
+    },
     Truncate,
 }
 
@@ -125,13 +136,23 @@ pub(crate) struct Event {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum What {
     Insert(Row),
-    Update { old: Row, new: Row },
+    Update {
+        old: Row,
+        new: Row,
+    },
     Delete(Row),
     /// From another key to this.
-    Move { from: u8, old: Row, new: Row },
+    Move {
+        from: u8,
+        old: Row,
+        new: Row,
+    },
     Truncate,
     /// A row of a snapshot, of the first one or of another.
-    Load { row: Row, first: bool },
+    Load {
+        row: Row,
+        first: bool,
+    },
 }
 
 /// A change in the log, with the time at which it was appended.
@@ -171,7 +192,15 @@ impl Told {
 
 /// Plays a history.
 pub(crate) fn tell(history: &History, abilities: &Abilities) -> Told {
-    let mut log = Log { abilities, state: State::new(), clock: START, transaction: 1, originals: Vec::new(), told: Told { entries: Vec::new(), checks: Vec::new() }, batch: 0 };
+    let mut log = Log {
+        abilities,
+        state: State::new(),
+        clock: START,
+        transaction: 1,
+        originals: Vec::new(),
+        told: Told { entries: Vec::new(), checks: Vec::new() },
+        batch: 0,
+    };
     for (site, table, key, row) in &history.before {
         let id = (site % abilities.sites, abilities.tables[usize::from(*table) % abilities.tables.len()], *key);
         log.state.insert(id, *row);
@@ -212,7 +241,10 @@ pub(crate) fn tell(history: &History, abilities: &Abilities) -> Told {
         log.append(snapshot);
     }
     log.told.checks.push((log.clock, log.state.clone()));
-    look_up_later(&mut log.told.entries);
+    let later = later(&log.originals);
+    for Entry { event, .. } in &mut log.told.entries {
+        event.later = later.get(&(event.transaction, event.part)).copied().flatten();
+    }
     log.told
 }
 
@@ -247,7 +279,8 @@ impl Log<'_> {
     }
 
     fn ask(&mut self, site: u8, table: u8, ask: &Ask, events: &mut Vec<Event>) {
-        let (site, table) = (site % self.abilities.sites, self.abilities.tables[usize::from(table) % self.abilities.tables.len()]);
+        let (site, table) =
+            (site % self.abilities.sites, self.abilities.tables[usize::from(table) % self.abilities.tables.len()]);
         match *ask {
             Ask::Write { key, row, mask } => {
                 let what = match self.state.get(&(site, table, key)).copied() {
@@ -304,37 +337,30 @@ fn masked(old: Row, new: Row, mask: u16) -> Row {
     }
 }
 
-/// What each row is after the change that comes next; that is what a connector finds which looks it up too late.
-fn look_up_later(entries: &mut [Entry]) {
-    let mut next: State = State::new();
-    for entry in entries.iter_mut().rev() {
-        let Event { site, table, key, what, .. } = entry.event;
-        let id = (site, table, key);
-        match what {
-            What::Insert(row) | What::Load { row, .. } => drop(next.insert(id, row)),
+/// By transaction and part of an update: what the row is after the change of it that comes next; that is what a connector finds
+/// which looks it up too late.
+fn later(originals: &[Event]) -> BTreeMap<(u64, u32), Option<Row>> {
+    let mut later = BTreeMap::new();
+    // By row, seen from the end: what the next change makes of it.
+    let mut next: BTreeMap<Id, Option<Row>> = BTreeMap::new();
+    for event in originals.iter().rev() {
+        let id = |key: u8| (event.site, event.table, key);
+        match event.what {
+            What::Insert(row) => drop(next.insert(id(event.key), Some(row))),
             What::Update { new, .. } => {
-                entry.event.later = Some(next.get(&id).copied().unwrap_or(new));
-                next.insert(id, new);
+                let after = next.insert(id(event.key), Some(new)).unwrap_or(Some(new));
+                later.insert((event.transaction, event.part), after);
             }
-            What::Delete(_) | What::Move { .. } | What::Truncate => {}
+            What::Delete(_) => drop(next.insert(id(event.key), None)),
+            What::Move { from, new, .. } => {
+                next.insert(id(event.key), Some(new));
+                next.insert(id(from), None);
+            }
+            What::Truncate => (0..=u8::MAX).for_each(|key| drop(next.insert(id(key), None))),
+            What::Load { .. } => unreachable!("a snapshot is no change"),
         }
     }
-    // A second look for what is gone: forwards, a row that is deleted by the very next change of its key.
-    let mut last: BTreeMap<Id, usize> = BTreeMap::new();
-    for at in 0..entries.len() {
-        let Event { site, table, key, what, .. } = entries[at].event;
-        let gone = match what {
-            What::Delete(_) => Some((site, table, key)),
-            What::Move { from, .. } => Some((site, table, from)),
-            _ => None,
-        };
-        if let Some(before) = gone.and_then(|id| last.remove(&id)) {
-            entries[before].event.later = None;
-        }
-        if let What::Update { .. } = what {
-            last.insert((site, table, key), at);
-        }
-    }
+    later
 }
 
 fn row() -> impl Strategy<Value = Row> {
