@@ -177,7 +177,7 @@ impl Value<'_> {
     /// An id: a text that is not empty, or digits.
     pub(super) fn id(&self) -> Option<String> {
         let text = match (&self.node.value, self.decimal()) {
-            (Json::Text(text), Some(Some(0))) => base64::integer(text).ok()?.to_string(),
+            (Json::Text(_), Some(Some(0))) => self.whole_decimal()?,
             (Json::Text(_), Some(_)) => return None,
             (Json::Text(text), None) => text.to_string(),
             (Json::Number, _) => self.node.as_integer()?.to_string(),
@@ -190,9 +190,20 @@ impl Value<'_> {
         (!text.is_empty()).then_some(text)
     }
 
+    /// The digits of a decimal of scale 0.
+    fn whole_decimal(&self) -> Option<String> {
+        Some(base64::integer(self.node.as_str()?).ok()?.to_string())
+    }
+
+    /// The text of an integer, also as extended JSON writes one, or a text that may be one.
+    pub(super) fn integer(&self) -> Option<&str> {
+        self.node.as_integer().or(self.node.as_str()).or(self.extended(&["$numberLong", "$numberInt"]))
+    }
+
     /// What conditions compare.
     pub(super) fn text(&self) -> Option<String> {
         match &self.node.value {
+            Json::Text(_) if self.decimal() == Some(Some(0)) => self.whole_decimal(),
             Json::Text(text) => Some(text.to_string()),
             Json::Number | Json::Bool => Some(self.node.text.to_string()),
             Json::Object(_) => self

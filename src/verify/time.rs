@@ -36,16 +36,16 @@ pub(super) fn event_time(value: &Value<'_>, spec: &TimeSpec) -> Result<u64, Time
         (unit, Some(SchemaUnit::Unit(schema))) if *unit == schema => schema,
         (_, Some(_)) => return Err(TimeError::Grammar),
     };
-    parse_time(&value.node, &unit, spec.zone.as_deref())
+    parse_time(value, &unit, spec.zone.as_deref())
 }
 
 /// The time `node` says in `unit`; a number is the wall clock of `zone`, if one is given.
-fn parse_time(node: &Node<'_>, unit: &TimeUnit, zone: Option<&str>) -> Result<u64, TimeError> {
+fn parse_time(value: &Value<'_>, unit: &TimeUnit, zone: Option<&str>) -> Result<u64, TimeError> {
     let number = |millis: fn(i128) -> i128| {
-        let millis = millis(integer(node)?);
+        let millis = millis(integer_text(value.integer().ok_or(TimeError::Grammar)?)?);
         zone.map_or(Ok(millis), |zone| from_wall_clock(millis, zone))
     };
-    let text = || node.as_str().ok_or(TimeError::Grammar);
+    let text = || value.node.as_str().ok_or(TimeError::Grammar);
     in_range(match unit {
         TimeUnit::Seconds => number(|seconds| seconds.saturating_mul(1000))?,
         TimeUnit::Millis => number(|millis| millis)?,
@@ -100,11 +100,7 @@ fn from_wall_clock(millis: i128, zone: &str) -> Result<i128, TimeError> {
     Ok(i128::from(zoned.timestamp().as_millisecond()))
 }
 
-/// A JSON integer or a string of `-?digits`; too long for an `i128` is out of any range.
-fn integer(node: &Node<'_>) -> Result<i128, TimeError> {
-    integer_text(node.as_integer().or(node.as_str()).ok_or(TimeError::Grammar)?)
-}
-
+/// `-?digits`; too long for an `i128` is out of any range.
 fn integer_text(text: &str) -> Result<i128, TimeError> {
     if is_integer(text) { text.parse().map_err(|_| TimeError::Range) } else { Err(TimeError::Grammar) }
 }
@@ -182,11 +178,20 @@ fn formatted(text: &str, format: &str, zone: &str) -> Result<i128, TimeError> {
 mod tests {
     use super::TimeError::{Grammar, Range};
     use super::*;
+    use crate::config::Absent;
+    use crate::verify::fields::{Fields, PLAIN, Said};
     use crate::verify::json::parse;
 
     fn check(unit: TimeUnit, cases: &[(&str, Result<u64, TimeError>)]) {
         for (text, expected) in cases {
-            assert_eq!(parse_time(&parse(text).unwrap(), &unit, None), *expected, "{text} as {unit:?}");
+            let spec = TimeSpec { field: "at".into(), unit: unit.clone(), zone: None };
+            let row = format!("{{\"at\":{text}}}");
+            let row = parse(&row).unwrap();
+            let read = match Fields::of_row(&row, None, PLAIN, Absent::Missing).get(&spec.field) {
+                Said::Value(value) => event_time(&value, &spec),
+                Said::Null | Said::Nothing => Err(Grammar),
+            };
+            assert_eq!(read, *expected, "{text} as {unit:?}");
         }
     }
 

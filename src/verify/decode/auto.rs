@@ -2,7 +2,6 @@
 
 use super::super::json::Node;
 use super::super::types::Reason;
-use super::debezium::without_table;
 use super::{Message, Said, TopicDecoder};
 
 impl TopicDecoder<'_> {
@@ -38,7 +37,11 @@ impl TopicDecoder<'_> {
     fn debezium_or_row<'n>(&self, key: Option<&str>, value: &'n Node<'n>, schema: Option<&'n Node<'n>>) -> Said {
         let has = |name: &str| value.get(name).is_some();
         let envelope = has("op") && (has("before") || has("after") || has("source"));
-        let sign = value.get_some("op").is_none() && without_table(value).is_some();
-        if envelope || sign { self.debezium_envelope(key, value, schema) } else { self.flattened_row(key, value, schema) }
+        // Less than is looked for in an envelope: a row may have a column that is called so.
+        let schema_change = has("source") && (has("ddl") || has("tableChanges"));
+        let transaction = ["status", "id", "event_count", "data_collections"].iter().all(|name| has(name));
+        let heartbeat = value.only("ts_ms").is_some();
+        let sign = schema_change || transaction || heartbeat;
+        if envelope || sign && value.get_some("op").is_none() { self.debezium_envelope(key, value, schema) } else { self.flattened_row(key, value, schema) }
     }
 }

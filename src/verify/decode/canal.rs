@@ -12,8 +12,8 @@ impl TopicDecoder<'_> {
         let kind = object(value)?.get("type").and_then(Node::as_str).ok_or(Reason::BadOp)?;
         let is_ddl = value.get("isDdl").is_some_and(Node::is_true);
         let has_rows = !is_ddl && ["INSERT", "UPDATE", "INIT", "DELETE"].contains(&kind);
-        let time = |name: &str| value.get(name).and_then(Node::as_integer).and_then(timestamp);
-        let own_time = time("es").or(time("ts")).filter(|_| has_rows);
+        let time = |name: &str| value.get(name).and_then(Node::as_integer);
+        let own_time = time("es").or(time("ts")).filter(|_| has_rows).and_then(timestamp);
         let Some(reader) = self.taking(&TableName::of(value, "table", None, Some("database"))) else {
             return skipped(own_time, Skip::OtherTable);
         };

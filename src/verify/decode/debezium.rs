@@ -70,7 +70,7 @@ impl TopicDecoder<'_> {
 }
 
 /// What an envelope without an operation is, if it looks like something.
-pub(super) fn without_table(envelope: &Node<'_>) -> Option<Skip> {
+fn without_table(envelope: &Node<'_>) -> Option<Skip> {
     let has = |name: &str| envelope.get(name).is_some();
     if has("ddl") || has("tableChanges") {
         Some(Skip::SchemaChange)

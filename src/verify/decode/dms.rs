@@ -15,8 +15,8 @@ impl TopicDecoder<'_> {
         let Some(value) = message.value else { return skipped(None, Skip::Tombstone) };
         let metadata = object(object(value)?.get("metadata").ok_or(Reason::NotAnObject)?)?;
         let text = |name: &str| metadata.get(name).and_then(Node::as_str);
-        let time = |name: &str| text(name).and_then(|text| rfc3339(text).ok()).and_then(in_range);
-        let own_time = time("commit-timestamp").or(time("timestamp"));
+        let time = |name: &str| text(name).and_then(|text| rfc3339(text).ok());
+        let own_time = time("commit-timestamp").or(time("timestamp")).and_then(in_range);
         let control = text("record-type") == Some("control");
         let table = TableName::of(metadata, "table-name", Some("schema-name"), None);
         if control && table.name.is_none_or(str::is_empty) {

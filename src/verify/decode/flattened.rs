@@ -26,8 +26,8 @@ impl TopicDecoder<'_> {
 
     pub(super) fn flattened_row<'n>(&self, key: Option<&str>, row: &'n Node<'n>, schema: Option<&'n Node<'n>>) -> Said {
         let text = |name: &str| metadata(row, name).and_then(Node::as_str);
-        let time = |name: &str| row.get(name).and_then(Node::as_integer).and_then(timestamp);
-        let own_time = time("__source_ts_ms").or(time("__ts_ms"));
+        let time = |name: &str| row.get(name).and_then(Node::as_integer);
+        let own_time = time("__source_ts_ms").or(time("__ts_ms")).and_then(timestamp);
         let name = text("table").or(text("collection"));
         let table = TableName { name, schema: text("schema"), database: text("db") };
         let Some(reader) = self.taking(&table) else { return skipped(own_time, Skip::OtherTable) };

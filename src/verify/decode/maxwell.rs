@@ -2,7 +2,7 @@
 
 use super::super::fields::{Fields, PLAIN};
 use super::super::json::Node;
-use super::super::row::{Part, id_of_field};
+use super::super::row::{id_of_field, needed};
 use super::super::types::Reason;
 use super::table::TableName;
 use super::{Message, Outcome, Reader, Said, Skip, TopicDecoder, Version, in_range, object, skipped};
@@ -52,10 +52,9 @@ impl Reader<'_> {
     pub(super) fn old_key(&self, changed: Option<&Node<'_>>, new: &[String]) -> Result<Vec<String>, Reason> {
         let mut old = new.to_vec();
         for (path, part) in self.spec.key.iter().zip(&mut old) {
-            let Some(changed) = changed.filter(|changed| changed.is_object()) else { continue };
-            let before = id_of_field(path, &Fields::of_row(changed, None, PLAIN, Absent::Missing))?;
-            if let Part::Said(before) = before {
-                *part = before;
+            if let Some(changed) = changed.filter(|changed| changed.get_some(&path.names()[0]).is_some()) {
+                let before = id_of_field(path, &Fields::of_row(changed, None, PLAIN, Absent::Missing))?;
+                *part = needed(before)?.ok_or(Reason::MissingField)?;
             }
         }
         Ok(old)

@@ -2,10 +2,10 @@
 
 use super::super::fields::{Fields, MONGODB};
 use super::super::json::{Node, NotJson, parse};
-use super::super::time::extended_date;
+use super::super::time::{TimeError, extended_date};
 use super::super::types::Reason;
 use super::table::TableName;
-use super::version::cluster_seconds;
+use super::version::cluster_numbers;
 use super::{Message, Outcome, Reader, Said, Skip, TopicDecoder, Version, in_range, object, skipped};
 
 impl<'a> TopicDecoder<'a> {
@@ -13,7 +13,6 @@ impl<'a> TopicDecoder<'a> {
         let Some(value) = message.value else { return skipped(None, Skip::Tombstone) };
         match value.as_str().map(parse) {
             None => self.mongodb_event(value),
-            Some(Ok(inner)) if inner.is_null() => skipped(None, Skip::Tombstone),
             Some(Ok(inner)) => self.mongodb_event(&inner),
             Some(Err(NotJson)) => Err(Reason::NotJson),
         }
@@ -21,9 +20,13 @@ impl<'a> TopicDecoder<'a> {
 
     fn mongodb_event(&self, event: &Node<'_>) -> Said {
         let kind = object(event)?.get("operationType").and_then(Node::as_str).ok_or(Reason::BadOp)?;
-        let wall_time = event.get("wallTime").and_then(|time| time.only("$date")).and_then(|date| extended_date(date).ok());
-        let cluster_time = cluster_seconds(event).map(|(seconds, _)| i128::from(seconds) * 1000);
-        let own_time = wall_time.and_then(in_range).or(cluster_time.and_then(in_range));
+        let own_time = match event.get("wallTime").and_then(|time| time.only("$date")).map(extended_date) {
+            Some(Ok(wall_time)) => in_range(wall_time),
+            Some(Err(TimeError::Range)) => None,
+            Some(Err(TimeError::Grammar)) | None => {
+                cluster_numbers(event).and_then(|(seconds, _)| in_range(i128::from(seconds) * 1000))
+            }
+        };
         let table = event.get("ns").map(|ns| TableName::of(ns, "coll", None, Some("db"))).unwrap_or_default();
         let reader = if kind == "dropDatabase" { self.taking_database(&table) } else { self.taking(&table) };
         let Some(reader) = reader else { return skipped(own_time, Skip::OtherTable) };

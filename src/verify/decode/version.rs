@@ -119,8 +119,8 @@ impl Version {
     /// From an event of MongoDB.
     pub(super) fn of_mongodb(event: &Node<'_>) -> Option<Self> {
         let of_time = |time| Version::new(Kind::Mongodb, "mongodb", "", (0, time, 0));
-        match cluster_seconds(event) {
-            Some((seconds, number)) => cluster_time(seconds, number).map(of_time),
+        match cluster_numbers(event) {
+            Some((seconds, number)) => cluster_time(seconds, number).filter(|_| seconds > 0).map(of_time),
             None => event.get("_id")?.get("copyingData")?.is_true().then(|| of_time(0)),
         }
     }
@@ -148,11 +148,10 @@ pub(super) struct Place<'n> {
     pub(super) server: u32,
 }
 
-/// Seconds, later than 1970, and number within the second of an event of MongoDB.
-pub(super) fn cluster_seconds(event: &Node<'_>) -> Option<(u64, u64)> {
+/// Seconds and number within the second of an event of MongoDB.
+pub(super) fn cluster_numbers(event: &Node<'_>) -> Option<(u64, u64)> {
     let time = event.get("clusterTime")?.get("$timestamp")?;
-    let (seconds, number) = (time.get("t").and_then(natural)?, time.get("i").and_then(natural)?);
-    (seconds > 0).then_some((seconds, number))
+    Some((time.get("t").and_then(natural)?, time.get("i").and_then(natural)?))
 }
 
 /// Both halves of MongoDB's timestamps have 32 bits.
