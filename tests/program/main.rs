@@ -7,6 +7,7 @@ mod damage;
 mod dead_letters;
 mod decode_command;
 mod decoding;
+mod dialects;
 mod exactness;
 mod faults;
 mod formats;
