@@ -9,7 +9,7 @@
 //! Keeps: between two ticks, nothing.
 
 use crate::epoch::Horizons;
-use crate::key::{Key, Text, push_varint, read_varint};
+use crate::key::{Key, Text, push_signed, push_varint, read_signed, read_varint};
 use crate::state::{Section, StateChange, StateLog, StateRow};
 use crate::table::{NO_WINDOW, Table, Value, Window};
 use crate::tally::{CellState, Cells, Published, TallyState};
@@ -239,17 +239,13 @@ fn split_window(key: &[u8]) -> (Window, &[u8]) {
 }
 
 fn push_value(value: &Value, out: &mut Vec<u8>) {
-    let sum = ((value.sum << 1) ^ (value.sum >> 127)) as u128;
-    push_varint(out, sum as u64);
-    push_varint(out, (sum >> 64) as u64);
+    push_signed(out, value.sum);
     push_varint(out, zigzag(value.count));
     push_varint(out, zigzag(value.distinct));
 }
 
 fn read_value(bytes: &[u8], at: &mut usize) -> Value {
-    let low = read_varint(bytes, at);
-    let sum = u128::from(low) | u128::from(read_varint(bytes, at)) << 64;
-    let sum = (sum >> 1) as i128 ^ -((sum & 1) as i128);
+    let sum = read_signed(bytes, at);
     let count = unzigzag(read_varint(bytes, at));
     Value { sum, count, distinct: unzigzag(read_varint(bytes, at)) }
 }

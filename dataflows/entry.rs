@@ -84,7 +84,7 @@ pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mu
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     out.push(
         flag(row.is_some(), LIVE)
-            | flag(row.is_some_and(|row| row.counts), COUNTS)
+            | flag(row.is_some_and(Row::counts), COUNTS)
             | flag(entry.version.is_some(), VERSIONED)
             | flag(windowed, WINDOWED),
     );
@@ -140,7 +140,7 @@ pub(crate) fn decode(payload: &[u8], incarnations: &[(u64, u32)]) -> Entry {
             Text::new(&payload[at - len..at])
         };
         let cell = Key { hash: u64::from_le_bytes(hash), text: text() };
-        Row { cell, member: text(), window, amount, counts }
+        Row { cell, member: text(), window, amount, lacks: u32::from(!counts) }
     });
     Entry { version, since, row }
 }
@@ -197,7 +197,7 @@ mod tests {
         let window = prop_oneof![Just(NO_WINDOW), (0i64..4_000_000).prop_map(|w| w * 60_000)];
         let amount = prop_oneof![any::<i128>(), any::<i64>().prop_map(i128::from), -500i128..500];
         (any::<u64>(), text(), text(), window, amount, any::<bool>()).prop_map(|(hash, text, member, window, amount, counts)| {
-            Row { cell: Key { hash, text }, member, window, amount, counts }
+            Row { cell: Key { hash, text }, member, window, amount, lacks: u32::from(!counts) }
         })
     }
 
@@ -239,7 +239,7 @@ mod tests {
                 member: Text::EMPTY,
                 window: 1_795_000_200_000 / 1_800_000 * 1_800_000,
                 amount: 1_234_500,
-                counts: true,
+                lacks: 0,
             }),
         };
         encode(&entry, &mut Vec::new(), &mut bytes);

@@ -186,6 +186,20 @@ pub fn read_varint(bytes: &[u8], at: &mut usize) -> u64 {
     }
 }
 
+/// Appends a signed value: zigzag, the low and the high half each as LEB128.
+pub fn push_signed(out: &mut Vec<u8>, value: i128) {
+    let zigzag = ((value << 1) ^ (value >> 127)) as u128;
+    push_varint(out, zigzag as u64);
+    push_varint(out, (zigzag >> 64) as u64);
+}
+
+/// Reads what [`push_signed`] wrote, moving `at` past it.
+pub fn read_signed(bytes: &[u8], at: &mut usize) -> i128 {
+    let low = u128::from(read_varint(bytes, at));
+    let zigzag = low | u128::from(read_varint(bytes, at)) << 64;
+    (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128)
+}
+
 /// A hasher for keys that carry their hash: folds the 64-bit words it is given with a multiplication.
 ///
 /// The constant is 2^64 divided by the golden ratio (Knuth, TAOCP 3, 6.4).

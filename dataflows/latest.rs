@@ -29,7 +29,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use timely::dataflow::StreamVec;
 
-use crate::change::{Change, Row};
+use crate::change::{Change, Guard, Row, What};
 use crate::entry::{Entry, Header, decode, encode, from_portable, gone, header, remember, to_portable};
 use crate::epoch::Horizons;
 use crate::measure::{Contribution, Measure};
@@ -227,13 +227,20 @@ impl LatestState {
         let (hash, key, at) = (change.key.hash, change.key.text.as_bytes(), change.order);
         let old = self.rows.get(hash, key).map(|payload| decode(payload, &self.incarnations));
         let old = old.and_then(|entry| remember(entry, &self.horizons, at.stamp));
-        if let (Some(new), Some(stored)) = (&change.version, old.as_ref().and_then(|entry| entry.version.as_ref()))
+        if let (Guard::Version(new), Some(stored)) = (&change.guard, old.as_ref().and_then(|entry| entry.version.as_ref()))
             && new.stale_against(stored)
         {
             return bump(&self.counts.stale);
         }
-        let new = change.row.take();
-        let entry = Entry { version: change.version, since: at.stamp, row: new };
+        let new = match std::mem::replace(&mut change.what, What::Delete) {
+            What::Row(row) | What::Patch(row, _) => Some(row),
+            What::Delete | What::Truncate => None,
+        };
+        let version = match change.guard {
+            Guard::Version(version) => Some(version),
+            Guard::None | Guard::Since(_) => None,
+        };
+        let entry = Entry { version, since: at.stamp, row: new };
         self.payload.clear();
         encode(&entry, &mut self.incarnations, &mut self.payload);
         self.rows.put(hash, key, &self.payload);
@@ -242,8 +249,8 @@ impl LatestState {
             changed.push(StateRow { hash, key, value: &self.portable });
         }
 
-        let taken = old.and_then(|entry| entry.row).filter(|row| row.counts);
-        let put = entry.row.filter(|row| row.counts);
+        let taken = old.and_then(|entry| entry.row).filter(Row::counts);
+        let put = entry.row.filter(Row::counts);
         let mut emit = |row: Row, measure: Measure| {
             if measure == Measure::default() {
                 return;

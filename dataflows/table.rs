@@ -43,6 +43,9 @@ pub type Window = i64;
 /// The window of cells of [`Table::StoreProducts`]. Never closed, never expired.
 pub const NO_WINDOW: Window = i64::MIN;
 
+/// The window of a row whose event time is that of the row it refers to. No cell has it.
+pub const ELSEWHERE: Window = i64::MIN + 1;
+
 /// The value of a cell. Which fields a table publishes is said by [`Table`]'s variants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Value {

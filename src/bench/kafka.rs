@@ -29,6 +29,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use serde::Serialize;
 
 use super::process::cpu_seconds;
+use super::report::spread_of;
 use crate::config::Job;
 use crate::observe::health::Health;
 use crate::observe::metrics::Registry;
@@ -293,12 +294,7 @@ pub struct SideReport {
 
 impl SideReport {
     fn new((side, runs): (Side, Vec<Run>)) -> Self {
-        let median = |of: fn(&Run) -> f64| {
-            let mut values: Vec<f64> = runs.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            // The middle of an even number is the mean of both.
-            values.get(values.len() / 2).map_or(0.0, |upper| (values[(values.len() - 1) / 2] + upper) / 2.0)
-        };
+        let median = |of: fn(&Run) -> f64| spread_of(runs.iter().map(of))[1];
         SideReport {
             side,
             records_per_s: median(|run| run.records as f64 / run.seconds.max(1e-9)),

@@ -65,7 +65,12 @@ fn mb_per_s(sample: &Sample) -> f64 {
 
 /// Least, middle and greatest; the middle of an even number is the mean of both.
 fn spread(measured: &Measured, of: impl Fn(&Sample) -> f64) -> [f64; 3] {
-    let mut values: Vec<f64> = measured.samples.iter().map(of).collect();
+    spread_of(measured.samples.iter().map(of))
+}
+
+/// The same of any values; zeros of none.
+pub(crate) fn spread_of(values: impl Iterator<Item = f64>) -> [f64; 3] {
+    let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     match (values.first(), values.last()) {
         (Some(&least), Some(&most)) => [least, (values[(values.len() - 1) / 2] + values[values.len() / 2]) / 2.0, most],

@@ -13,6 +13,7 @@ use storeflow_dataflows::table::{CellChange, Table, Value};
 
 use super::Failure;
 use super::redis_args::RedisArgs;
+use crate::bench::report::spread_of;
 use crate::decode::cell_key;
 use crate::publish::layout::About;
 use crate::publish::redis::{RedisSettings, RedisStats, RedisView};
@@ -65,7 +66,7 @@ pub fn run(args: &BenchRedisArgs) -> Result<(), Failure> {
         let (bytes, pipelines, commands) = (stats.bytes / 1_000_000, stats.pipelines, stats.commands);
         tracing::info!(run, ours = rate as u64, plain = plain[plain.len() - 1] as u64, bytes, pipelines, commands, "measured");
     }
-    let (ours, plain) = (median(&mut ours), median(&mut plain));
+    let [ours, plain] = [ours, plain].map(|rates| spread_of(rates.into_iter())[1]);
     writeln!(out, "hashes of 8 fields per second, medians of {} runs of {hashes} hashes", args.runs)?;
     writeln!(out, "  storeflow, guarded scripts     {ours:>10.0}")?;
     writeln!(out, "  redis-benchmark, plain HSET    {plain:>10.0}")?;
@@ -144,9 +145,4 @@ fn benchmark(settings: &RedisSettings, generation: u64, stores: u32, hashes: u64
     let last = text.lines().last().unwrap_or_default();
     let rate = last.split("\",\"").nth(1).and_then(|rate| rate.trim_matches('"').parse().ok());
     rate.with_context(|| format!("could not read what redis-benchmark printed: \"{last}\""))
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }

@@ -19,7 +19,7 @@ use super::tuning::TuningArgs;
 use crate::config::{duration, job_file};
 use crate::observe::health::Health;
 use crate::observe::metrics::Registry;
-use crate::observe::wall_ms;
+use crate::observe::{Counter, wall_ms};
 use crate::runtime::launch;
 use crate::runtime::replay::Kept;
 use crate::runtime::run::{self, Checkpoints, Input, Setup};
@@ -173,7 +173,7 @@ pub(super) fn log_end(kept: &Kept) {
         corrections = finished.sum(|stats| stats.corrections.get() + stats.row_corrections.get()),
         late = finished.sum(|stats| stats.late.get() + stats.row_late.get()),
         stale = finished.sum(|stats| stats.stale.get()),
-        skipped = finished.sum(|stats| stats.tombstones.get() + stats.control_records.get() + stats.other_tables.get()),
+        skipped = finished.sum(|stats| stats.skipped.iter().map(Counter::get).sum()),
         clock_jumps = finished.sum(|stats| stats.clock_jumps.get()),
         rows_kept = finished.sum(|stats| stats.entries.get()),
         row_bytes = finished.sum(|stats| stats.entry_bytes.get()),

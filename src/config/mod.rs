@@ -7,6 +7,7 @@ pub mod job_file;
 
 mod diagnostics;
 pub(crate) mod duration;
+pub mod field_path;
 mod fields;
 pub(crate) mod kafka;
 mod source;
@@ -18,6 +19,8 @@ pub mod zone;
 use std::collections::BTreeMap;
 
 use storeflow_dataflows::epoch::Horizons;
+
+use self::field_path::{FieldPath, IdSpec};
 
 /// A job, complete and valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,43 +53,114 @@ pub struct KafkaSpec {
 /// One `[[source]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSpec {
-    /// Topic names or patterns (`*` matches any run of characters).
+    /// Topic names or patterns (`*` matches any run of characters, `{name}` any run that it captures).
     pub topics: Vec<String>,
     /// What its rows are.
     pub role: Role,
+    /// Of a lookup: the name by which others refer to it.
+    pub name: Option<String>,
     /// The envelope.
     pub format: Format,
     /// Fields of the primary key; empty for clicks.
-    pub key: Vec<String>,
+    pub key: Vec<FieldPath>,
     /// Whether equal keys of several topics are the same row.
     pub key_space: KeySpace,
     /// Number that tells it from the other sources of its topics, wherever it stands in the file. A job that goes on from a
     /// checkpoint gives each source the number it had.
     pub slot: usize,
-    /// Field of the store id.
-    pub store: String,
-    /// Field of the amount (payments).
-    pub amount: Option<String>,
-    /// Field of the currency (payments); `None`: the job's currency.
-    pub currency: Option<String>,
-    /// Field of the product id (order items; clicks, optional).
-    pub product: Option<String>,
-    /// Field of the quantity (order items).
-    pub quantity: Option<String>,
-    /// Field of the click's kind.
-    pub kind: Option<String>,
-    /// Field and encoding of event time; `None` for products only.
+    /// The store.
+    pub store: StoreSpec,
+    /// The amount (payments).
+    pub amount: Option<MeasureSpec>,
+    /// The currency (payments); `None`: the job's currency.
+    pub currency: Option<IdSpec>,
+    /// The product id (order items; clicks, optional).
+    pub product: Option<IdSpec>,
+    /// The quantity (order items).
+    pub quantity: Option<MeasureSpec>,
+    /// The click's kind.
+    pub kind: Option<IdSpec>,
+    /// Field and encoding of event time; `None` for products, lookups without one, and rows whose time is the lookup row's.
     pub time: Option<TimeSpec>,
-    /// Field to accepted texts; all must match for a row to count.
-    pub counts_when: BTreeMap<String, Vec<String>>,
+    /// Field to accepted texts; all must match for a row to count. At most 16.
+    pub counts_when: BTreeMap<FieldPath, Vec<String>>,
     /// Whether distinct products of clicks are kept.
     pub distinct: bool,
-    /// Only records of this table (Debezium `source.table`).
+    /// Clicks that are told twice within a horizon count once.
+    pub dedup: Option<DedupSpec>,
+    /// Only records of this table; see docs/formats.md.
     pub table: Option<String>,
+    /// Whether floating-point amounts and quantities count, by their decimal text.
+    pub allow_float: bool,
+    /// What a field says that the row does not have.
+    pub absent: Absent,
+    /// A part of the incarnation of all source versions: another text makes them incomparable with those before.
+    pub incarnation: Option<String>,
+    /// Of a lookup: how long after its last change a row is kept, milliseconds; `None`: until it is deleted.
+    pub keep: Option<u64>,
     /// What moves a partition's clock when no record does.
     pub clock: ClockMode,
     /// When a quiet partition counts as caught up.
     pub idle: Idle,
+}
+
+/// Where a row's store is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreSpec {
+    /// In the row.
+    Own(IdSpec),
+    /// In the row of a lookup that the row refers to.
+    Through {
+        /// The lookup's name.
+        lookup: String,
+        /// The fields that hold its key.
+        on: Vec<FieldPath>,
+    },
+}
+
+/// A number of a row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasureSpec {
+    /// The field.
+    pub field: FieldPath,
+    /// How it is written.
+    pub decimal: Decimal,
+}
+
+impl<T: Into<String>> From<T> for MeasureSpec {
+    fn from(name: T) -> Self {
+        MeasureSpec { field: FieldPath::field(name), decimal: Decimal::Text }
+    }
+}
+
+/// How a decimal is written where no schema says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decimal {
+    /// As a JSON number, or as a string that is one.
+    Text,
+    /// As base64 of a big-endian two's complement integer, in units of 10^-scale.
+    Base64 {
+        /// The scale, 0 to 38.
+        scale: u32,
+    },
+}
+
+/// How clicks that are told twice are known.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DedupSpec {
+    /// The event id.
+    pub id: IdSpec,
+    /// How long an id is remembered from the click that counted, milliseconds of log time.
+    pub horizon: u64,
+}
+
+/// What a field says that the row does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// It is missing: a dead letter where it is needed.
+    Missing,
+    /// It is as it was.
+    Unchanged,
 }
 
 /// What the rows of a source are.
@@ -100,17 +174,33 @@ pub enum Role {
     Products,
     /// Clicks: counts by kind, and distinct products.
     Clicks,
+    /// Rows that others find their store through.
+    Lookup,
 }
 
-/// Envelope of a source's messages.
+/// Envelope of a source's messages; see docs/formats.md.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Debezium JSON, with or without its schema wrapper.
     Debezium,
+    /// Debezium's `ExtractNewRecordState`.
+    Flattened,
+    /// AWS DMS.
+    Dms,
+    /// Maxwell.
+    Maxwell,
+    /// Canal's FlatMessage.
+    Canal,
+    /// MongoDB change events.
+    Mongodb,
     /// A row as JSON by message key; null deletes.
     Upsert,
+    /// Avro with a schema registry.
+    Avro,
     /// A bare JSON event (clicks).
     Json,
+    /// Whatever each record is.
+    Auto,
 }
 
 /// Where a key is unique.
@@ -146,9 +236,11 @@ pub enum Idle {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TimeSpec {
     /// The field.
-    pub field: String,
+    pub field: FieldPath,
     /// Its encoding.
     pub unit: TimeUnit,
+    /// The zone whose wall clock a number is, written as if it were UTC; `None`: it is an instant.
+    pub zone: Option<String>,
 }
 
 /// Encoding of a time.
@@ -166,6 +258,8 @@ pub enum TimeUnit {
     Days,
     /// RFC 3339 text.
     Rfc3339,
+    /// As the record's schema says, or RFC 3339.
+    Auto,
     /// Text by a `strptime` format (jiff's), in a zone if the text names none.
     Format {
         /// The format.
@@ -183,6 +277,7 @@ impl Role {
             Role::OrderItems => "order_items",
             Role::Products => "products",
             Role::Clicks => "clicks",
+            Role::Lookup => "lookup",
         }
     }
 }
@@ -192,8 +287,15 @@ impl Format {
     pub fn name(self) -> &'static str {
         match self {
             Format::Debezium => "debezium",
+            Format::Flattened => "flattened",
+            Format::Dms => "dms",
+            Format::Maxwell => "maxwell",
+            Format::Canal => "canal",
+            Format::Mongodb => "mongodb",
             Format::Upsert => "upsert",
+            Format::Avro => "avro",
             Format::Json => "json",
+            Format::Auto => "auto",
         }
     }
 }
@@ -230,6 +332,44 @@ impl Job {
 }
 
 impl SourceSpec {
+    /// A source that says nothing but this.
+    pub fn plain(topic: impl Into<String>, role: Role, format: Format, store: impl Into<IdSpec>) -> Self {
+        SourceSpec {
+            topics: vec![topic.into()],
+            role,
+            name: None,
+            format,
+            key: Vec::new(),
+            key_space: KeySpace::Topic,
+            slot: 0,
+            store: StoreSpec::Own(store.into()),
+            amount: None,
+            currency: None,
+            product: None,
+            quantity: None,
+            kind: None,
+            time: None,
+            counts_when: BTreeMap::new(),
+            distinct: false,
+            dedup: None,
+            table: None,
+            allow_float: false,
+            absent: Absent::Missing,
+            incarnation: None,
+            keep: None,
+            clock: ClockMode::Live,
+            idle: Idle::Wall,
+        }
+    }
+
+    /// The one field that holds the store.
+    pub fn store_field(&self) -> String {
+        match &self.store {
+            StoreSpec::Own(store) => store.to_string(),
+            StoreSpec::Through { .. } => unreachable!("no job with a lookup passes yet"),
+        }
+    }
+
     /// Whether this source reads `topic`.
     pub fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|pattern| matches_pattern(pattern, topic))

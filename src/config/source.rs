@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use toml::de::DeValue;
 
 use super::diagnostics::{Mistakes, Reported, quoted};
+use super::field_path::{FieldPath, IdSpec};
 use super::fields::{Field, Section};
 use super::topics::{self, Reader};
-use super::{ClockMode, Format, Idle, KeySpace, Role, SourceSpec, job_file, time};
+use super::{Absent, ClockMode, Format, Idle, KeySpace, MeasureSpec, Role, SourceSpec, StoreSpec, job_file, time};
 
 /// Every field a source can have.
 pub(super) const FIELDS: [&str; 18] = [
@@ -112,7 +113,7 @@ fn rest(
         _ => table,
     };
     let key = part.field("key", mistakes).and_then(|field| match field {
-        Some(field) => Ok(field.texts(mistakes)?.into_iter().map(|(_, text)| text.to_owned()).collect()),
+        Some(field) => Ok(field.texts(mistakes)?.into_iter().map(|(_, text)| FieldPath::field(text)).collect()),
         None => Ok(Vec::new()),
     });
     let key_space = part.field("key_space", mistakes).and_then(|field| match field {
@@ -139,20 +140,26 @@ fn rest(
     Ok(SourceSpec {
         topics: topics?,
         role: role?,
+        name: None,
         format: format?,
         key: key?,
         key_space: key_space?,
         slot: 0,
-        store: store?,
-        amount: amount?,
-        currency: currency?,
-        product: product?,
-        quantity: quantity?,
-        kind: kind?,
+        store: StoreSpec::Own(store?.into()),
+        amount: amount?.map(MeasureSpec::from),
+        currency: currency?.map(IdSpec::from),
+        product: product?.map(IdSpec::from),
+        quantity: quantity?.map(MeasureSpec::from),
+        kind: kind?.map(IdSpec::from),
         time: time?,
         counts_when: counts_when?,
         distinct: distinct?,
+        dedup: None,
         table: table?,
+        allow_float: false,
+        absent: Absent::Missing,
+        incarnation: None,
+        keep: None,
         clock: clock?,
         idle: idle?,
     })
@@ -270,7 +277,7 @@ fn hint(name: &str) -> Option<&'static str> {
     of_job.then_some("it belongs to the job, above the first [[source]]")
 }
 
-fn counts_when(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<BTreeMap<String, Vec<String>>, Reported> {
+fn counts_when(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<BTreeMap<FieldPath, Vec<String>>, Reported> {
     let section = field.table(&[], "{ status = [\"PAID\"] }", mistakes)?;
     let mut conditions = BTreeMap::new();
     let mut trouble = Ok(());
@@ -280,7 +287,7 @@ fn counts_when(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<BTreeMa
             (_, accepted) => accepted,
         };
         match accepted {
-            Ok(accepted) => drop(conditions.insert(name.to_owned(), accepted)),
+            Ok(accepted) => drop(conditions.insert(FieldPath::field(name), accepted)),
             Err(reported) => trouble = Err(reported),
         }
     }

@@ -10,6 +10,7 @@ use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
 use super::diagnostics::{Mistakes, Reported, did_you_mean, quoted};
+use super::field_path::FieldPath;
 use super::fields::Field;
 use super::{TimeSpec, TimeUnit, zone};
 
@@ -27,7 +28,7 @@ pub(super) fn read(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<Tim
     let unit = section
         .required("unit", "one of \"s\", \"ms\", \"us\", \"ns\", \"days\", \"rfc3339\", or a table with a format", mistakes)
         .and_then(|field| unit(&field, mistakes));
-    Ok(TimeSpec { field: column?, unit: unit? })
+    Ok(TimeSpec { field: FieldPath::field(column?), unit: unit?, zone: None })
 }
 
 fn unit(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeUnit, Reported> {

@@ -6,7 +6,8 @@
 
 use std::fmt::{self, Display, Formatter, Write as _};
 
-use super::{Job, KafkaSpec, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit, duration};
+use super::field_path::{FieldPath, IdSpec};
+use super::{Job, KafkaSpec, KeySpace, MeasureSpec, Role, SourceSpec, StoreSpec, TimeSpec, TimeUnit, duration};
 
 impl Display for Job {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -50,7 +51,8 @@ fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
     field(f, "table", source.table.as_deref())?;
     writeln!(f, "role = {}", Text(source.role.name()))?;
     writeln!(f, "format = {}", Text(source.format.name()))?;
-    match source.key.as_slice() {
+    let key: Vec<String> = source.key.iter().map(FieldPath::to_string).collect();
+    match key.as_slice() {
         [] => {}
         [key] => writeln!(f, "key = {}", Text(key))?,
         keys => writeln!(f, "key = {}", List(keys))?,
@@ -62,18 +64,22 @@ fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
         };
         writeln!(f, "key_space = {}", Text(key_space))?;
     }
-    writeln!(f, "store = {}", Text(&source.store))?;
-    field(f, "amount", source.amount.as_deref())?;
-    field(f, "currency", source.currency.as_deref())?;
-    field(f, "product", source.product.as_deref())?;
-    field(f, "quantity", source.quantity.as_deref())?;
-    field(f, "kind", source.kind.as_deref())?;
+    if let StoreSpec::Own(store) = &source.store {
+        writeln!(f, "store = {}", Text(&store.to_string()))?;
+    }
+    let id = |spec: &Option<IdSpec>| spec.as_ref().map(IdSpec::to_string);
+    let measure = |spec: &Option<MeasureSpec>| spec.as_ref().map(|spec| spec.field.to_string());
+    field(f, "amount", measure(&source.amount).as_deref())?;
+    field(f, "currency", id(&source.currency).as_deref())?;
+    field(f, "product", id(&source.product).as_deref())?;
+    field(f, "quantity", measure(&source.quantity).as_deref())?;
+    field(f, "kind", id(&source.kind).as_deref())?;
     if let Some(time) = &source.time {
         writeln!(f, "time = {}", Time(time))?;
     }
     if !source.counts_when.is_empty() {
         let conditions = source.counts_when.iter();
-        let conditions = conditions.map(|(name, texts)| format!("{} = {}", Text(name), List(texts)));
+        let conditions = conditions.map(|(name, texts)| format!("{} = {}", Text(&name.to_string()), List(texts)));
         writeln!(f, "counts_when = {{ {} }}", conditions.collect::<Vec<_>>().join(", "))?;
     }
     if source.role == Role::Clicks {
@@ -119,7 +125,7 @@ struct Time<'a>(&'a TimeSpec);
 
 impl Display for Time<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{{ field = {}, unit = ", Text(&self.0.field))?;
+        write!(f, "{{ field = {}, unit = ", Text(&self.0.field.to_string()))?;
         match &self.0.unit {
             TimeUnit::Seconds => f.write_str("\"s\"")?,
             TimeUnit::Millis => f.write_str("\"ms\"")?,
@@ -127,6 +133,7 @@ impl Display for Time<'_> {
             TimeUnit::Nanos => f.write_str("\"ns\"")?,
             TimeUnit::Days => f.write_str("\"days\"")?,
             TimeUnit::Rfc3339 => f.write_str("\"rfc3339\"")?,
+            TimeUnit::Auto => f.write_str("\"auto\"")?,
             TimeUnit::Format { format, zone } => {
                 write!(f, "{{ format = {}", Text(format))?;
                 zone.as_ref().map_or(Ok(()), |zone| write!(f, ", zone = {}", Text(zone)))?;
@@ -166,7 +173,7 @@ mod tests {
             Just(TimeUnit::Rfc3339),
             (format, zone).prop_map(|(format, zone)| TimeUnit::Format { format: format.to_owned(), zone }),
         ];
-        (word(), unit).prop_map(|(field, unit)| TimeSpec { field, unit })
+        (word(), unit).prop_map(|(field, unit)| TimeSpec { field: field.into(), unit, zone: None })
     }
 
     fn role() -> impl Strategy<Value = Role> {
@@ -193,23 +200,24 @@ mod tests {
                 let braces = |text: String| text.replace(['{', '}'], "_");
                 SourceSpec {
                     topics: topics.into_iter().collect(),
-                    role,
-                    format,
-                    key: if clicks { Vec::new() } else { key.into_iter().collect() },
+                    key: if clicks { Vec::new() } else { key.into_iter().map(FieldPath::field).collect() },
                     key_space: if !clicks && key_space { KeySpace::Role } else { KeySpace::Topic },
-                    slot: 0,
-                    store: braces(store),
-                    quantity: (role == Role::OrderItems).then(|| amount.clone()),
-                    amount: (role == Role::Payments).then_some(amount),
-                    currency: (role == Role::Payments).then_some(currency),
+                    quantity: (role == Role::OrderItems).then(|| amount.clone().into()),
+                    amount: (role == Role::Payments).then(|| amount.into()),
+                    currency: (role == Role::Payments).then(|| currency.into()),
                     distinct: clicks && distinct && product.is_some(),
-                    product,
-                    kind: clicks.then_some(kind),
+                    product: product.map(IdSpec::from),
+                    kind: clicks.then(|| kind.into()),
                     time: (role != Role::Products).then_some(time),
-                    counts_when: if clicks { BTreeMap::new() } else { counts_when },
+                    counts_when: if clicks {
+                        BTreeMap::new()
+                    } else {
+                        counts_when.into_iter().map(|(field, texts)| (FieldPath::field(field), texts)).collect()
+                    },
                     table: table.filter(|_| format == Format::Debezium),
                     clock,
                     idle: if clicks && idle == Idle::Heartbeat { Idle::Hold } else { idle },
+                    ..SourceSpec::plain("", role, format, braces(store))
                 }
             },
         )

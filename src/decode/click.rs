@@ -4,6 +4,7 @@ use storeflow_dataflows::key::Text;
 
 use super::json::{self, Fields, Value};
 use super::{Click, Decoded, Record, Reject, cell_key, not_an_object, not_json, values};
+use crate::config::field_path::IdSpec;
 use crate::config::{Job, SourceSpec, TimeSpec};
 
 pub(super) struct Clicks {
@@ -18,15 +19,16 @@ pub(super) struct Clicks {
 
 impl Clicks {
     pub(super) fn new(_job: &Job, spec: &SourceSpec) -> Self {
-        let store = spec.store.clone();
-        let kind = spec.kind.clone().unwrap_or_default();
-        let time = spec.time.clone().unwrap_or(TimeSpec { field: String::new(), unit: crate::config::TimeUnit::Millis });
-        let names = [Some(&store), Some(&kind), Some(&time.field), spec.product.as_ref()];
+        let store = spec.store_field();
+        let kind = spec.kind.as_ref().map(IdSpec::to_string).unwrap_or_default();
+        let time = spec.time.clone().expect("clicks have a time");
+        let product = spec.product.as_ref().map(IdSpec::to_string);
+        let names = [Some(store.clone()), Some(kind.clone()), Some(time.field.to_string()), product.clone()];
         Clicks {
             fields: Fields::new(names.into_iter().flatten()),
             store,
             kind,
-            product: spec.product.clone(),
+            product,
             time,
             distinct: spec.distinct,
             scratch: Vec::new(),
@@ -50,9 +52,9 @@ impl Clicks {
                 if self.distinct { Text::new(&product) } else { Text::EMPTY }
             }
         };
-        let time = values::time(fields[2], &self.time.unit, &self.time.field)?;
+        let time = values::time(fields[2], &self.time.unit, self.time.field.last())?;
         let cell = cell_key(&store, &kind, &mut self.scratch);
         let own_time = Some(time).filter(|&time| time > 0);
-        Ok(Record { decoded: Decoded::Click(Click { cell, product, time }), own_time })
+        Ok(Record { decoded: Decoded::Click(Click { cell, product, time, event: None }), own_time })
     }
 }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use storeflow_dataflows::change::{Position, Version};
+use storeflow_dataflows::change::{Position, Version, What};
 
 use super::json::{self, Fields, Inner, Value};
 use super::project::{Keys, Projection};
@@ -97,8 +97,8 @@ impl Debezium {
             Some(text) => self.keys.of_object(text)?,
             None => self.keys.of_values(self.projection.key_values(fields), None)?,
         };
-        let row = if delete { None } else { Some(self.projection.row(fields)?) };
-        Ok(Record { decoded: Decoded::Change(RowChange { key, version, row }), own_time })
+        let what = if delete { What::Delete } else { What::Row(self.projection.row(fields)?) };
+        Ok(Record { decoded: Decoded::Change(RowChange { key, version, what }), own_time })
     }
 }
 

@@ -18,7 +18,7 @@ mod project;
 mod scan;
 mod upsert;
 
-use storeflow_dataflows::change::{Row, Version};
+use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::{Key, Text};
 
@@ -43,6 +43,10 @@ pub enum Decoded {
     Click(Click),
     /// A change of a row.
     Change(RowChange),
+    /// Several changes of rows, in their order: rows of one message, or the old and the new key of one row.
+    Changes(Vec<RowChange>),
+    /// The table was emptied.
+    Truncate(Truncate),
     /// Nothing to do, by intention.
     Skipped(Skipped),
 }
@@ -56,6 +60,8 @@ pub struct Click {
     pub product: Text,
     /// Event time, milliseconds.
     pub time: u64,
+    /// Where clicks that are told twice count once: source and event id.
+    pub event: Option<Text>,
 }
 
 /// A change, without its place in the log.
@@ -65,19 +71,70 @@ pub struct RowChange {
     pub key: Key,
     /// Source version, if the record has one.
     pub version: Option<Version>,
-    /// The new row; `None` deletes.
-    pub row: Option<Row>,
+    /// Delete, row or patch.
+    pub what: What,
+}
+
+/// That a table was emptied.
+#[derive(Debug, PartialEq)]
+pub struct Truncate {
+    /// The beginning of its keys' texts.
+    pub space: Text,
+    /// Source version, if the record has one.
+    pub version: Option<Version>,
 }
 
 /// Why a good record has no effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skipped {
-    /// A Debezium tombstone: the delete came before it.
+    /// A null value behind a delete.
     Tombstone,
-    /// No data: truncate, logical message, heartbeat, schema change, transaction metadata.
-    Control,
     /// A table that no source of the job reads.
     OtherTable,
+    /// A connector's sign of life.
+    Heartbeat,
+    /// A change of a table's columns, or of what tables there are.
+    SchemaChange,
+    /// Where a transaction begins or ends.
+    Transaction,
+    /// A logical message in PostgreSQL's log.
+    Message,
+    /// A row of a connector's signal table.
+    Signal,
+    /// Where a bootstrap begins or ends.
+    Bootstrap,
+    /// Anything else without data.
+    Control,
+}
+
+impl Skipped {
+    /// All kinds.
+    pub const ALL: [Skipped; 9] = [
+        Skipped::Tombstone,
+        Skipped::OtherTable,
+        Skipped::Heartbeat,
+        Skipped::SchemaChange,
+        Skipped::Transaction,
+        Skipped::Message,
+        Skipped::Signal,
+        Skipped::Bootstrap,
+        Skipped::Control,
+    ];
+
+    /// The name in metrics and logs.
+    pub fn code(self) -> &'static str {
+        match self {
+            Skipped::Tombstone => "tombstone",
+            Skipped::OtherTable => "other_table",
+            Skipped::Heartbeat => "heartbeat",
+            Skipped::SchemaChange => "schema_change",
+            Skipped::Transaction => "transaction",
+            Skipped::Message => "message",
+            Skipped::Signal => "signal",
+            Skipped::Bootstrap => "bootstrap",
+            Skipped::Control => "control",
+        }
+    }
 }
 
 /// A decoded record with the message's own time.
@@ -157,6 +214,14 @@ reasons! {
     MissingKey = "missing_key",
     /// An unknown operation.
     BadOp = "bad_op",
+    /// A floating-point number where the source does not allow it.
+    Float = "float",
+    /// A composed id of which a patch says only a part.
+    PartialId = "partial_id",
+    /// A schema that the registry does not know.
+    UnknownSchema = "unknown_schema",
+    /// Bytes that are not of their Avro schema.
+    BadAvro = "bad_avro",
 }
 
 /// Decodes the records of one source.
@@ -173,12 +238,14 @@ enum Envelope {
 }
 
 impl Decoder {
-    /// A decoder for one source of a job. `key_space` names where its keys are unique, the same for equal spaces.
-    pub fn new(job: &Job, spec: &SourceSpec, key_space: u32) -> Self {
+    /// A decoder for one source of a job and one of its topics. `key_space` names where its keys are unique, the same for equal spaces;
+    /// the keys of lookups do without.
+    pub fn new(job: &Job, spec: &SourceSpec, _topic: &str, key_space: u32) -> Self {
         let envelope = match spec.format {
             Format::Json => Envelope::Click(Box::new(click::Clicks::new(job, spec))),
             Format::Debezium => Envelope::Debezium(Box::new(debezium::Debezium::new(job, spec, key_space))),
             Format::Upsert => Envelope::Upsert(Box::new(upsert::Upsert::new(job, spec, key_space))),
+            other => unreachable!("no job with format {} passes yet", other.name()),
         };
         Decoder { role: spec.role, table: spec.table.as_ref().map(|table| table.as_bytes().to_vec()), envelope }
     }

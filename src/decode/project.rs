@@ -28,24 +28,25 @@ pub(super) struct Projection {
 
 impl Projection {
     pub(super) fn new(job: &Job, spec: &SourceSpec) -> Self {
-        let mut names: Vec<String> = spec.key.clone();
-        let mut add = |name: &String| {
+        let key_names: Vec<String> = spec.key.iter().map(ToString::to_string).collect();
+        let mut names = key_names.clone();
+        let mut add = |name: String| {
             names.push(name.clone());
-            (names.len() - 1, name.clone())
+            (names.len() - 1, name)
         };
-        let store = add(&spec.store);
-        let second = spec.currency.as_ref().map(&mut add);
-        let member = spec.product.as_ref().map(&mut add);
-        let measure = spec.amount.as_ref().or(spec.quantity.as_ref()).map(&mut add);
-        let time = spec.time.as_ref().map(|time| (add(&time.field).0, time.clone()));
+        let store = add(spec.store_field());
+        let second = spec.currency.as_ref().map(|spec| add(spec.to_string()));
+        let member = spec.product.as_ref().map(|spec| add(spec.to_string()));
+        let measure = spec.amount.as_ref().or(spec.quantity.as_ref()).map(|spec| add(spec.field.to_string()));
+        let time = spec.time.as_ref().map(|time| (add(time.field.to_string()).0, time.clone()));
         let accepted = |texts: &Vec<String>| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
-        let counts_when = spec.counts_when.iter().map(|(field, texts)| (add(field).0, accepted(texts))).collect();
+        let counts_when = spec.counts_when.iter().map(|(field, texts)| (add(field.to_string()).0, accepted(texts))).collect();
         Projection {
             settings: Settings::new(job),
             role: spec.role,
             fields: Fields::new(&names),
             key_count: spec.key.len(),
-            key_names: spec.key.clone(),
+            key_names,
             store,
             second,
             member,
@@ -68,7 +69,7 @@ impl Projection {
     /// The row's own event time, if it is readable.
     pub(super) fn own_time(&self, values: &[Value<'_>]) -> Option<u64> {
         let (at, spec) = self.time.as_ref()?;
-        values::time(values[*at], &spec.unit, &spec.field).ok()
+        values::time(values[*at], &spec.unit, spec.field.last()).ok()
     }
 
     pub(super) fn row(&mut self, values: &[Value<'_>]) -> Result<Row, Reject> {
@@ -87,14 +88,15 @@ impl Projection {
             (None, _) => 0,
         };
         let window = match &self.time {
-            Some((at, spec)) => self.settings.horizons.window_of(values::time(values[*at], &spec.unit, &spec.field)?),
+            Some((at, spec)) => self.settings.horizons.window_of(values::time(values[*at], &spec.unit, spec.field.last())?),
             None => NO_WINDOW,
         };
         let matches = |(at, accepted): &(usize, Vec<Vec<u8>>)| {
             values::comparable(values[*at]).is_some_and(|text| accepted.iter().any(|one| one[..] == *text))
         };
-        let counts = self.counts_when.iter().all(matches);
-        Ok(Row { cell: cell_key(&store, &second, &mut self.scratch), member, window, amount, counts })
+        let unmet = |(at, condition)| if matches(condition) { 0 } else { 1u32 << at };
+        let lacks = self.counts_when.iter().enumerate().map(unmet).sum();
+        Ok(Row { cell: cell_key(&store, &second, &mut self.scratch), member, window, amount, lacks })
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! There is no source version: the log's order is the only one.
 
+use storeflow_dataflows::change::What;
+
 use super::json::{self, Value};
 use super::project::{Keys, Projection};
 use super::{Decoded, Reason, Record, Reject, RowChange, not_an_object, not_json};
@@ -35,8 +37,8 @@ impl Upsert {
             None if delete => return Err(Reject::new(Reason::MissingKey, "a delete without a message key")),
             None => self.keys.of_values(self.projection.key_values(fields), None)?,
         };
-        let row = if delete { None } else { Some(self.projection.row(fields)?) };
+        let what = if delete { What::Delete } else { What::Row(self.projection.row(fields)?) };
         let own_time = if delete { None } else { self.projection.own_time(fields).filter(|&time| time > 0) };
-        Ok(Record { decoded: Decoded::Change(RowChange { key, version: None, row }), own_time })
+        Ok(Record { decoded: Decoded::Change(RowChange { key, version: None, what }), own_time })
     }
 }

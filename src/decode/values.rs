@@ -176,9 +176,9 @@ pub fn time(value: Value<'_>, unit: &TimeUnit, field: &str) -> Result<u64, Rejec
         _ => return Err(bad()),
     };
     let millis = match unit {
-        TimeUnit::Rfc3339 if quoted => rfc3339(text).ok_or_else(bad)?,
+        TimeUnit::Rfc3339 | TimeUnit::Auto if quoted => rfc3339(text).ok_or_else(bad)?,
         TimeUnit::Format { format, zone } if quoted => formatted(text, format, zone.as_deref()).ok_or_else(bad)?,
-        TimeUnit::Rfc3339 | TimeUnit::Format { .. } => return Err(bad()),
+        TimeUnit::Rfc3339 | TimeUnit::Auto | TimeUnit::Format { .. } => return Err(bad()),
         TimeUnit::Seconds => integer(text).ok_or_else(bad)?.saturating_mul(1_000),
         TimeUnit::Millis => integer(text).ok_or_else(bad)?,
         TimeUnit::Micros => integer(text).ok_or_else(bad)?.div_euclid(1_000),

@@ -22,6 +22,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::{WorkerStats, holder_of, locked};
+use crate::decode::Skipped;
 
 /// How a metric may move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +65,7 @@ catalogue! {
     PARTITION_AGE: Gauge "partition_age_seconds" ["topic", "partition"], "Wall time less the partition's log clock";
     IN_FLIGHT: Gauge "in_flight_bytes" [], "Bytes fetched and not yet decoded";
     DEAD_LETTERS: Counter "dead_letters" ["reason"], "Records that could not be decoded, by reason";
-    SKIPPED: Counter "skipped_records" ["reason"], "Records without data for this job: tombstones, control records, other tables";
+    SKIPPED: Counter "skipped_records" ["reason"], "Records without data for this job, by kind";
     LATE: Counter "late_contributions" ["of"], "Contributions to expired windows, of clicks and of rows; they went to late_adjustments";
     CORRECTIONS: Counter "corrections" ["of"], "Contributions to closed windows, of clicks and of rows";
     STALE: Counter "stale_changes" [], "Changes older than the stored row, which changed nothing";
@@ -223,10 +224,8 @@ impl Observed for Workers {
     fn collect(&self, sample: &mut Sample) {
         for (worker, stats) in (self.first..).zip(&self.stats) {
             sample.count(&WORKER_RECORDS, &[&worker.to_string()], stats.records.get());
-            for (reason, count) in
-                [("tombstone", &stats.tombstones), ("control", &stats.control_records), ("other_table", &stats.other_tables)]
-            {
-                sample.count(&SKIPPED, &[reason], count.get());
+            for kind in Skipped::ALL {
+                sample.count(&SKIPPED, &[kind.code()], stats.skipped[kind as usize].get());
             }
             sample.count(&LATE, &["clicks"], stats.late.get());
             sample.count(&LATE, &["rows"], stats.row_late.get());

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::decode::Skipped;
+
 /// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -69,12 +71,8 @@ pub struct WorkerStats {
     pub records: Counter,
     /// Records that became dead letters.
     pub dead_letters: Counter,
-    /// Debezium tombstones.
-    pub tombstones: Counter,
-    /// Records without data.
-    pub control_records: Counter,
-    /// Records of tables that no source reads.
-    pub other_tables: Counter,
+    /// Records without data for this job, by the place of their kind in [`Skipped::ALL`].
+    pub skipped: [Counter; Skipped::ALL.len()],
     /// Clicks that reached a closed window.
     pub corrections: Counter,
     /// Clicks that reached an expired window.

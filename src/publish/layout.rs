@@ -13,11 +13,11 @@
 //! `0of2` is a shard group: worker w of n, over all processes, owns the shards s with s % n == w.
 //!
 //! Upholds: (1) the pointer moves last, whole, after everything it points at is on stable storage, and never to an older
-//! generation; (2) a generation is current or it is nothing: what a crash left behind is removed by the next run that
-//! finishes; (3) one job per store; a number of a generation is given to one run.
+//! generation; (2) what the pointer does not name is not shown: a later generation is being built, an earlier one is removed by
+//! the next run that finishes; (3) one job per store; a number of a generation is created once, and gone on with by its checkpoints.
 //! Keeps: the operating system's lock on `lock`, released with the process however it ends. A bucket has no such thing:
 //! there, two runs write beside each other, and the one that began first is told so when it moves the pointer.
-//! Absent on purpose: removing anything while a run goes on. Who reads what it points at may still be reading.
+//! Absent on purpose: removing anything shown while a run goes on. Who reads what it points at may still be reading.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Upholds: (1) a file under its final name is whole, and holds only what a committed as-of covers; (2) readers follow
-//! `current.json`, so a run is seen only as far as it says there; (3) two runs never share a generation.
+//! `current.json`, so a run is seen only as far as it says there; (3) two runs never write one generation at a time: the later one
+//! goes on from the checkpoint, where the earlier one can commit nothing any more.
 //! Keeps: the view, and rows waiting for their file (bounded, see [`history`]).
 //! Absent on purpose: any decision about values, which were computed in `dataflows`, and where files are: see `store`.
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Key, Text, push_varint, read_varint};
+use storeflow_dataflows::key::{Key, Text, push_signed, push_varint, read_signed, read_varint};
 use storeflow_dataflows::state::{StateRow, StateRows};
 use storeflow_dataflows::table::{HistoryRow, LateAdjustment, Table, Value, Window};
 
@@ -25,9 +25,9 @@ pub fn push_history(row: &HistoryRow, rows: &mut StateRows) {
     push_window(*window, &mut name);
     name.extend_from_slice(key.text.as_bytes());
     let mut all = Vec::with_capacity(32);
-    push_signed(value.sum, &mut all);
-    push_signed(value.count.into(), &mut all);
-    push_signed(value.distinct.into(), &mut all);
+    push_signed(&mut all, value.sum);
+    push_signed(&mut all, value.count.into());
+    push_signed(&mut all, value.distinct.into());
     push_varint(&mut all, u64::from(*revision));
     rows.push(StateRow { hash: key.hash, key: &name, value: &all });
 }
@@ -56,8 +56,8 @@ pub fn push_late(late: &LateAdjustment, worker: usize, rows: &mut StateRows) {
     push_varint(&mut name, *position);
     name.push(*table as u8);
     push_window(*window, &mut name);
-    push_signed(*sum, &mut name);
-    push_signed((*count).into(), &mut name);
+    push_signed(&mut name, *sum);
+    push_signed(&mut name, (*count).into());
     let mut all = key.hash.to_le_bytes().to_vec();
     all.extend_from_slice(key.text.as_bytes());
     rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
@@ -90,7 +90,7 @@ pub fn push_dead_letter(letter: &DeadLetter, worker: usize, rows: &mut StateRows
     let mut all = Vec::new();
     push_bytes(reason.as_bytes(), &mut all);
     push_bytes(error.as_bytes(), &mut all);
-    push_option(timestamp.map(i128::from), &mut all, push_signed);
+    push_option(timestamp.map(i128::from), &mut all, |value, out| push_signed(out, value));
     push_option(key.as_deref(), &mut all, push_bytes);
     push_option(value.as_deref(), &mut all, push_bytes);
     rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
@@ -138,18 +138,6 @@ fn read_window(bytes: &[u8], at: &mut usize) -> Window {
     window.copy_from_slice(&bytes[*at..*at + 8]);
     *at += 8;
     u64::from_be_bytes(window) as Window
-}
-
-fn push_signed(value: i128, out: &mut Vec<u8>) {
-    let zigzag = ((value << 1) ^ (value >> 127)) as u128;
-    push_varint(out, zigzag as u64);
-    push_varint(out, (zigzag >> 64) as u64);
-}
-
-fn read_signed(bytes: &[u8], at: &mut usize) -> i128 {
-    let low = u128::from(read_varint(bytes, at));
-    let zigzag = low | u128::from(read_varint(bytes, at)) << 64;
-    (zigzag >> 1) as i128 ^ -((zigzag & 1) as i128)
 }
 
 fn push_bytes(bytes: &[u8], out: &mut Vec<u8>) {

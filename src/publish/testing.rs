@@ -8,7 +8,7 @@ use storeflow_dataflows::table::{HistoryRow, Table, Value, Window};
 
 use super::table_reader::read_rows;
 use super::{DeadLetter, PublishError, Row};
-use crate::config::{ClockMode, Format, Idle, Job, KafkaSpec, KeySpace, Role, SourceSpec};
+use crate::config::{Format, Job, KafkaSpec, Role, SourceSpec};
 
 const MINUTE: u64 = 60_000;
 
@@ -80,24 +80,5 @@ pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// A source of clicks that keeps distinct products.
 pub(crate) fn clicks_with_distinct() -> SourceSpec {
-    SourceSpec {
-        topics: vec!["clicks".to_owned()],
-        role: Role::Clicks,
-        format: Format::Json,
-        key: Vec::new(),
-        key_space: KeySpace::Topic,
-        slot: 0,
-        store: "store".to_owned(),
-        amount: None,
-        currency: None,
-        product: None,
-        quantity: None,
-        kind: None,
-        time: None,
-        counts_when: Default::default(),
-        distinct: true,
-        table: None,
-        clock: ClockMode::Live,
-        idle: Idle::Wall,
-    }
+    SourceSpec { distinct: true, ..SourceSpec::plain("clicks", Role::Clicks, Format::Json, "store") }
 }

@@ -144,6 +144,7 @@ impl Checkpointer {
             let number = setting.number;
             let writing = BTreeSet::new();
             let shared = thread_shared;
+            let _told = Broken(Arc::clone(&shared));
             Thread { setting, chains, number, writing, merging: BTreeSet::new(), merges, merged, shared }.run(&receiver);
             drop(compaction.join());
         };
@@ -262,6 +263,18 @@ impl Silence {
 
     fn length(&self) -> Duration {
         self.since.elapsed().max(Duration::from_millis(wall_ms().saturating_sub(self.wall)))
+    }
+}
+
+/// Tells the workers if the thread breaks one of storeflow's own promises; they would wait for it for ever.
+struct Broken(Arc<Shared>);
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let text = "the thread that writes checkpoints broke one of storeflow's own promises and was ended; see above";
+            *locked(&self.0.failure) = Some(RunError::Workers(text.to_owned()));
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use std::time::UNIX_EPOCH;
 use abomonation::Abomonation;
 use abomonation::abomonated::Abomonated;
 use memmap2::MmapMut;
-use storeflow_dataflows::change::{Change, Order, Position, Row, Version};
+use storeflow_dataflows::change::{Change, Order, Position, Row, Version, What};
 use storeflow_dataflows::key::{Key, Text};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -364,21 +364,21 @@ fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Flat {
         parts.map(|part| length(part.len()))
     };
     match &placed.outcome {
-        Ok((Decoded::Click(Click { cell, product, time }), decoder)) => {
+        Ok((Decoded::Click(Click { cell, product, time, event: _ }), decoder)) => {
             flat = Flat { kind: CLICK, decoder: *decoder as u32, cell_hash: cell.hash, time: *time as i64, ..flat };
             flat.texts = add([&[], cell.text.as_bytes(), product.as_bytes()]);
         }
-        Ok((Decoded::Change(RowChange { key, version, row }), decoder)) => {
+        Ok((Decoded::Change(RowChange { key, version, what }), decoder)) => {
             flat = Flat { kind: DELETE, decoder: *decoder as u32, key_hash: key.hash, ..flat };
             if let Some(Version { incarnation, server, position: Position(major, minor, row) }) = *version {
                 let (position_major, position_minor, position_row) = (major, minor, row);
                 flat = Flat { flags: VERSIONED, incarnation, server, position_major, position_minor, position_row, ..flat };
             }
             let (mut cell_text, mut member_text): (&[u8], &[u8]) = (&[], &[]);
-            if let Some(Row { cell, member, window, amount, counts }) = row {
+            if let What::Row(Row { cell, member, window, amount, lacks }) = what {
                 (cell_text, member_text) = (cell.text.as_bytes(), member.as_bytes());
                 let amount = [*amount as u64, (*amount >> 64) as u64];
-                let flags = flat.flags | if *counts { COUNTS } else { 0 };
+                let flags = flat.flags | if *lacks == 0 { COUNTS } else { 0 };
                 flat = Flat { kind: UPSERT, flags, cell_hash: cell.hash, time: *window, amount, ..flat };
             }
             flat.texts = add([key.text.as_bytes(), cell_text, member_text]);
@@ -387,10 +387,11 @@ fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Flat {
             flat.decoder = *decoder as u32;
             flat.kind = match why {
                 Skipped::Tombstone => TOMBSTONE,
-                Skipped::Control => CONTROL,
                 Skipped::OtherTable => OTHER_TABLE,
+                _ => CONTROL,
             };
         }
+        Ok((Decoded::Changes(_) | Decoded::Truncate(_), _)) => unreachable!("no format that passes makes them yet"),
         Err(letter) => {
             let flag = |set: bool, bit: u32| if set { bit } else { 0 };
             flat.kind = DEAD;
@@ -421,20 +422,21 @@ impl Cached {
         let (first, rest) = texts.split_at(first);
         let (second, rest) = rest.split_at(second);
         let third = &rest[..third];
-        let order = Order { stamp: flat.stamp, partition: index, position: flat.position };
+        let order = Order { stamp: flat.stamp, partition: index, position: flat.position, part: 0 };
         let set = |bit: u32| flat.flags & bit != 0;
         let cell = || Key { hash: flat.cell_hash, text: Text::new(second) };
         let decoded = match flat.kind {
-            CLICK => Decoded::Click(Click { cell: cell(), product: Text::new(third), time: flat.time as u64 }),
+            CLICK => Decoded::Click(Click { cell: cell(), product: Text::new(third), time: flat.time as u64, event: None }),
             UPSERT | DELETE => {
                 let position = Position(flat.position_major, flat.position_minor, flat.position_row);
                 let version = Version { incarnation: flat.incarnation, server: flat.server, position };
                 let amount = (u128::from(flat.amount[1]) << 64 | u128::from(flat.amount[0])) as i128;
-                let row = || Row { cell: cell(), member: Text::new(third), window: flat.time, amount, counts: set(COUNTS) };
+                let row =
+                    || Row { cell: cell(), member: Text::new(third), window: flat.time, amount, lacks: u32::from(!set(COUNTS)) };
                 Decoded::Change(RowChange {
                     key: Key { hash: flat.key_hash, text: Text::new(first) },
                     version: set(VERSIONED).then_some(version),
-                    row: (flat.kind == UPSERT).then(row),
+                    what: if flat.kind == UPSERT { What::Row(row()) } else { What::Delete },
                 })
             }
             TOMBSTONE => Decoded::Skipped(Skipped::Tombstone),

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
-use storeflow_dataflows::change::{Change, Order};
+use storeflow_dataflows::change::{Change, Guard, Order};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::WordMap;
 use storeflow_dataflows::measure::{Contribution, Measure};
@@ -40,7 +40,7 @@ use timely::dataflow::{Scope, StreamVec};
 use super::partition::{Next, Partition, Placed, SourceError};
 use super::resume::Resume;
 use crate::config::Role;
-use crate::decode::{Click, Decoded, RowChange, Skipped};
+use crate::decode::{Click, Decoded, RowChange};
 use crate::observe::{PartitionStats, WorkerStats, locked, wall_ms};
 use crate::publish::dead_letters::DeadLetter;
 
@@ -508,19 +508,17 @@ impl Turn<'_> {
     fn take(&mut self, tick: &mut OpenTick, order: Order, outcome: Result<(Decoded, usize), DeadLetter>, partition: &Partition) {
         match outcome {
             Ok((Decoded::Click(click), _)) => self.take_click(tick, order, click),
-            Ok((Decoded::Change(RowChange { key, version, row }), decoder)) => {
+            Ok((Decoded::Change(RowChange { key, version, what }), decoder)) => {
                 let role = match partition.decoder(decoder).role() {
                     Role::Payments => 0,
                     Role::OrderItems => 1,
-                    Role::Products | Role::Clicks => 2,
+                    Role::Products | Role::Clicks | Role::Lookup => 2,
                 };
-                tick.changes[role].push(Change { key, order, version, row });
+                let guard = version.map_or(Guard::None, Guard::Version);
+                tick.changes[role].push(Change { key, order, guard, fresh: false, what });
             }
-            Ok((Decoded::Skipped(why), _)) => match why {
-                Skipped::Tombstone => self.stats.tombstones.add(1),
-                Skipped::Control => self.stats.control_records.add(1),
-                Skipped::OtherTable => self.stats.other_tables.add(1),
-            },
+            Ok((Decoded::Changes(_) | Decoded::Truncate(_), _)) => unreachable!("no format that passes makes them yet"),
+            Ok((Decoded::Skipped(why), _)) => self.stats.skipped[why as usize].add(1),
             Err(letter) => {
                 self.stats.dead_letters.add(1);
                 *locked(&self.stats.reasons).entry(letter.reason).or_default() += 1;
@@ -534,7 +532,7 @@ impl Turn<'_> {
         let window = self.horizons.window_of(click.time);
         if self.horizons.expired(window, order.stamp) {
             self.stats.late.add(1);
-            let Order { stamp, partition, position } = order;
+            let Order { stamp, partition, position, .. } = order;
             let (table, key) = (Table::StoreClicks, click.cell);
             tick.late_clicks.push(LateAdjustment { table, window, key, sum: 0, count: 1, partition, position, stamp });
             return;

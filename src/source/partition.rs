@@ -233,7 +233,7 @@ impl Partition {
         records_per_hour: u64,
     ) -> Self {
         let sources = job.sources.iter().filter(|source| source.reads(topic));
-        let decoders = sources.map(|source| Decoder::new(job, source, key_space(source, topic_index))).collect();
+        let decoders = sources.map(|source| Decoder::new(job, source, topic, key_space(source, topic_index))).collect();
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
         Partition {
@@ -532,7 +532,7 @@ impl Partition {
         let polled = going.feed.poll(&mut |raw| {
             let Raw { position, timestamp, key, value } = raw;
             let timestamp = timestamp.and_then(|timestamp| valid_timestamp(timestamp.into()));
-            let order = Order { stamp: 0, partition: index, position };
+            let order = Order { stamp: 0, partition: index, position, part: 0 };
             let message = Message { key, value, utf8: false };
             let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
             let decoded = decode(decoders, message);
@@ -547,7 +547,7 @@ impl Partition {
     fn next_line(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
         let Input::Lines(_, lines, envelopes) = &mut self.input else { return Ok(None) };
         let Some(line) = lines.next_line()? else { return Ok(None) };
-        let mut order = Order { stamp: 0, partition: self.index, position: line.number };
+        let mut order = Order { stamp: 0, partition: self.index, position: line.number, part: 0 };
         let opened = if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { envelopes.open(line.bytes) } else { Ok(None) };
         let (timestamp, message) = match &opened {
             Ok(Some(record)) => {

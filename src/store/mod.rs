@@ -3,13 +3,14 @@
 //! ```text
 //!  publish ── spool(key) ─► local file, written as rows come ── show ─► rename (folder) │ upload (S3)
 //!          ── put, put_if_absent, get, list, delete ──────────────────► the same keys in both
+//!  checkpoints ── the same, as they ask for it: `objects`
 //! ```
 //!
 //! Upholds: (1) an object is there whole or not at all, under both kinds of store; (2) of several who put the same key if
 //! it is absent, one learns that it did; (3) failures of a moment are tried again for a bounded time, and an error then
 //! says on which object and whether the write may have happened; (4) no error and no log holds a secret.
 //! Keeps: nothing of what is in the store. For S3 a runtime of two threads and a folder of files to be uploaded.
-//! Absent on purpose: async outside (whoever calls may wait), a cache, and parts of objects.
+//! Absent on purpose: async outside (whoever calls may wait), a cache, and writing parts of objects.
 
 pub mod address;
 mod answer;

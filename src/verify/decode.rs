@@ -144,6 +144,7 @@ impl<'a> TopicDecoder<'a> {
             Format::Debezium => self.debezium(key, value),
             Format::Upsert => self.upsert(self.sources[0], key, value),
             Format::Json => self.event(self.sources[0], value),
+            other => unreachable!("no job with format {} passes yet", other.name()),
         };
         let (own_time, outcome) = decoded.unwrap_or_else(|reason| (None, Outcome::Dead(reason)));
         // An event time of exactly 1970 is a time but no timestamp.
@@ -232,7 +233,7 @@ fn natural(node: &Node<'_>) -> Option<u64> {
 
 /// The key fields of a row or of a key object.
 fn key_parts(source: &SourceSpec, node: &Node<'_>) -> Result<Vec<String>, Reason> {
-    source.key.iter().map(|field| id(node.get(field))).collect()
+    source.key.iter().map(|field| id(node.get(&field.to_string()))).collect()
 }
 
 /// The key fields of a message key that is an object, or wraps one as its `payload`.

@@ -5,7 +5,7 @@
 //! (dataset)            (decode)   (clock)      (latest)    (effects)        (timeline)
 //! ```
 //!
-//! An independent, single-threaded recomputation of what `ARCHITECTURE.md` says a dataset means. It is what the dataflow is
+//! An independent, single-threaded recomputation of what `docs/semantics.md` says a dataset means. It is what the dataflow is
 //! held against, so it shares nothing with it but the job and the names of tables: its own JSON, numbers, times, window
 //! arithmetic and ids, plain maps, one pass in time order.
 //!

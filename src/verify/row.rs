@@ -7,7 +7,8 @@ use super::number::{NumberError, parse_decimal};
 use super::time::{TimeError, parse_time};
 use super::types::{CellId, Reason};
 use super::windows::Windows;
-use crate::config::{Job, Role, SourceSpec};
+use crate::config::field_path::IdSpec;
+use crate::config::{Job, MeasureSpec, Role, SourceSpec};
 
 /// Money further from zero, in minor units, is refused.
 const AMOUNT_MAX: i128 = 10_i128.pow(26);
@@ -35,24 +36,27 @@ pub(super) fn read_row(job: &Job, source: &SourceSpec, node: &Node<'_>) -> Resul
         return Err(Reason::NotAnObject);
     }
     // A field the job file does not name is one the row does not have.
-    let named = |field: &Option<String>| field.as_ref().and_then(|field| node.get_some(field));
-    let store = id(node.get(&source.store))?;
+    let named = |field: Option<String>| field.and_then(|field| node.get_some(&field));
+    let of_id = |spec: &Option<IdSpec>| named(spec.as_ref().map(IdSpec::to_string));
+    let of_measure = |spec: &Option<MeasureSpec>| named(spec.as_ref().map(|spec| spec.field.to_string()));
+    let store = id(node.get(&source.store_field()))?;
     let (table, second, member, sum) = match source.role {
         Role::Payments => {
-            (Table::StorePayments, currency(job, named(&source.currency))?, None, amount(job, named(&source.amount))?)
+            (Table::StorePayments, currency(job, of_id(&source.currency))?, None, amount(job, of_measure(&source.amount))?)
         }
         Role::OrderItems => {
-            (Table::StoreSales, String::new(), Some(id(named(&source.product))?), quantity(named(&source.quantity))?)
+            (Table::StoreSales, String::new(), Some(id(of_id(&source.product))?), quantity(of_measure(&source.quantity))?)
         }
+        Role::Lookup => unreachable!("no job with a lookup passes yet"),
         Role::Products => (Table::StoreProducts, String::new(), None, 0),
         Role::Clicks => {
-            let kind = if source.kind.is_some() { id(named(&source.kind))? } else { String::new() };
-            let product = named(&source.product).map(|product| id(Some(product))).transpose()?;
+            let kind = if source.kind.is_some() { id(of_id(&source.kind))? } else { String::new() };
+            let product = of_id(&source.product).map(|product| id(Some(product))).transpose()?;
             (Table::StoreClicks, kind, product.filter(|_| source.distinct), 0)
         }
     };
     let time = match &source.time {
-        Some(spec) => Some(parse_time(node.get_some(&spec.field).ok_or(Reason::MissingField)?, &spec.unit)?),
+        Some(spec) => Some(parse_time(node.get_some(&spec.field.to_string()).ok_or(Reason::MissingField)?, &spec.unit)?),
         None => None,
     };
     let window = match table.windowed() {
@@ -101,7 +105,7 @@ fn decimal(node: &Node<'_>, scale: u32, limit: i128) -> Result<i128, NumberError
 
 fn counts(source: &SourceSpec, node: &Node<'_>) -> bool {
     source.counts_when.iter().all(|(field, accepted)| {
-        let text = node.get(field).and_then(|node| match &node.value {
+        let text = node.get(&field.to_string()).and_then(|node| match &node.value {
             Json::Text(text) => Some(&**text),
             Json::Number | Json::Bool => Some(node.text),
             _ => None,

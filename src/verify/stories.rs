@@ -9,34 +9,18 @@ use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::table::Table;
 
 use super::{CellId, HistoryId, HistoryValue, LateRow, Recomputation};
-use crate::config::{ClockMode, Format, Idle, Job, KafkaSpec, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit};
+use crate::config::{Format, Job, KafkaSpec, KeySpace, Role, SourceSpec, TimeSpec, TimeUnit};
 
 const MINUTE: u64 = 60_000;
 
 /// A job with a source of every kind.
 pub(super) fn job() -> Job {
-    let text = |text: &str| Some(text.to_string());
     let accepted =
-        |field: &str, values: &[&str]| BTreeMap::from([(field.to_string(), values.iter().map(|v| v.to_string()).collect())]);
+        |field: &str, values: &[&str]| BTreeMap::from([(field.into(), values.iter().map(|v| v.to_string()).collect())]);
     let source = |topic: &str, role, format, key: &[&str]| SourceSpec {
-        topics: vec![topic.to_string()],
-        role,
-        format,
-        key: key.iter().map(|field| field.to_string()).collect(),
-        key_space: KeySpace::Topic,
-        slot: 0,
-        store: "store".to_string(),
-        amount: None,
-        currency: None,
-        product: None,
-        quantity: None,
-        kind: None,
-        time: Some(TimeSpec { field: "at".to_string(), unit: TimeUnit::Millis }),
-        counts_when: BTreeMap::new(),
-        distinct: false,
-        table: None,
-        clock: ClockMode::Live,
-        idle: Idle::Wall,
+        key: key.iter().map(|field| (*field).into()).collect(),
+        time: Some(TimeSpec { field: "at".into(), unit: TimeUnit::Millis, zone: None }),
+        ..SourceSpec::plain(topic, role, format, "store")
     };
     Job {
         name: "stories".to_string(),
@@ -48,19 +32,19 @@ pub(super) fn job() -> Job {
             before: Before::NOTHING,
         },
         scale: 2,
-        currency: text("KRW"),
+        currency: Some("KRW".to_string()),
         timezone: "Asia/Seoul".to_string(),
         kafka: KafkaSpec::default(),
         sources: vec![
             SourceSpec {
-                amount: text("amount"),
-                currency: text("currency"),
+                amount: Some("amount".into()),
+                currency: Some("currency".into()),
                 counts_when: accepted("status", &["PAID", "REFUNDED"]),
                 ..source("payments*", Role::Payments, Format::Debezium, &["id"])
             },
             SourceSpec {
-                product: text("product"),
-                quantity: text("quantity"),
+                product: Some("product".into()),
+                quantity: Some("quantity".into()),
                 ..source("items", Role::OrderItems, Format::Upsert, &["item"])
             },
             SourceSpec {
@@ -69,12 +53,16 @@ pub(super) fn job() -> Job {
                 ..source("products", Role::Products, Format::Debezium, &["id"])
             },
             SourceSpec {
-                product: text("product"),
-                kind: text("kind"),
+                product: Some("product".into()),
+                kind: Some("kind".into()),
                 distinct: true,
                 ..source("clicks", Role::Clicks, Format::Json, &[])
             },
-            SourceSpec { product: text("product"), kind: text("kind"), ..source("views", Role::Clicks, Format::Json, &[]) },
+            SourceSpec {
+                product: Some("product".into()),
+                kind: Some("kind".into()),
+                ..source("views", Role::Clicks, Format::Json, &[])
+            },
         ],
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn parse_time(node: &Node<'_>, unit: &TimeUnit) -> Result<u64, TimeEr
         TimeUnit::Micros => integer(node)?.div_euclid(1000),
         TimeUnit::Nanos => integer(node)?.div_euclid(1_000_000),
         TimeUnit::Days => integer(node)?.saturating_mul(86_400_000),
-        TimeUnit::Rfc3339 => rfc3339(node.as_str().ok_or(TimeError::Grammar)?)?,
+        TimeUnit::Rfc3339 | TimeUnit::Auto => rfc3339(node.as_str().ok_or(TimeError::Grammar)?)?,
         TimeUnit::Format { format, zone } => {
             formatted(node.as_str().ok_or(TimeError::Grammar)?, format, zone.as_deref().unwrap_or("UTC"))?
         }

@@ -1,6 +1,6 @@
 //! Lines of every kind through the sources and through the recomputation: both read the same out of any bytes.
 //!
-//! `differential_*`: two decoders, written apart by `ARCHITECTURE.md`, must agree on every record's stamp, on which records
+//! `differential_*`: two decoders, written apart by `docs/semantics.md`, must agree on every record's stamp, on which records
 //! are dead letters or skipped, and on every cell, row of history and late adjustment that follows.
 //! `regression_*`: lines on which they once did not.
 

@@ -130,6 +130,6 @@ struct Latest {
 /// A row of state, if it is live, counts, and belongs to the store and window.
 fn counted(row: StateRow<'_>, window: Option<Window>, store: &str) -> Option<Latest> {
     let entry = entry::read(row.value);
-    let row = entry.row.filter(|row| row.counts && Some(row.window) == window)?;
+    let row = entry.row.filter(|row| row.counts() && Some(row.window) == window)?;
     (row.cell.cell_parts().0 == store.as_bytes()).then_some(Latest { stamp: entry.since, version: entry.version, row })
 }

@@ -1,6 +1,6 @@
 //! What is read, and what is said about what cannot be.
 
-use crate::config::{Format, KeySpace, Role, TimeSpec, TimeUnit};
+use crate::config::{Format, KeySpace, Role, StoreSpec, TimeSpec, TimeUnit};
 
 use super::*;
 
@@ -70,12 +70,12 @@ fn the_example_of_the_design() {
     let [payments, items, products, clicks] = job.sources.as_slice() else { panic!("four sources") };
     assert_eq!(payments.topics, ["mall.payments"]);
     assert_eq!((payments.role, payments.format, payments.key_space), (Role::Payments, Format::Debezium, KeySpace::Topic));
-    assert_eq!(payments.key, ["payment_id"]);
-    assert_eq!(payments.currency.as_deref(), Some("currency"));
-    assert_eq!(payments.counts_when["status"], ["PAID", "REFUNDED"]);
-    assert_eq!(payments.time, Some(TimeSpec { field: "paid_at".to_owned(), unit: TimeUnit::Micros }));
+    assert_eq!(payments.key, ["payment_id".into()]);
+    assert_eq!(payments.currency, Some("currency".into()));
+    assert_eq!(payments.counts_when[&"status".into()], ["PAID", "REFUNDED"]);
+    assert_eq!(payments.time, Some(TimeSpec { field: "paid_at".into(), unit: TimeUnit::Micros, zone: None }));
     assert_eq!((items.role, items.format), (Role::OrderItems, Format::Upsert));
-    assert_eq!((items.product.as_deref(), items.quantity.as_deref()), (Some("product_id"), Some("quantity")));
+    assert_eq!((&items.product, &items.quantity), (&Some("product_id".into()), &Some("quantity".into())));
     assert!(!items.distinct);
     assert_eq!((products.role, &products.time), (Role::Products, &None));
     assert_eq!((clicks.role, clicks.format, clicks.distinct), (Role::Clicks, Format::Json, true));
@@ -590,8 +590,8 @@ fn resolved() {
     let source_of = |role, lines: &str| resolve(&source(role, lines)).sources.remove(0);
     let texts = "counts_when = { a = [1, 0x1F, +2, -0, 1_000, 1.50, true, \"\"], \"b.c\" = \"x\" }";
     let counts_when = source_of(PRODUCTS, texts).counts_when;
-    assert_eq!(counts_when["a"], ["1", "31", "2", "-0", "1000", "1.50", "true", ""]);
-    assert_eq!(counts_when["b.c"], ["x"]);
+    assert_eq!(counts_when[&"a".into()], ["1", "31", "2", "-0", "1000", "1.50", "true", ""]);
+    assert_eq!(counts_when[&"b.c".into()], ["x"]);
     for (lines, distinct) in [
         ("", false),
         ("product = \"p\"", true),
@@ -600,8 +600,8 @@ fn resolved() {
     ] {
         assert_eq!(source_of(CLICKS, lines).distinct, distinct, "{lines}");
     }
-    assert_eq!(source_of(PAYMENTS, "key = [\"a\", \"b\"]\nkey_space = \"role\"").key, ["a", "b"]);
-    assert_eq!(source_of(PAYMENTS, "store = \"order.store\"").store, "order.store");
+    assert_eq!(source_of(PAYMENTS, "key = [\"a\", \"b\"]\nkey_space = \"role\"").key, ["a".into(), "b".into()]);
+    assert_eq!(source_of(PAYMENTS, "store = \"order.store\"").store, StoreSpec::Own("order.store".into()));
     for (unit, expected) in [
         ("\"s\"", TimeUnit::Seconds),
         ("\"ns\"", TimeUnit::Nanos),

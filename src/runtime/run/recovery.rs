@@ -27,7 +27,7 @@ use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::state::{Section, StateRow};
 
 use super::Input;
-use crate::config::{Job, SourceSpec};
+use crate::config::{Job, SourceSpec, StoreSpec};
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistoryWriter};
 use crate::publish::layout::{Current, Generation, Keys, generations, is_through};
@@ -113,16 +113,19 @@ fn source_setting(source: &SourceSpec) -> Value {
         "role": format!("{role:?}"),
         "format": format!("{format:?}"),
         "table": table,
-        "key": key,
+        "key": key.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "key_space": format!("{key_space:?}"),
-        "store": store,
-        "amount": amount,
-        "currency": currency,
-        "product": product,
-        "quantity": quantity,
-        "kind": kind,
+        "store": match store {
+            StoreSpec::Own(store) => json!(store.to_string()),
+            StoreSpec::Through { lookup, on } => json!({"through": lookup, "on": on.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+        },
+        "amount": amount.as_ref().map(|amount| amount.field.to_string()),
+        "currency": currency.as_ref().map(ToString::to_string),
+        "product": product.as_ref().map(ToString::to_string),
+        "quantity": quantity.as_ref().map(|quantity| quantity.field.to_string()),
+        "kind": kind.as_ref().map(ToString::to_string),
         "time": time.as_ref().map(|time| format!("{} as {:?}", time.field, time.unit)),
-        "counts_when": counts_when,
+        "counts_when": counts_when.iter().map(|(field, texts)| (field.to_string(), texts)).collect::<BTreeMap<_, _>>(),
         "distinct": distinct,
     })
 }

@@ -74,9 +74,10 @@ fn cached_records_are_the_decoded_ones() {
                 Some(Placed { outcome: Ok((decoded, _)), .. }) => {
                     kinds.insert(match decoded {
                         Decoded::Click(_) => "click",
-                        Decoded::Change(RowChange { row: Some(_), .. }) => "upsert",
+                        Decoded::Change(RowChange { what: What::Row(_), .. }) => "upsert",
                         Decoded::Change(_) => "delete",
                         Decoded::Skipped(_) => "skipped",
+                        Decoded::Changes(_) | Decoded::Truncate(_) => unreachable!("the dataset has none"),
                     });
                 }
                 Some(_) => dead += 1,
@@ -94,11 +95,12 @@ fn extreme_values_come_back() {
     let long = "x".repeat(1_000);
     let key = |hash, text: &str| Key { hash, text: Text::new(text.as_bytes()) };
     for amount in [0, 1, -1, i128::MAX, i128::MIN, 10i128.pow(26), -(1 << 64)] {
-        let row = Row { cell: key(u64::MAX, &long), member: Text::new(b"m"), window: i64::MIN, amount, counts: true };
+        let row = Row { cell: key(u64::MAX, &long), member: Text::new(b"m"), window: i64::MIN, amount, lacks: 0 };
         let version = Version { incarnation: u64::MAX, server: u32::MAX, position: Position(u32::MAX, u64::MAX, u32::MAX) };
-        let change = RowChange { key: key(1, ""), version: Some(version), row: Some(row) };
-        let order = Order { stamp: 7, partition: 3, position: u64::MAX };
-        let decoded = || Decoded::Change(RowChange { key: change.key.clone(), version: change.version, row: change.row.clone() });
+        let change = RowChange { key: key(1, ""), version: Some(version), what: What::Row(row) };
+        let order = Order { stamp: 7, partition: 3, position: u64::MAX, part: 0 };
+        let decoded =
+            || Decoded::Change(RowChange { key: change.key.clone(), version: change.version, what: change.what.clone() });
         let mut records = Records::default();
         let flat = flatten(&Placed { order, bytes: 9, line: None, outcome: Ok((decoded(), 2)) }, &mut records.texts);
         records.flat.push(flat);

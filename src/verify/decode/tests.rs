@@ -229,7 +229,7 @@ fn upserts() {
 #[test]
 fn composite_keys() {
     let mut job = job();
-    job.sources[1].key = vec!["b".to_string(), "a".to_string()];
+    job.sources[1].key = vec!["b".into(), "a".into()];
     let row = r#"{"a":1,"b":"2","store":"s","product":"p","quantity":3,"at":60000}"#;
     assert_eq!(decode_by(&job, "items", row), "2,1: s/ 0 3 of p [9 60000]");
     for (key, expected) in
