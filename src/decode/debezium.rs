@@ -78,7 +78,9 @@ impl Debezium {
         };
         let version = match &*text_of(connector) {
             b"mysql" | b"mariadb" => self.incarnations.mysql(name, file, pos, row, server_id),
-            b"postgresql" => self.incarnations.postgres(name, db, lsn),
+            // That of a row which was read says where the log was, not where the row was changed: a transaction that was open
+            // then has lower ones and is newer.
+            b"postgresql" if &*text_of(envelope[OP]) != b"r" => self.incarnations.postgres(name, db, lsn),
             _ => None,
         };
         let found = match (if delete { envelope[BEFORE] } else { envelope[AFTER] }, delete) {

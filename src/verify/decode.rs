@@ -184,7 +184,8 @@ impl<'a> TopicDecoder<'a> {
             (false, Some(after)) => Some(read_row(self.job, source, after)?),
             (false, None) => return Err(Reason::MissingRow),
         };
-        let version = origin.and_then(version);
+        let reads = op.as_str() == Some("r");
+        let version = origin.and_then(version).filter(|version| !(reads && version.connector == Connector::Postgres));
         Ok((own_time, Outcome::Change(self.key(source, parts), version, row)))
     }
 
