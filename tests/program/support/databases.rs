@@ -4,7 +4,9 @@
 
 use std::io::Write;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use super::connect::PATIENCE;
 use super::services::{Kind, Service, own};
 
 /// A database of one test's own, which has one user who may do everything, and one who may do what Debezium must.
@@ -40,6 +42,10 @@ impl Database {
         let service = own(kind)?;
         let url = Url::read(service.address()).expect("a URL");
         Some(Database { service, kind, url })
+    }
+
+    pub(crate) fn service(&self) -> &Service {
+        &self.service
     }
 
     pub(crate) fn port(&self) -> &str {
@@ -79,8 +85,27 @@ impl Database {
         session.end()
     }
 
-    /// Begins a session that goes on, so that a transaction can be left open.
-    pub(crate) fn session(&self) -> Session {
+    /// Runs a script that begins a transaction, and leaves it open.
+    pub(crate) fn session_in_transaction(&self, script: &str) -> Session {
+        let mut session = self.session();
+        session.say(script);
+        let open = match self.kind {
+            Kind::Postgres => "select count(*) from pg_stat_activity where state = 'idle in transaction';",
+            _ => {
+                "select count(*) from information_schema.innodb_trx join information_schema.processlist
+                 on id = trx_mysql_thread_id where command = 'Sleep';"
+            }
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while self.run(open).trim() != "1" {
+            assert!(Instant::now() < deadline, "no open transaction after {script}");
+            // MariaDB looks anew only where nobody has asked for a tenth of a second.
+            std::thread::sleep(Duration::from_millis(250));
+        }
+        session
+    }
+
+    fn session(&self) -> Session {
         let mut child = self.client().spawn().expect("the client starts");
         let input = child.stdin.take();
         Session { child: Some(child), input, said: String::new() }
@@ -96,15 +121,21 @@ pub(crate) struct Session {
 
 impl Session {
     /// Hands statements over; they are executed some time after.
-    pub(crate) fn say(&mut self, script: &str) {
+    fn say(&mut self, script: &str) {
         let input = self.input.as_mut().expect("it goes on");
         self.said.push_str(script);
         input.write_all(script.as_bytes()).and_then(|()| input.write_all(b"\n")).expect("the client listens");
         input.flush().expect("the client listens");
     }
 
+    /// Commits what was left open.
+    pub(crate) fn commit(mut self) {
+        self.say("commit;");
+        self.end();
+    }
+
     /// Waits until all is executed; the answers.
-    pub(crate) fn end(mut self) -> String {
+    fn end(mut self) -> String {
         drop(self.input.take());
         let output = self.child.take().expect("it goes on").wait_with_output().expect("the client ends");
         let complaint = String::from_utf8_lossy(&output.stderr);

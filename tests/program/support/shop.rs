@@ -147,9 +147,9 @@ impl Shop {
         format!("{store}, '{state}', {price}")
     }
 
-    /// Rows from which snapshots begin, the last of each table among them; see [`Shop::LAST`].
+    /// Rows from which snapshots begin.
     pub(crate) fn open(&mut self) -> (String, String) {
-        let (mut postgres, mut mariadb) = self.rows(LAST);
+        let (mut postgres, mut mariadb) = (String::new(), String::new());
         for _ in 0..60 {
             let (key, row) = (self.payments.add(&mut self.chance), self.payment());
             let _ = writeln!(postgres, "insert into payments values ({key}, {row});");
@@ -172,6 +172,26 @@ impl Shop {
         let items = format!("insert into order_items values ({}, 1, {item});", known_number(number));
         let products = format!("insert into products values ('{}', {product});", known_name(number));
         (format!("{payments}\n{refunds}\n"), format!("{items}\n{products}\n"))
+    }
+
+    /// Transactions that begin and do not end.
+    pub(crate) fn left_open(&mut self) -> (String, String) {
+        let (one, other) = (self.store(), self.store());
+        let payments = format!("update payments set amount = amount + 1000, status = 'PAID' where store_id <> {one};");
+        let refunds = format!("delete from refunds where store_id = {other};");
+        let items = format!("update order_items set quantity = quantity + 100 where store_id <> {one};");
+        let products = format!("delete from products where store_id = {other};");
+        // Otherwise it would let nobody add rows.
+        let isolation = "set transaction isolation level read committed;";
+        (format!("begin; {payments} {refunds}"), format!("{isolation} start transaction; {items} {products}"))
+    }
+
+    /// All rows of a table in each database go at once.
+    pub(crate) fn truncate(&mut self) -> (&'static str, &'static str) {
+        for keys in [&mut self.refunds, &mut self.products] {
+            keys.dead.append(&mut keys.live);
+        }
+        ("truncate refunds;", "truncate products;")
     }
 
     /// So many things that happen in PostgreSQL.
@@ -235,7 +255,7 @@ impl Shop {
             }
             9 => format!("delete from payments where payment_id = {};", self.payments.remove(chance)?),
             // Nobody may ever see this.
-            10 => format!("begin; update payments set amount = -1; delete from refunds; rollback;"),
+            10 => "begin; update payments set amount = -1; delete from refunds; rollback;".to_owned(),
             _ => {
                 let (first, gone) = (self.payments.add(chance), self.payments.remove(chance)?);
                 let (row, again, store) = (self.payment(), self.payment(), self.store());
