@@ -32,8 +32,8 @@ impl Entry {
 
     /// Whether a column of the key has this value, as text.
     pub(crate) fn has_in_key(&self, value: &str) -> bool {
-        let is_it = |column: &Value| column.as_str().map_or_else(|| column.to_string() == value, |text| text == value);
-        self.key.as_object().is_some_and(|key| key.values().any(is_it))
+        let text = |column: &Value| column.as_str().map_or_else(|| column.to_string(), str::to_owned);
+        self.key.as_object().is_some_and(|key| key.values().any(|column| text(column) == value))
     }
 
     /// What tells two changes of one database from each other.

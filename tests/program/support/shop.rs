@@ -198,7 +198,7 @@ impl Shop {
     pub(crate) fn in_postgres(&mut self, count: usize) -> String {
         let mut script = String::new();
         for _ in 0..count {
-            let happens = if self.chance.below(3) == 0 { self.to_refunds() } else { self.to_payments() };
+            let happens = if self.chance.below(3) == 0 { self.change_refunds() } else { self.change_payments() };
             let _ = writeln!(script, "{}", happens.unwrap_or_default());
         }
         script
@@ -208,13 +208,13 @@ impl Shop {
     pub(crate) fn in_mariadb(&mut self, count: usize) -> String {
         let mut script = String::new();
         for _ in 0..count {
-            let happens = if self.chance.below(3) == 0 { self.to_products() } else { self.to_items() };
+            let happens = if self.chance.below(3) == 0 { self.change_products() } else { self.change_items() };
             let _ = writeln!(script, "{}", happens.unwrap_or_default());
         }
         script
     }
 
-    fn to_payments(&mut self) -> Option<String> {
+    fn change_payments(&mut self) -> Option<String> {
         let chance = &mut self.chance;
         Some(match chance.below(12) {
             0 | 1 => {
@@ -270,7 +270,7 @@ impl Shop {
         })
     }
 
-    fn to_refunds(&mut self) -> Option<String> {
+    fn change_refunds(&mut self) -> Option<String> {
         let chance = &mut self.chance;
         Some(match chance.below(6) {
             0 | 1 => {
@@ -293,7 +293,7 @@ impl Shop {
         })
     }
 
-    fn to_items(&mut self) -> Option<String> {
+    fn change_items(&mut self) -> Option<String> {
         let chance = &mut self.chance;
         Some(match chance.below(8) {
             0 | 1 => {
@@ -330,7 +330,7 @@ impl Shop {
         })
     }
 
-    fn to_products(&mut self) -> Option<String> {
+    fn change_products(&mut self) -> Option<String> {
         let chance = &mut self.chance;
         Some(match chance.below(6) {
             0 | 1 => {
