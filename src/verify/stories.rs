@@ -279,7 +279,7 @@ fn a_transaction_that_was_open_while_a_snapshot_read_is_newer_than_what_was_read
     story.record("payments", 0, MINUTE, None, Some(&read("a 1 1", &lsn(9))));
     story.versioned_payment(2 * MINUTE, 1, "a 2 1", &lsn(8)).view(3 * MINUTE, &["payments a/KRW 0: 200 1 0 r0"]);
     // Read again: what was read last is what there is.
-    story.record("payments", 0, 3 * MINUTE, None, Some(&read("a 3 1", &lsn(7))));
+    story.record("payments", 0, 3 * MINUTE, None, Some(&read("a 3 1", &lsn(9))));
     story.view(4 * MINUTE, &["payments a/KRW 0: 300 1 0 r0"]).counts(4 * MINUTE, [0, 0, 0]);
 }
 

@@ -34,7 +34,7 @@ use crate::support::log::{Entry, Log};
 use crate::support::redis::{self, Redis};
 use crate::support::running::{Running, as_of, metrics, metrics_at, sum_of};
 use crate::support::services::{Kind, Service, shared};
-use crate::support::shop::{self, LAST, MARIADB_SCHEMA, POSTGRES_SCHEMA, Shop, known_name, known_number};
+use crate::support::workload::{self, LAST, MARIADB_SCHEMA, POSTGRES_SCHEMA, Shop, known_name, known_number};
 
 const TABLES: [Table; 4] = [Table::StorePayments, Table::StoreSales, Table::StoreClicks, Table::StoreProducts];
 
@@ -134,7 +134,7 @@ impl Chain {
 
     /// Waits until the view is what the databases say, which rest meanwhile.
     fn agree(&mut self, when: &str) {
-        let truth = shop::cells(&self.postgres, &self.mariadb);
+        let truth = workload::cells(&self.postgres, &self.mariadb);
         let deadline = Instant::now() + PATIENCE;
         loop {
             let view = self.view();
@@ -226,7 +226,7 @@ impl Chain {
         self.agree("at the end");
         self.connect.service().stop();
         self.storeflow.stop();
-        let truth = shop::cells(&self.postgres, &self.mariadb);
+        let truth = workload::cells(&self.postgres, &self.mariadb);
         assert_none(&compare(&truth, &self.view().expect("a view")), "the view of a job that was stopped");
 
         let (job, out) = (text(&self.folder.path().join("job.toml")), text(&self.folder.path().join("again")));
