@@ -20,7 +20,7 @@ mod upsert;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Key, Text};
+use storeflow_dataflows::key::{Hashing, Key, Text};
 
 pub use self::project::KeyParts;
 use crate::config::{Format, Job, Role, SourceSpec};
@@ -278,6 +278,9 @@ impl Decoder {
         }
     }
 }
+
+/// How texts are hashed, for the dataflow.
+pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
 
 /// The stable hash of a row's key.
 fn row_hash(bytes: &[u8]) -> u64 {

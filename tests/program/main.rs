@@ -5,6 +5,7 @@ mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+mod dead_letters;
 mod decoding;
 mod exactness;
 mod faults;

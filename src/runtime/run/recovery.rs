@@ -30,7 +30,7 @@ use super::Input;
 use crate::config::{Job, SourceSpec, StoreSpec};
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistoryWriter};
-use crate::publish::layout::{Current, Generation, Keys, generations, is_through};
+use crate::publish::layout::{Current, Generation, Keys, generations, is_through, reason_of};
 use crate::publish::schema::Output;
 use crate::publish::state_rows::{epoch_of, read_dead_letter, read_history, read_late};
 use crate::publish::view::MemoryView;
@@ -432,12 +432,16 @@ impl Restored {
         Ok(())
     }
 
-    /// A run that was stopped has shown late adjustments and dead letters of an epoch that goes on now.
+    /// A run that was stopped has shown late adjustments and dead letters of an epoch that goes on now. And what an earlier program
+    /// has shown of dead letters, before they had folders by reason, is shown again under other names.
     fn remove_unfinished(&self, generation: &Generation) -> Result<(), RunError> {
         let (store, keys, as_of) = (generation.store(), generation.keys(), self.newest().manifest.as_of);
-        for prefix in [keys.history_prefix(Output::LateAdjustments), keys.dead_letters_prefix()] {
+        let shown_for_good = if self.newest.is_some() { self.as_of() } else { self.read.manifest.previous_as_of };
+        let letters = keys.dead_letters_prefix();
+        for prefix in [keys.history_prefix(Output::LateAdjustments), letters.clone()] {
             for key in store.list(&prefix).map_err(PublishError::from)? {
-                if !is_through(&key, as_of) {
+                let moves = prefix == letters && reason_of(&key).is_none() && !is_through(&key, shown_for_good);
+                if moves || !is_through(&key, as_of) {
                     store.delete(&key).map_err(PublishError::from)?;
                 }
             }

@@ -16,5 +16,6 @@ pub(crate) mod redis;
 pub(crate) mod running;
 pub(crate) mod s3;
 pub(crate) mod services;
+pub(crate) mod shop;
 pub(crate) mod watch;
 pub(crate) mod workload;
