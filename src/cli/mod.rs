@@ -11,6 +11,7 @@ pub mod checkpoints;
 pub mod cluster_args;
 pub mod ddl;
 pub mod dead_letters;
+pub mod decode;
 pub mod demo;
 pub mod explain;
 pub mod export;
@@ -83,6 +84,7 @@ enum Command {
     Export(export::ExportArgs),
     Explain(explain::ExplainArgs),
     Ddl(ddl::DdlArgs),
+    Decode(decode::DecodeArgs),
     Generate(generate::Args),
     Produce(produce::ProduceArgs),
     Verify(verify::VerifyArgs),
@@ -110,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Ddl(args) => ddl::run(&args),
+        Command::Decode(args) => decode::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),

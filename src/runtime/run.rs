@@ -23,6 +23,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use storeflow_checkpoints::collect::Collector;
 use storeflow_checkpoints::commit::Writer;
+use storeflow_checkpoints::damage::CheckpointError;
 use storeflow_checkpoints::manifest::Manifest;
 
 use self::again::Again;
@@ -113,6 +114,8 @@ struct Plan {
     /// The name of this start of the cluster, which no other has.
     run: String,
     listed: Vec<Listed>,
+    /// As-of of what the store showed before this run.
+    shown_before: u64,
     /// Dead letters to be read again.
     requests: Vec<Request>,
 }
@@ -154,32 +157,18 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         };
         Ok((generation, restored, adopted.accepted))
     })();
-    let ((generation, mut restored, accepted), _) = agree(&mut cluster, joined, |_| Vec::new())?;
-    let mut loaded = None;
-    while let Some(from) = restored.take() {
-        let part = from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
-        let damage = part.as_ref().err().filter(|error| error.is_damage()).map(|error| chain(error));
-        let part = match (part, &damage) {
-            (Err(error), None) => Err(error.into()),
-            (part, _) => Ok(part.ok()),
-        };
-        let (part, damaged) = agree(&mut cluster, part, |_| encoded(&damage))?;
-        let damaged = damaged.iter().find_map(|damage| decoded::<Option<String>>(damage));
-        restored = match damaged {
-            Some(damaged) => Some(
-                agree(&mut cluster, from.fall_back(&log, peers, &setting_of(&job, &input, &accepted), &damaged), |_| Vec::new())?
-                    .0,
-            ),
-            None => {
-                loaded = part.map(|part| (from, part));
-                None
-            }
-        };
-    }
-    let (restored, Loaded { beginnings, chains, pending, unshown }) = match loaded {
-        Some((restored, loaded)) => (Some(restored), loaded),
+    let ((generation, restored, accepted), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    let (restored, loaded) = match restored {
+        Some(restored) => {
+            let part = |from: &Restored| from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
+            let setting = setting_of(&job, &input, &accepted);
+            let (restored, loaded) =
+                load(&mut cluster, restored, part, |from, damaged| from.fall_back(&log, peers, &setting, damaged))?;
+            (Some(restored), loaded)
+        }
         None => (None, Loaded::nothing(job.horizons, workers.len(), checkpoints.is_some())),
     };
+    let Loaded { beginnings, chains, pending, unshown } = loaded;
     let origin = restored.as_ref().map_or(0, Restored::as_of);
     let names = Arc::new(match &restored {
         Some(restored) => PartitionNames::numbered(&restored.newest().manifest.topics),
@@ -299,7 +288,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let known = plan.requests.iter().map(|request| request.number).collect();
     let look = || Again::look(&store, generation.keys(), known, workers.clone(), peers);
     let again = (goes_on && checkpoints.is_some()).then(look).transpose()?;
-    let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
+    let mut pointer = Pointer { advanced: plan.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let opening = began.elapsed();
     let mut share = dead_letter_max_share.map(|allowed| DeadShare::new(allowed, job.horizons.window));
@@ -358,7 +347,10 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     // Stopped before it had caught up, a run takes nothing back: what was shown before stays current.
     let stopped = stop.load(Ordering::Relaxed);
     let finished = Finished { took: opening + finished.took, ..finished };
-    view.dump(&generation)?;
+    let behind = stopped && finished.as_of < plan.shown_before.max(committed);
+    if !behind {
+        view.dump(&generation)?;
+    }
     if let Some(kafka) = ready.kafka {
         kafka.report(&published_positions(&stats));
         kafka.close();
@@ -371,12 +363,34 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         close_redis(sink, stop_patience)?;
     }
     let place = generation.place();
-    let behind = stopped && finished.as_of < ready.shown_before;
     end(generation, process, processes, finished.as_of, behind, &plan.run)?;
     if let Some(too_many) = too_many {
         return Err(RunError::DeadLetters(too_many));
     }
     Ok(Kept { finished, view, totals, dir: place })
+}
+
+/// Loads a checkpoint's state in all processes; if one of them finds it damaged, all take the checkpoint before it, and so on.
+fn load(
+    cluster: &mut Cluster,
+    mut from: Restored,
+    part: impl Fn(&Restored) -> Result<Loaded, CheckpointError>,
+    fall_back: impl Fn(Restored, &str) -> Result<Restored, RunError>,
+) -> Result<(Restored, Loaded), RunError> {
+    loop {
+        let (mine, damage) = match part(&from) {
+            Ok(loaded) => (Ok(Some(loaded)), None),
+            Err(error) if error.is_damage() => (Ok(None), Some(chain(&error))),
+            Err(error) => (Err(error.into()), None),
+        };
+        let (mine, damages) = agree(cluster, mine, |_| encoded(&damage))?;
+        let damaged = damages.iter().find_map(|damage| decoded::<Option<String>>(damage));
+        match (mine, damaged) {
+            (Some(loaded), None) => return Ok((from, loaded)),
+            (_, Some(damaged)) => from = agree(cluster, fall_back(from, &damaged), |_| Vec::new())?.0,
+            (None, None) => unreachable!("whoever has nothing has told why"),
+        }
+    }
 }
 
 /// What a process has at hand before the run.
@@ -385,8 +399,6 @@ struct Ready {
     generation: Option<Generation>,
     kafka: Option<KafkaSource>,
     redis: Option<RedisView>,
-    /// As-of of what the store showed before this run.
-    shown_before: u64,
     input_bytes: u64,
 }
 
@@ -413,14 +425,14 @@ fn prepare(
         Input::Dataset(dataset) => (None, partitions(job, dataset)?.iter().map(|file| file.bytes).sum()),
     };
     let mut redis = redis.map(|settings| RedisView::connect(settings, &job.name)).transpose()?;
-    let mut ready = Ready { plan: Plan::default(), generation: None, kafka, redis: None, shown_before: 0, input_bytes };
+    let mut ready = Ready { plan: Plan::default(), generation: None, kafka, redis: None, input_bytes };
     if leader {
         let current = match Current::open(store) {
             Ok(current) => Some(current),
             Err(PublishError::NoRun { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        ready.shown_before = current.as_ref().map_or(0, |current| current.as_of);
+        ready.plan.shown_before = current.as_ref().map_or(0, |current| current.as_of);
         // What is shown without checkpoints can be gone on with by nobody.
         let chosen = if wanted.durable { choose(store, job, input, wanted.generation, current.as_ref())? } else { None };
         let generation = match &chosen {
@@ -592,7 +604,7 @@ fn end(generation: Generation, process: usize, processes: usize, as_of: u64, beh
         store.delete(key).map_err(PublishError::from)?;
     }
     if behind {
-        tracing::warn!(as_of, "stopped before it had caught up with the generation before it, which stays the current one");
+        tracing::warn!(as_of, "stopped before it had caught up with what was shown before, which stays as it is");
         return Ok(());
     }
     generation.finish(as_of)?;

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use storeflow_dataflows::change::Order;
+use storeflow_dataflows::table::Table;
 
 use super::clock::{LogClock, START_RECORDS};
 use super::dataset::{DatasetError, PartitionFile};
@@ -20,7 +21,7 @@ use super::feed::{Feed, FeedError, Headers, Polled, Raw};
 use super::lines::Lines;
 use super::names::{PartitionNames, REPLAY};
 use super::resume::{Marks, Resume};
-use crate::config::{Job, KeySpace, SourceSpec};
+use crate::config::{Job, KeySpace, Role, SourceSpec, StoreSpec};
 use crate::decode::{Decoded, Decoder, Message, Reason, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
 use crate::publish::dead_letters::DeadLetter;
@@ -73,6 +74,36 @@ pub enum Quiet {
     Heartbeat,
 }
 
+/// What the records of a source are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feeds {
+    /// Rows behind a table.
+    Rows(Table),
+    /// The same, of rows that find their store through a lookup.
+    Referring(Table),
+    /// Rows of a lookup.
+    Lookup,
+    /// Clicks; how long an event id is known, milliseconds, if they may be told twice.
+    Clicks(Option<u64>),
+}
+
+impl Feeds {
+    /// What a source is for.
+    pub fn of(source: &SourceSpec) -> Feeds {
+        let table = match source.role {
+            Role::Payments => Table::StorePayments,
+            Role::OrderItems => Table::StoreSales,
+            Role::Products => Table::StoreProducts,
+            Role::Clicks => return Feeds::Clicks(source.dedup.as_ref().map(|dedup| dedup.horizon)),
+            Role::Lookup => return Feeds::Lookup,
+        };
+        match source.store {
+            StoreSpec::Own(_) => Feeds::Rows(table),
+            StoreSpec::Through { .. } => Feeds::Referring(table),
+        }
+    }
+}
+
 /// A partition being read.
 pub struct Partition {
     index: u32,
@@ -80,6 +111,8 @@ pub struct Partition {
     topic: Arc<str>,
     input: Input,
     decoders: Vec<Decoder>,
+    /// What each decoder's records are for.
+    feeds: Vec<Feeds>,
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
@@ -235,9 +268,11 @@ impl Again {
     }
 }
 
-fn decoders_of(job: &Job, topic: &str, topic_index: usize) -> Vec<Decoder> {
+/// What decodes the records of a topic, and what these are for, by source.
+fn readers(job: &Job, topic: &str, topic_index: usize) -> (Vec<Decoder>, Vec<Feeds>) {
     let sources = job.sources.iter().filter(|source| source.reads(topic));
-    sources.map(|source| Decoder::new(job, source, topic, key_space(source, topic_index))).collect()
+    let decoder = |source| (Decoder::new(job, source, topic, key_space(source, topic_index)), Feeds::of(source));
+    sources.map(decoder).unzip()
 }
 
 impl Partition {
@@ -299,13 +334,15 @@ impl Partition {
     /// Dead letters of the topics that `names` knows, which are read again as the job reads these topics now: request `number`, with
     /// the id that partition `number` of [`REPLAY`] has.
     pub fn again(job: &Job, names: &PartitionNames, number: u32, id: u32, letters: Vec<Letter>) -> Self {
-        let mut all = Vec::new();
+        let (mut all, mut feeds) = (Vec::new(), Vec::new());
         let mut decoders = BTreeMap::new();
         for letter in &letters {
             let topic = &letter.place.topic;
             if let (false, Some(index)) = (decoders.contains_key(topic), names.number(topic)) {
                 let first = all.len();
-                all.extend(decoders_of(job, topic, index));
+                let (decoders_of_topic, feeds_of_topic) = readers(job, topic, index);
+                all.extend(decoders_of_topic);
+                feeds.extend(feeds_of_topic);
                 decoders.insert(topic.clone(), first..all.len());
             }
         }
@@ -313,7 +350,7 @@ impl Partition {
         let topic_index = PartitionNames::topic_of(id);
         let input = Input::Again(Box::new(again));
         let partition = Partition::new(job, REPLAY, number, id, topic_index, input, LogClock::default(), 0);
-        Partition { decoders: all, joined: true, ..partition }
+        Partition { decoders: all, feeds, joined: true, ..partition }
     }
 
     /// The stamp that the record handed out last had when it was read first, if it is a dead letter that is read again.
@@ -336,7 +373,7 @@ impl Partition {
         clock: LogClock,
         records_per_hour: u64,
     ) -> Self {
-        let decoders = decoders_of(job, topic, topic_index);
+        let (decoders, feeds) = readers(job, topic, topic_index);
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
         Partition {
@@ -345,6 +382,7 @@ impl Partition {
             topic,
             input,
             decoders,
+            feeds,
             clock,
             records_per_hour,
             read_any: false,
@@ -456,9 +494,10 @@ impl Partition {
         }
     }
 
-    /// The role of the decoder with this number; see [`Placed::outcome`].
-    pub fn decoder(&self, at: usize) -> &Decoder {
-        &self.decoders[at]
+    /// What the records of the decoder with this number are for; see [`Placed::outcome`].
+    #[inline]
+    pub fn feeds(&self, decoder: usize) -> Feeds {
+        self.feeds[decoder]
     }
 
     /// Takes back a record whose time has not come; it is the next one again.

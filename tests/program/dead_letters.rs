@@ -341,6 +341,42 @@ fn what_fails_again_is_a_dead_letter_again_and_can_be_asked_for_again() {
 }
 
 #[test]
+fn a_wrong_key_can_be_mended_as_long_as_no_row_has_it() {
+    let shop = Shop::new("key", 1_500, 13);
+    let expected = without_the_mistake(&shop);
+    shop.mend();
+    shop.change("key = \"payment_id\"", "key = \"paymentid\"");
+    let (job, whole, out) = (shop.mall.job(), shop.mall.whole(), shop.mall.dir("out"));
+    let place = ["--data-dir", &out];
+    succeed(&replay(&job, &whole, &out, &[]));
+    let payments = listed(&[&place[..], &["--topic", "*.payments"]].concat());
+    let all = listed(&place).len();
+    assert!(payments.len() == all && all > 300, "all payments, and nothing else: {all}");
+    assert_eq!(request(&place, &[]).0, all as u64);
+    shop.mend();
+    refuse(&replay(&job, &whole, &out, &[]), &["key of the source of topics", ACCEPT]);
+    succeed(&replay(&job, &whole, &out, &[ACCEPT]));
+    assert_same(&cells(&out), &expected, "with the right key");
+    // Now there are rows by it. A dead letter is what makes there be something to go on for.
+    assert_eq!(request(&place, &["--again"]), (all as u64, 0));
+    shop.change("key = \"payment_id\"", "key = \"paid_at\"");
+    refuse(&replay(&job, &whole, &out, &[ACCEPT]), &["rows are kept by the other one", "--generation"]);
+    shop.mend();
+    // What gives the state another meaning is not accepted, whatever is said.
+    for (from, to, word) in [
+        ("window = \"30m\"", "window = \"15m\"", "window_ms"),
+        ("currency = \"KRW\"", "currency = \"USD\"", "currency"),
+        ("role = \"clicks\"\n", "role = \"clicks\"\ndistinct = false\n", "distinct"),
+    ] {
+        shop.change(from, to);
+        refuse(&replay(&job, &whole, &out, &[ACCEPT]), &[word, "another meaning"]);
+        shop.mend();
+    }
+    succeed(&replay(&job, &whole, &out, &[]));
+    assert_same(&cells(&out), &expected, "payments have versions: read again they change nothing");
+}
+
+#[test]
 fn going_back_takes_requests_back_too() {
     let shop = Shop::new("back", 1_500, 8);
     let expected = without_the_mistake(&shop);

@@ -130,6 +130,13 @@ impl Shop {
         self.mall.write_job(&self.text("sum", "qty", "type"));
     }
 
+    /// The job file, as it is, with this in place of that.
+    pub(crate) fn change(&self, from: &str, to: &str) {
+        let job = std::fs::read_to_string(self.mall.job()).expect("a job");
+        assert!(job.contains(from), "the job has no {from}");
+        self.mall.write_job(&job.replace(from, to));
+    }
+
     /// The job file is mended.
     pub(crate) fn mend(&self) {
         self.mall.write_job(&self.text("amount", "quantity", "event"));
