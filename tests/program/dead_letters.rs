@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use storeflow::store::Store;
 
 use crate::support::binary::{Ended, dataset, refuse, run, storeflow, succeed, text};
 use crate::support::chance::{Chance, seeds};
@@ -465,6 +466,11 @@ fn a_replay_that_is_killed_again_and_again_reads_each_once() {
             let children: Vec<u32> = running.children().into_iter().map(|(pid, _)| pid).collect();
             ended = running.crash() == Some(0);
             kill_all(&children);
+            // A child that the launcher had only just started ends by itself.
+            let store = Store::folder(Path::new(&out)).expect("a folder");
+            while store.exclusive().is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             if ended {
                 break;
             }
