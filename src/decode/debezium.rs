@@ -21,7 +21,7 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
+use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, not_an_object, not_json, text_of};
 use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
@@ -43,11 +43,29 @@ const ENVELOPE: [&str; 10] =
     ["op", "before", "after", "source", "updateDescription", "ddl", "tableChanges", "status", "event_count", "ts_ms"];
 const AFTER: usize = 2;
 const SOURCE: usize = 3;
-const SOURCE_FIELDS: [&str; 14] =
-    ["connector", "name", "db", "schema", "table", "collection", "ts_ms", "file", "pos", "row", "server_id", "lsn", "rs", "ord"];
+const SOURCE_FIELDS: [&str; 16] = [
+    "connector",
+    "name",
+    "db",
+    "schema",
+    "table",
+    "collection",
+    "ts_ms",
+    "file",
+    "pos",
+    "row",
+    "server_id",
+    "lsn",
+    "rs",
+    "ord",
+    "snapshot",
+    "sequence",
+];
 
 /// Where a change comes from.
 struct Source<'a> {
+    snapshot: Value<'a>,
+    sequence: Value<'a>,
     connector: Value<'a>,
     name: Value<'a>,
     db: Value<'a>,
@@ -160,7 +178,8 @@ impl Debezium {
         };
         let Value::Object(_) = image else { return Err(missing_row("after")) };
         let what = self.projection.what(row, hints)?;
-        Ok(Record::change(key, version, what, own_time))
+        let read = source.read(&op);
+        Ok(Record { decoded: Decoded::Change(RowChange { key, version, read, what }), own_time })
     }
 
     /// A change of a document: rows are extended JSON, as text or as objects.
@@ -227,8 +246,10 @@ fn missing_row(image: &str) -> Reject {
 
 impl<'a> Source<'a> {
     fn of(values: [Value<'a>; SOURCE_FIELDS.len()]) -> Self {
-        let [connector, name, db, schema, table, collection, ts_ms, file, pos, row, server_id, lsn, rs, ord] = values;
-        let mut source = Source { connector, name, db, schema, table, ts_ms, file, pos, row, server_id, lsn, rs, ord };
+        let [connector, name, db, schema, table, collection, ts_ms, file, pos, row, server_id, lsn, rs, ord, snapshot, sequence] =
+            values;
+        let mut source =
+            Source { snapshot, sequence, connector, name, db, schema, table, ts_ms, file, pos, row, server_id, lsn, rs, ord };
         if source.is_mongodb() {
             source.table = collection;
         }
@@ -239,10 +260,20 @@ impl<'a> Source<'a> {
         json::is_named(self.connector, b"mongodb")
     }
 
+    /// Whether the version is where PostgreSQL's log was when a snapshot read the row, and not where the row was changed.
+    fn read(&self, op: &[u8]) -> bool {
+        let snapshot = match self.snapshot {
+            Value::Absent | Value::Null => false,
+            Value::Bool(text) | Value::Plain(text) => text != b"false",
+            _ => true,
+        };
+        json::is_named(self.connector, b"postgresql") && (op == b"r" || snapshot)
+    }
+
     fn version(&self, incarnations: &mut Incarnations) -> Option<Version> {
         match &*text_of(self.connector) {
             b"mysql" | b"mariadb" => incarnations.mysql(self.name, [self.file, self.pos, self.row, self.server_id]),
-            b"postgresql" => incarnations.postgres(self.name, self.db, self.lsn),
+            b"postgresql" => incarnations.postgres(self.name, self.db, self.lsn, self.sequence),
             b"mongodb" => incarnations.mongodb(self.name, self.rs, self.ts_ms, self.ord),
             _ => None,
         }

@@ -12,7 +12,7 @@ use super::project::{Hints, Projection};
 use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
+use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Flattened {
@@ -76,7 +76,7 @@ impl Flattened {
         if !self.table.takes(table, schema, db) {
             return Ok(Record::skipped(Skipped::OtherTable, own_time));
         }
-        let version = version(&mut self.incarnations, &metadata);
+        let (version, of_log) = version(&mut self.incarnations, &metadata);
         let delete = match &*text_of(op) {
             b"t" => return Ok(Record { decoded: self.keys.truncate(version), own_time }),
             b"d" => true,
@@ -92,14 +92,19 @@ impl Flattened {
             None => self.keys.of_values(self.projection.key_values(row), hints)?,
         };
         let what = if delete { What::Delete } else { self.projection.what(row, hints)? };
-        Ok(Record::change(key, version, what, own_time))
+        let read = !delete && of_log && *text_of(op) == *b"r";
+        Ok(Record { decoded: Decoded::Change(RowChange { key, version, read, what }), own_time })
     }
 }
 
-fn version(incarnations: &mut Incarnations, metadata: &[Value<'_>; METADATA.len()]) -> Option<Version> {
+/// The version, and whether it is a place in PostgreSQL's log.
+fn version(incarnations: &mut Incarnations, metadata: &[Value<'_>; METADATA.len()]) -> (Option<Version>, bool) {
     let [.., db, file, pos, name, server_id, row, lsn] = *metadata;
     let of_binlog = incarnations.mysql(name, [file, pos, row, server_id]);
-    of_binlog.or_else(|| incarnations.postgres(name, db, lsn))
+    match of_binlog {
+        Some(version) => (Some(version), false),
+        None => (incarnations.postgres(name, db, lsn, Value::Absent), true),
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +128,7 @@ mod tests {
         value: Option<&str>,
     ) -> Result<(String, Option<String>, Option<Position>), Reason> {
         match decode(spec, key, value).map_err(|reject| reject.reason)?.decoded {
-            Decoded::Change(RowChange { key, version, what }) => {
+            Decoded::Change(RowChange { key, version, what, .. }) => {
                 let store = match what {
                     What::Row(row) => Some(String::from_utf8_lossy(row.cell.cell_parts().0).into_owned()),
                     What::Delete => None,
