@@ -12,7 +12,7 @@ use super::project::{Hints, Projection};
 use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
+use super::{Reason, Record, Reject, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Flattened {
@@ -71,10 +71,7 @@ impl Flattened {
             found => found,
         });
         let [op, deleted, table, collection, schema, db, ..] = metadata;
-        let own_time = match (more[2 * METADATA.len()], more[2 * METADATA.len() + 1]) {
-            (Value::Absent, of_connector) => clock_millis(of_connector),
-            (of_source, _) => clock_millis(of_source),
-        };
+        let own_time = clock_millis(integer_of(more[2 * METADATA.len()], more[2 * METADATA.len() + 1]));
         let table = if table == Value::Absent { collection } else { table };
         if !self.table.takes(table, schema, db) {
             return Ok(Record::skipped(Skipped::OtherTable, own_time));

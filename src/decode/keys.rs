@@ -196,16 +196,21 @@ impl<'a> KeyParts<'a> {
 
     /// The texts of its fields, if it has so many.
     pub fn texts(&self, fields: usize) -> Option<Vec<String>> {
-        let (mut texts, mut rest) = (Vec::new(), self.rest);
-        for _ in 1..fields {
-            let (length, after) = leading_number(rest)?;
-            let (text, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
-            texts.push(String::from_utf8_lossy(text).into_owned());
-            rest = after;
-        }
-        texts.push(String::from_utf8_lossy(rest).into_owned());
-        Some(texts)
+        texts(self.rest, fields)
     }
+}
+
+/// The texts of a key's fields, if it has so many; `rest` is what follows the beginning of the key space.
+pub(crate) fn texts(mut rest: &[u8], fields: usize) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    for _ in 1..fields {
+        let (length, after) = leading_number(rest)?;
+        let (text, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+        texts.push(String::from_utf8_lossy(text).into_owned());
+        rest = after;
+    }
+    texts.push(String::from_utf8_lossy(rest).into_owned());
+    Some(texts)
 }
 
 fn leading_number(bytes: &[u8]) -> Option<(u64, &[u8])> {

@@ -48,6 +48,11 @@ impl Paths {
         Paths::of(&paths)
     }
 
+    /// Several paths, each by its names.
+    pub(super) fn of_all_names(paths: &[Vec<String>]) -> Self {
+        Paths::of(&paths.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
     /// One path, by its names.
     pub(super) fn of_names(names: &[String]) -> Self {
         Paths::of(&[names])
