@@ -2,11 +2,14 @@
 //!
 //! Two forms: in memory an entry names its incarnation by a number of this worker's, in checkpoints by itself. The rest is the
 //! same bytes, so going from one to the other copies.
+//!
+//! What a row lacks stands behind all else, and only if it lacks something. Rows that were written before there was such a mask and
+//! that do not count lack conditions, nobody knows which.
 
-use crate::change::{Position, Row, Version};
+use crate::change::{Position, Row, Version, says};
 use crate::epoch::Horizons;
 use crate::key::{Key, Text, push_varint, read_varint};
-use crate::table::NO_WINDOW;
+use crate::table::{ELSEWHERE, NO_WINDOW};
 
 /// What is kept of a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,9 +33,12 @@ pub fn read(value: &[u8]) -> Entry {
     decode(&packed, &incarnations)
 }
 
-/// The instant at which a live row is forgotten; never for rows without a window.
-fn forgotten_at(since: u64, window: i64, horizons: &Horizons) -> Option<u64> {
-    horizons.expiry(window).map(|expiry| expiry.max(since + horizons.replay_horizon))
+/// The instant at which a live row, or a group of such rows, is forgotten; never without a window.
+pub(crate) fn forgotten_at(since: u64, window: i64, horizons: &Horizons) -> Option<u64> {
+    match window {
+        ELSEWHERE => Some(horizons.forgotten_elsewhere(since)),
+        window => horizons.expiry(window).map(|expiry| expiry.max(since + horizons.replay_horizon)),
+    }
 }
 
 /// Whether at `now` nothing is left of an entry, not even its marker.
@@ -57,6 +63,7 @@ pub(crate) fn remember(entry: Entry, horizons: &Horizons, now: u64) -> Option<En
 pub(crate) struct Header {
     pub(crate) live: bool,
     counts: bool,
+    lacks: bool,
     versioned: bool,
     pub(crate) since: u64,
     pub(crate) window: i64,
@@ -67,26 +74,36 @@ const LIVE: u8 = 1;
 const COUNTS: u8 = 2;
 const VERSIONED: u8 = 4;
 const WINDOWED: u8 = 8;
+const LACKS: u8 = 16;
+const WINDOW_ELSEWHERE: u8 = 32;
 
 pub(crate) fn header(payload: &[u8]) -> Header {
     let flags = payload[0];
     let mut end = 1;
     let since = read_varint(payload, &mut end);
-    let windowed = flags & WINDOWED != 0;
-    // Windows start on whole minutes.
-    let window = if windowed { read_varint(payload, &mut end) as i64 * 60_000 } else { NO_WINDOW };
-    Header { live: flags & LIVE != 0, counts: flags & COUNTS != 0, versioned: flags & VERSIONED != 0, since, window, end }
+    let is = |bit: u8| flags & bit != 0;
+    let window = match (is(WINDOWED), is(WINDOW_ELSEWHERE)) {
+        // Windows start on whole minutes.
+        (true, _) => read_varint(payload, &mut end) as i64 * 60_000,
+        (false, true) => ELSEWHERE,
+        (false, false) => NO_WINDOW,
+    };
+    Header { live: is(LIVE), counts: is(COUNTS), lacks: is(LACKS), versioned: is(VERSIONED), since, window, end }
 }
 
 pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mut Vec<u8>) {
     let row = entry.row.as_ref();
-    let windowed = row.is_some_and(|row| row.window != NO_WINDOW);
+    let elsewhere = row.is_some_and(|row| row.window == ELSEWHERE);
+    let windowed = !elsewhere && row.is_some_and(|row| row.window != NO_WINDOW);
+    let counts = row.is_some_and(Row::counts);
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     out.push(
         flag(row.is_some(), LIVE)
-            | flag(row.is_some_and(Row::counts), COUNTS)
+            | flag(counts, COUNTS)
             | flag(entry.version.is_some(), VERSIONED)
-            | flag(windowed, WINDOWED),
+            | flag(windowed, WINDOWED)
+            | flag(row.is_some() && !counts, LACKS)
+            | flag(elsewhere, WINDOW_ELSEWHERE),
     );
     push_varint(out, entry.since);
     if let (true, Some(row)) = (windowed, row) {
@@ -112,11 +129,14 @@ pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mu
             push_varint(out, text.as_bytes().len() as u64);
             out.extend_from_slice(text.as_bytes());
         }
+        if !counts {
+            push_varint(out, u64::from(row.lacks));
+        }
     }
 }
 
 pub(crate) fn decode(payload: &[u8], incarnations: &[(u64, u32)]) -> Entry {
-    let Header { live, counts, versioned, since, window, end: mut at } = header(payload);
+    let Header { live, counts, lacks, versioned, since, window, end: mut at } = header(payload);
     let version = versioned.then(|| {
         let (incarnation, server) = incarnations[read_varint(payload, &mut at) as usize];
         let major = read_varint(payload, &mut at) as u32;
@@ -140,7 +160,13 @@ pub(crate) fn decode(payload: &[u8], incarnations: &[(u64, u32)]) -> Entry {
             Text::new(&payload[at - len..at])
         };
         let cell = Key { hash: u64::from_le_bytes(hash), text: text() };
-        Row { cell, member: text(), window, amount, lacks: u32::from(!counts) }
+        let member = text();
+        let lacks = match (counts, lacks) {
+            (true, _) => 0,
+            (false, true) => read_varint(payload, &mut at) as u32,
+            (false, false) => says::CONDITIONS,
+        };
+        Row { cell, member, window, amount, lacks }
     });
     Entry { version, since, row }
 }
@@ -194,10 +220,15 @@ mod tests {
     }
 
     fn row() -> impl Strategy<Value = Row> {
-        let window = prop_oneof![Just(NO_WINDOW), (0i64..4_000_000).prop_map(|w| w * 60_000)];
+        let window = prop_oneof![Just(NO_WINDOW), Just(ELSEWHERE), (0i64..4_000_000).prop_map(|w| w * 60_000)];
         let amount = prop_oneof![any::<i128>(), any::<i64>().prop_map(i128::from), -500i128..500];
-        (any::<u64>(), text(), text(), window, amount, any::<bool>()).prop_map(|(hash, text, member, window, amount, counts)| {
-            Row { cell: Key { hash, text }, member, window, amount, lacks: u32::from(!counts) }
+        let lacks = prop_oneof![Just(0), any::<u32>().prop_map(|bits| bits & says::ALL)];
+        (any::<u64>(), text(), text(), window, amount, lacks).prop_map(|(hash, text, member, window, amount, lacks)| Row {
+            cell: Key { hash, text },
+            member,
+            window,
+            amount,
+            lacks,
         })
     }
 
@@ -226,6 +257,20 @@ mod tests {
             prop_assert_eq!(decode(&back, &others), entry.clone());
             prop_assert_eq!(read(&portable), entry);
         }
+    }
+
+    #[test]
+    fn a_row_from_before_there_were_masks_lacks_conditions() {
+        let cell = Key { hash: 7, text: Text::new(b"\x01sKRW") };
+        let row = Row { cell, member: Text::new(b"p"), window: 1_800_000, amount: 5, lacks: says::CONDITIONS };
+        let entry = Entry { version: None, since: 1_000, row: Some(row) };
+        let mut bytes = Vec::new();
+        encode(&entry, &mut Vec::new(), &mut bytes);
+        // Without the flag, and without the mask of three bytes.
+        bytes[0] &= !LACKS;
+        bytes.truncate(bytes.len() - 3);
+        assert_eq!(bytes[0], LIVE | WINDOWED);
+        assert_eq!(decode(&bytes, &[]), entry);
     }
 
     #[test]

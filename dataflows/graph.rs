@@ -9,7 +9,9 @@ use timely::dataflow::operators::vec::Map;
 
 use crate::beginning::Beginning;
 use crate::change::Change;
-use crate::latest::{Counts, latest_from};
+use crate::counts::Counts;
+use crate::key::Hashing;
+use crate::latest::latest_from;
 use crate::measure::{Contribution, Measure};
 use crate::table::{LateAdjustment, Table};
 use crate::tally::{End, Published, tally_from};
@@ -28,6 +30,8 @@ pub struct Inputs<'scope> {
     pub late_clicks: VecCollection<'scope, u64, LateAdjustment, isize>,
     /// How each worker's source ended, once it has.
     pub ends: StreamVec<'scope, u64, End>,
+    /// How texts are hashed.
+    pub hashing: Hashing,
 }
 
 /// What the outside gets.
@@ -36,23 +40,23 @@ pub struct Outputs<'scope> {
     pub published: StreamVec<'scope, u64, Published>,
     /// Contributions to expired windows.
     pub late: VecCollection<'scope, u64, LateAdjustment, isize>,
-    /// Counts of this worker, one per table with latest rows.
-    pub counts: Vec<(Table, Rc<Counts>)>,
+    /// Counts of this worker, by what they are of.
+    pub counts: Vec<(&'static str, Rc<Counts>)>,
 }
 
 /// Builds the dataflow. Tables without a source have no operators; what a beginning has of them is not gone on with.
 pub fn storeflow(inputs: Inputs<'_>, mut beginning: Beginning) -> Outputs<'_> {
-    let Inputs { payments, order_items, products, clicks, late_clicks, ends } = inputs;
+    let Inputs { payments, order_items, products, clicks, late_clicks, ends, hashing } = inputs;
     let scope = ends.scope();
     let (mut published, mut late, mut counts) = (Vec::new(), vec![], Vec::new());
     let rows = [(Table::StorePayments, payments), (Table::StoreSales, order_items), (Table::StoreProducts, products)];
     for (table, changes) in rows {
         let Some(changes) = changes else { continue };
-        let rows = latest_from(changes, beginning.take_rows(table));
+        let rows = latest_from(changes, beginning.take_rows(table, hashing));
         published.push(tally_from(rows.contributions, ends.clone(), beginning.take_cells(table)));
         published.push(rows.state.map(Published::State));
         late.push(rows.late);
-        counts.push((table, rows.counts));
+        counts.push((table.name(), rows.counts));
     }
     if let Some(clicks) = clicks {
         published.push(tally_from(clicks, ends, beginning.take_cells(Table::StoreClicks)));

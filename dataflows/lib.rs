@@ -16,15 +16,18 @@
 pub mod beginning;
 pub mod cells;
 pub mod change;
+pub mod counts;
 pub mod entry;
 pub mod epoch;
 pub mod graph;
 pub mod key;
 pub mod latest;
 pub mod measure;
+mod merge;
 pub mod rows;
 mod stash;
 pub mod state;
+mod stored;
 pub mod table;
 pub mod tally;
 pub mod tick;

@@ -42,7 +42,7 @@ use std::borrow::Cow;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Key, Text};
+use storeflow_dataflows::key::{Hashing, Key, Text};
 
 use self::json::Value;
 pub use self::keys::KeyParts;
@@ -316,6 +316,9 @@ impl Decoder {
         }
     }
 }
+
+/// How texts are hashed, for the dataflow.
+pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
 
 impl Record {
     /// A record of one change.

@@ -7,6 +7,7 @@
 //! where its record was read, and has a hash of that worker's: so it comes back into the file it was in.
 //! Absent on purpose: compression and checksums, which are the object's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use storeflow_dataflows::epoch::Horizons;
@@ -46,10 +47,20 @@ pub fn read_history(row: StateRow<'_>) -> HistoryRow {
     HistoryRow { epoch, table, window, key, value, revision: read_varint(row.value, &mut at) as u32 }
 }
 
-/// Adds a late adjustment that a worker has.
-pub fn push_late(late: &LateAdjustment, worker: usize, rows: &mut StateRows) {
+/// Adds the late adjustments that a worker has of one cut, which holds all of each of their records.
+pub fn push_lates(late: &[LateAdjustment], worker: usize, rows: &mut StateRows) {
+    let mut of_record: HashMap<(u32, u64), u64> = HashMap::new();
+    for late in late {
+        let before = of_record.entry((late.partition, late.position)).or_default();
+        push_late(late, *before, worker, rows);
+        *before += 1;
+    }
+}
+
+/// Adds a late adjustment; so many of its record are before it.
+fn push_late(late: &LateAdjustment, before: u64, worker: usize, rows: &mut StateRows) {
     let LateAdjustment { table, window, key, sum, count, partition, position, stamp } = late;
-    // A change may take a row out of one cell and put it into another.
+    // A change may take a row out of one cell and put it into another, one of a lookup many of each.
     let mut name = Vec::with_capacity(48);
     push_varint(&mut name, *stamp);
     push_varint(&mut name, u64::from(*partition));
@@ -58,6 +69,9 @@ pub fn push_late(late: &LateAdjustment, worker: usize, rows: &mut StateRows) {
     push_window(*window, &mut name);
     push_signed(&mut name, *sum);
     push_signed(&mut name, (*count).into());
+    if before > 0 {
+        push_varint(&mut name, before);
+    }
     let mut all = key.hash.to_le_bytes().to_vec();
     all.extend_from_slice(key.text.as_bytes());
     rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
@@ -167,6 +181,7 @@ fn read_option<'b, T>(bytes: &'b [u8], at: &mut usize, read: impl FnOnce(&'b [u8
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::collections::HashSet;
     use storeflow_dataflows::epoch::Before;
     use storeflow_dataflows::table::NO_WINDOW;
 
@@ -198,9 +213,14 @@ mod tests {
             prop_assert_eq!(read_history(only(&rows)), row);
             let late = LateAdjustment { table, window, key, sum, count, partition, position, stamp };
             let mut rows = StateRows::default();
-            push_late(&late, 5, &mut rows);
-            prop_assert_eq!(only(&rows).hash >> 54, 5);
-            prop_assert_eq!(read_late(only(&rows)), late);
+            // A record may say the same several times, and each counts.
+            push_lates(&[late.clone(), late.clone(), late.clone()], 5, &mut rows);
+            let keys: HashSet<&[u8]> = rows.iter().map(|row| row.key).collect();
+            prop_assert_eq!(keys.len(), 3);
+            for row in rows.iter() {
+                prop_assert_eq!(row.hash >> 54, 5);
+                prop_assert_eq!(&read_late(row), &late);
+            }
         }
 
         #[test]

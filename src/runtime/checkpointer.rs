@@ -38,7 +38,7 @@ use super::publisher::Staged;
 use super::workers::RunError;
 use crate::observe::metrics::{self, Observed, Sample};
 use crate::observe::{PartitionStats, locked, wall_ms};
-use crate::publish::state_rows::{epoch_of, push_dead_letter, push_history, push_late};
+use crate::publish::state_rows::{epoch_of, push_dead_letter, push_history, push_lates};
 use crate::source::names::PartitionNames;
 use crate::source::resume::Resume;
 
@@ -407,7 +407,7 @@ fn sections(worker: usize, staged: &mut Staged) -> BTreeMap<Section, Vec<StateRo
     }
     let (mut history, mut late, mut letters) = (StateRows::default(), StateRows::default(), StateRows::default());
     staged.history.iter().for_each(|row| push_history(row, &mut history));
-    staged.late.iter().for_each(|row| push_late(row, worker, &mut late));
+    push_lates(&staged.late, worker, &mut late);
     staged.dead_letters.iter().for_each(|letter| push_dead_letter(letter, worker, &mut letters));
     for (section, rows) in [(Section::History, history), (Section::Late, late), (Section::DeadLetters, letters)] {
         if !rows.is_empty() {

@@ -16,6 +16,7 @@ pub mod replay;
 pub mod run;
 pub mod setting;
 mod stage;
+pub mod stepped_back;
 mod worker;
 pub mod workers;
 

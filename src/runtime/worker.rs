@@ -19,10 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use storeflow_dataflows::beginning::Beginning;
+use storeflow_dataflows::counts::Counts;
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::graph::{Inputs, Outputs, storeflow};
-use storeflow_dataflows::latest::Counts;
-use storeflow_dataflows::table::Table;
 use storeflow_dataflows::tally::{End, Published};
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::container::CapacityContainerBuilder;
@@ -40,8 +39,10 @@ use super::durable::{Durability, Durable, Gathered, Seen, WAITING_MAX, gather};
 use super::latency::Latencies;
 use super::publisher::{Publisher, Shown};
 use super::stage::{CELL_BYTES, Reached, Stage, WRITTEN};
+use super::stepped_back;
 use super::workers::RunError;
 use crate::config::{Job, Role};
+use crate::decode::HASHING;
 use crate::observe::{WorkerStats, wall_ms};
 use crate::source::names::PartitionNames;
 use crate::source::operator::{Control, Intake, Pace, ReadTimes, Records, Shelf, Speed, records};
@@ -108,6 +109,7 @@ pub(super) fn work(
         brake: Rc::clone(&brake),
     };
     let shelf = Rc::new(RefCell::new(Shelf::new(partitions, going_on || durability.is_some())));
+    let names_here = Arc::clone(&names);
     let mut durable = durability.map(|durability| Durable::new(durability, worker.index(), worker.peers(), origin));
     let read_times: Option<ReadTimes> = measure_latency.then(Rc::default);
     let failure = Rc::new(RefCell::new(None));
@@ -117,7 +119,7 @@ pub(super) fn work(
     let stage = Rc::new(RefCell::new(Stage::new(worker.index() as u64 == LEADER, durable.is_some())));
     let has = |role: Role| job.sources.iter().any(|source| source.role == role);
     let dataflow = worker.next_dataflow_index();
-    let counts: Vec<(Table, Rc<Counts>)> = worker.dataflow(|scope| {
+    let counts: Vec<(&'static str, Rc<Counts>)> = worker.dataflow(|scope| {
         let read = records(
             scope,
             Rc::clone(&shelf),
@@ -138,6 +140,7 @@ pub(super) fn work(
             clicks: has(Role::Clicks).then_some(clicks),
             late_clicks,
             ends: ends.clone(),
+            hashing: HASHING,
         };
         let Outputs { published, late, counts } = storeflow(inputs, beginning);
 
@@ -246,6 +249,10 @@ pub(super) fn work(
             return Err(error.into());
         }
         let more = worker.step_or_park(Some(PATIENCE));
+        if let Some((of, back)) = counts.iter().find_map(|(of, counts)| Some((of, counts.stepped_back()?))) {
+            worker.drop_dataflow(dataflow);
+            return Err(stepped_back::error(of, &back, job, &names_here));
+        }
         for (at, counter) in [
             (&stats.stale, (|c: &Counts| c.stale.get()) as fn(&Counts) -> u64),
             (&stats.entries, |c| c.entries.get()),

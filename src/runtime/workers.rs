@@ -92,6 +92,9 @@ pub enum RunError {
     /// One of the other processes, in the run.
     #[error(transparent)]
     Peer(#[from] PeerLost),
+    /// A source's positions have jumped back.
+    #[error("{0}")]
+    SteppedBack(String),
     /// A flag that does not fit the job.
     #[error("{0}")]
     Flag(String),
@@ -114,7 +117,7 @@ impl RunError {
             RunError::Log(_) | RunError::Checkpoint(_) => false,
             RunError::Peer(_) | RunError::Workers(_) => true,
             RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
-            RunError::Source(_) | RunError::Flag(_) | RunError::Recovery(_) => false,
+            RunError::Source(_) | RunError::SteppedBack(_) | RunError::Flag(_) | RunError::Recovery(_) => false,
         }
     }
 }

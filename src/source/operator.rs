@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
-use storeflow_dataflows::change::{Change, Guard, Order};
+use storeflow_dataflows::change::{Against, Change, Guard, Order, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::WordMap;
+use storeflow_dataflows::key::{Key, WordMap};
 use storeflow_dataflows::measure::{Contribution, Measure};
 use storeflow_dataflows::table::{LateAdjustment, Table};
 use storeflow_dataflows::tally::End;
@@ -40,7 +40,7 @@ use timely::dataflow::{Scope, StreamVec};
 use super::partition::{Next, Partition, Placed, SourceError};
 use super::resume::Resume;
 use crate::config::Role;
-use crate::decode::{Click, Decoded, RowChange};
+use crate::decode::{Click, Decoded, RowChange, Truncate};
 use crate::observe::{PartitionStats, WorkerStats, locked, wall_ms};
 use crate::publish::dead_letters::DeadLetter;
 
@@ -264,7 +264,7 @@ pub fn records<'scope>(
                 end = at;
             }
 
-            let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
+            let mut turn = Turn { horizons, peers, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
             // A partition that has had no record yet may have one now, or turn out to have none.
             let mut at = 0;
             while at < shelf.reading.len() {
@@ -432,6 +432,7 @@ enum More {
 /// One activation's reading.
 struct Turn<'a> {
     horizons: Horizons,
+    peers: usize,
     stats: &'a WorkerStats,
     open: &'a mut BTreeMap<u64, OpenTick>,
     spare: &'a mut Vec<OpenTick>,
@@ -471,7 +472,7 @@ impl Turn<'_> {
                 more = More::Waits;
                 break;
             }
-            let Placed { order, bytes: size, line: _, outcome } = placed;
+            let Placed { order, bytes: size, line: _, fresh, outcome } = placed;
             bytes += size as u64;
             records += 1;
             let time = schedule.floor(order.stamp);
@@ -481,7 +482,7 @@ impl Turn<'_> {
                 partition.mark(time);
             }
             tick.1.updates += 1;
-            self.take(&mut tick.1, order, outcome, partition);
+            self.take(&mut tick.1, order, fresh, outcome, partition);
             if order.stamp > stop || records as usize + self.read >= RECORDS_PER_TURN {
                 break;
             }
@@ -505,19 +506,26 @@ impl Turn<'_> {
 
     /// Adds a record to its tick.
     #[inline]
-    fn take(&mut self, tick: &mut OpenTick, order: Order, outcome: Result<(Decoded, usize), DeadLetter>, partition: &Partition) {
+    fn take(
+        &mut self,
+        tick: &mut OpenTick,
+        order: Order,
+        fresh: bool,
+        outcome: Result<(Decoded, usize), DeadLetter>,
+        partition: &Partition,
+    ) {
         match outcome {
             Ok((Decoded::Click(click), _)) => self.take_click(tick, order, click),
-            Ok((Decoded::Change(RowChange { key, version, what }), decoder)) => {
-                let role = match partition.decoder(decoder).role() {
-                    Role::Payments => 0,
-                    Role::OrderItems => 1,
-                    Role::Products | Role::Clicks | Role::Lookup => 2,
-                };
-                let guard = version.map_or(Guard::None, Guard::Version);
-                tick.changes[role].push(Change { key, order, guard, fresh: false, what });
+            Ok((Decoded::Change(change), decoder)) => {
+                tick.changes[place_of(partition, decoder)].push(change_at(order, fresh, change));
             }
-            Ok((Decoded::Changes(_) | Decoded::Truncate(_), _)) => unreachable!("no format that passes makes them yet"),
+            Ok((Decoded::Changes(changes), decoder)) => {
+                let changes = (0..).zip(changes).map(|(part, change)| change_at(Order { part, ..order }, fresh, change));
+                tick.changes[place_of(partition, decoder)].extend(changes);
+            }
+            Ok((Decoded::Truncate(truncate), decoder)) => {
+                tick.changes[place_of(partition, decoder)].extend(truncates(order, &truncate, self.peers));
+            }
             Ok((Decoded::Skipped(why), _)) => self.stats.skipped[why as usize].add(1),
             Err(letter) => {
                 self.stats.dead_letters.add(1);
@@ -542,4 +550,30 @@ impl Turn<'_> {
         }
         *tick.clicks.entry(Contribution { window, cell: click.cell, member: click.product }).or_insert(0) += 1;
     }
+}
+
+/// Where changes of a decoder's rows go.
+#[inline]
+fn place_of(partition: &Partition, decoder: usize) -> usize {
+    match partition.decoder(decoder).role() {
+        Role::Payments => 0,
+        Role::OrderItems => 1,
+        Role::Products | Role::Clicks | Role::Lookup => 2,
+    }
+}
+
+#[inline]
+fn change_at(order: Order, fresh: bool, RowChange { key, version, what }: RowChange) -> Change {
+    Change { key, order, against: Against::new(version.map_or(Guard::None, Guard::Version), fresh), what }
+}
+
+/// A truncate for every worker: each has rows of the table.
+fn truncates(order: Order, Truncate { space, version }: &Truncate, peers: usize) -> impl Iterator<Item = Change> {
+    let against = Against::from(version.map_or(Guard::None, Guard::Version));
+    // Worker `w` of `n` owns the shard `w`, however many there are.
+    let change = move |worker: usize| {
+        let key = Key { hash: (worker as u64) << 54, text: space.clone() };
+        Change { key, order, against, what: What::Truncate }
+    };
+    (0..peers).map(change)
 }

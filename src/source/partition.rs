@@ -32,6 +32,8 @@ pub struct Placed {
     pub bytes: usize,
     /// The line it was in, of a file.
     pub line: Option<u64>,
+    /// Its message's own time is later than that of every record before it.
+    pub fresh: bool,
     /// What it says.
     pub outcome: Result<(Decoded, usize), DeadLetter>,
 }
@@ -79,6 +81,8 @@ pub struct Partition {
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
+    /// The latest of the messages' own times.
+    newest: Newest,
     /// Its file came when others had been read: the clock starts where they were.
     joined: bool,
     held: Option<Placed>,
@@ -245,6 +249,7 @@ impl Partition {
             clock,
             records_per_hour,
             read_any: false,
+            newest: Newest::default(),
             joined: false,
             held: None,
             place: Resume { position: 0, clock: None },
@@ -528,6 +533,7 @@ impl Partition {
     fn poll(&mut self) -> Result<(Polled, Option<Unstamped>), SourceError> {
         let Input::Feed(going) = &mut self.input else { return Ok((Polled::End, None)) };
         let (decoders, topic, index, number) = (&mut self.decoders, &self.topic, self.index, self.number);
+        let newest = &mut self.newest;
         let mut taken = None;
         let polled = going.feed.poll(&mut |raw| {
             let Raw { position, timestamp, key, value } = raw;
@@ -536,7 +542,7 @@ impl Partition {
             let message = Message { key, value, utf8: false };
             let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
             let decoded = decode(decoders, message);
-            taken = Some(place(decoded, message, timestamp, order, bytes, topic, number));
+            taken = Some(place(decoded, message, timestamp, order, bytes, topic, number, newest));
         })?;
         going.dry = polled == Polled::Empty;
         Ok((polled, taken))
@@ -563,7 +569,7 @@ impl Partition {
         };
         let bytes = line.bytes.len() + 1;
         let line = Some(line.number);
-        let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number);
+        let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number, &mut self.newest);
         Ok(Some((timestamp, Placed { line, ..placed })))
     }
 }
@@ -578,8 +584,25 @@ fn density(mut timestamps: Vec<u64>) -> (Option<u64>, u64) {
     (least, (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0))
 }
 
+/// The latest own time of the messages of a partition, milliseconds; of none before the first.
+#[derive(Default)]
+struct Newest(Option<u64>);
+
+impl Newest {
+    /// Takes the own time of the next message; whether it is later than all before.
+    #[inline]
+    fn take(&mut self, own_time: Option<u64>) -> bool {
+        let later = own_time > self.0;
+        if later {
+            self.0 = own_time;
+        }
+        later
+    }
+}
+
 /// A record with its place and its timestamp.
 #[inline]
+#[allow(clippy::too_many_arguments, reason = "called in two places, with what they have at hand")]
 fn place(
     decoded: Result<(Record, usize), Reject>,
     message: Message<'_>,
@@ -588,10 +611,13 @@ fn place(
     bytes: usize,
     topic: &Arc<str>,
     partition: u32,
+    newest: &mut Newest,
 ) -> (Option<u64>, Placed) {
     match decoded {
         Ok((record, decoder)) => {
-            (timestamp.or(record.own_time), Placed { order, bytes, line: None, outcome: Ok((record.decoded, decoder)) })
+            let fresh = newest.take(record.own_time);
+            let outcome = Ok((record.decoded, decoder));
+            (timestamp.or(record.own_time), Placed { order, bytes, line: None, fresh, outcome })
         }
         Err(reject) => {
             let letter = DeadLetter {
@@ -605,7 +631,7 @@ fn place(
                 error: reject.detail,
                 stamp: 0,
             };
-            (timestamp, Placed { order, bytes, line: None, outcome: Err(letter) })
+            (timestamp, Placed { order, bytes, line: None, fresh: false, outcome: Err(letter) })
         }
     }
 }

@@ -3,6 +3,10 @@
 //! Times are minutes. Windows are 30, grace 2, retention 60 and the replay horizon 180 minutes long, so the window 0 has its
 //! own epoch at 32 and expires at 90.
 
+mod clicks;
+mod lookups;
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use storeflow_dataflows::epoch::{Before, Horizons};

@@ -6,6 +6,7 @@ mod crash_cluster;
 mod damage;
 mod decode_command;
 mod decoding;
+mod dialects;
 mod exactness;
 mod faults;
 mod formats;

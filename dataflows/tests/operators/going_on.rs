@@ -15,7 +15,9 @@ use storeflow_dataflows::table::{NO_WINDOW, Window};
 use storeflow_dataflows::tally::Published;
 use timely::dataflow::operators::Capture;
 
-use crate::{Entering, MINUTE, arrived, changes, row_key, run, steps, updates, view_at};
+use crate::latest::{changes, steps};
+use crate::tally::view_at;
+use crate::{Entering, HASHING, MINUTE, arrived, row_key, run, updates};
 
 /// What was published at each time, but for expiries: cells and history as they are, and of changed state what each key has.
 type Told = (Vec<(u64, Published)>, BTreeMap<(u64, Section, Vec<u8>), Vec<u8>>, BTreeSet<(u64, Window)>);
@@ -58,10 +60,11 @@ proptest! {
             grace: grace * MINUTE,
             retention: (grace.max(10) + retention) * MINUTE,
             replay_horizon: replay_horizon * MINUTE, before: Before::NOTHING };
-        let mut entering = changes(&steps, tick);
+        // Of a truncate, each of the workers gets one, however many there are; those of the others change nothing a second time.
+        let mut entering = changes(&steps, tick, workers.max(later_workers));
         if !windowed {
             for update in &mut entering {
-                if let What::Row(row) = &mut update.data.what {
+                if let What::Row(row) | What::Patch(row, _) = &mut update.data.what {
                     row.window = NO_WINDOW;
                 }
             }
@@ -80,7 +83,7 @@ proptest! {
                 beginning.complete(cut);
                 let (_, late_clicks) = scope.new_collection();
                 let items = Some(changes.as_collection());
-                let inputs = Inputs { payments: None, order_items: items, products: None, clicks: None, late_clicks, ends };
+                let inputs = Inputs { payments: None, order_items: items, products: None, clicks: None, late_clicks, ends, hashing: HASHING };
                 let outputs = storeflow(inputs, beginning);
                 (outputs.published.capture(), outputs.late.inner.capture())
             });
@@ -118,7 +121,7 @@ proptest! {
         }
         entering.retain(|update| update.time >= cut);
         // Before its first record, a worker that goes on is at the as-of.
-        let nothing = Change { key: row_key(200), order: Order { stamp: cut, partition: 9, position: 0, part: 0 }, guard: Guard::None, fresh: false, what: What::Delete };
+        let nothing = Change { key: row_key(200), order: Order { stamp: cut, partition: 9, position: 0, part: 0 }, against: Guard::None.into(), what: What::Delete };
         entering.extend((0..later_workers).map(|worker| Entering { data: nothing.clone(), time: cut, diff: 1, worker: worker as u8, turn: 0 }));
         let (later, later_late) = go(entering.clone(), later_workers, kept.clone(), horizons);
         let (shown, mut state, expired) = told(&published, cut);

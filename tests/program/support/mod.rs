@@ -2,6 +2,7 @@
 
 pub(crate) mod binary;
 pub(crate) mod chance;
+pub(crate) mod dialects;
 pub(crate) mod exact;
 pub(crate) mod histories;
 pub(crate) mod kept;
