@@ -20,6 +20,8 @@ pub struct Entry {
     pub since: u64,
     /// `None`: a marker.
     pub row: Option<Row>,
+    /// Of a row of a lookup, how long it is kept after its last change, milliseconds; 0: until it is deleted. `None`: by its window.
+    pub kept: Option<u64>,
 }
 
 /// Reads the value of a row of [`Section::Rows`](crate::state::Section::Rows), for people. Files carry checksums, so what is read
@@ -42,31 +44,45 @@ pub(crate) fn forgotten_at(since: u64, window: i64, horizons: &Horizons) -> Opti
 }
 
 /// Whether at `now` nothing is left of an entry, not even its marker.
-pub(crate) fn gone(live: bool, since: u64, window: i64, horizons: &Horizons, now: u64) -> bool {
-    let marked = if live { forgotten_at(since, window, horizons) } else { Some(since) };
+fn is_gone(live: bool, since: u64, window: i64, kept: Option<u64>, horizons: &Horizons, now: u64) -> bool {
+    let marked = match (live, kept) {
+        (true, Some(0)) => return false,
+        (true, Some(kept)) => return since + kept <= now,
+        (true, None) => forgotten_at(since, window, horizons),
+        (false, _) => Some(since),
+    };
     marked.is_some_and(|marked| marked + horizons.replay_horizon <= now)
+}
+
+/// The same of a packed entry.
+pub(crate) fn gone(payload: &[u8], horizons: &Horizons, now: u64) -> bool {
+    let Header { live, since, window, kept, .. } = header(payload);
+    is_gone(live, since, window, kept, horizons, now)
 }
 
 /// The entry as it stands at `now`: whole, as a marker, or not at all.
 pub(crate) fn remember(entry: Entry, horizons: &Horizons, now: u64) -> Option<Entry> {
     let window = entry.row.as_ref().map_or(NO_WINDOW, |row| row.window);
-    if gone(entry.row.is_some(), entry.since, window, horizons, now) {
+    if is_gone(entry.row.is_some(), entry.since, window, entry.kept, horizons, now) {
         return None;
     }
     match forgotten_at(entry.since, window, horizons) {
-        Some(at) if entry.row.is_some() && at <= now => Some(Entry { version: entry.version, since: at, row: None }),
+        Some(at) if entry.row.is_some() && entry.kept.is_none() && at <= now => {
+            Some(Entry { version: entry.version, since: at, row: None, kept: None })
+        }
         _ => Some(entry),
     }
 }
 
-/// The first fields of a packed entry: flags, since, window.
+/// The first fields of a packed entry: flags, since, window, how long it is kept.
 pub(crate) struct Header {
     pub(crate) live: bool,
     counts: bool,
     lacks: bool,
     versioned: bool,
-    pub(crate) since: u64,
-    pub(crate) window: i64,
+    since: u64,
+    window: i64,
+    kept: Option<u64>,
     end: usize,
 }
 
@@ -76,6 +92,7 @@ const VERSIONED: u8 = 4;
 const WINDOWED: u8 = 8;
 const LACKS: u8 = 16;
 const WINDOW_ELSEWHERE: u8 = 32;
+const KEPT: u8 = 64;
 
 pub(crate) fn header(payload: &[u8]) -> Header {
     let flags = payload[0];
@@ -88,7 +105,8 @@ pub(crate) fn header(payload: &[u8]) -> Header {
         (false, true) => ELSEWHERE,
         (false, false) => NO_WINDOW,
     };
-    Header { live: is(LIVE), counts: is(COUNTS), lacks: is(LACKS), versioned: is(VERSIONED), since, window, end }
+    let kept = is(KEPT).then(|| read_varint(payload, &mut end));
+    Header { live: is(LIVE), counts: is(COUNTS), lacks: is(LACKS), versioned: is(VERSIONED), since, window, kept, end }
 }
 
 pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mut Vec<u8>) {
@@ -103,12 +121,16 @@ pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mu
             | flag(entry.version.is_some(), VERSIONED)
             | flag(windowed, WINDOWED)
             | flag(row.is_some() && !counts, LACKS)
-            | flag(elsewhere, WINDOW_ELSEWHERE),
+            | flag(elsewhere, WINDOW_ELSEWHERE)
+            | flag(entry.kept.is_some(), KEPT),
     );
     push_varint(out, entry.since);
     if let (true, Some(row)) = (windowed, row) {
         debug_assert!(row.window % 60_000 == 0);
         push_varint(out, (row.window / 60_000) as u64);
+    }
+    if let Some(kept) = entry.kept {
+        push_varint(out, kept);
     }
     if let Some(Version { incarnation, server, position }) = entry.version {
         push_varint(out, number_of((incarnation, server), incarnations));
@@ -136,7 +158,7 @@ pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mu
 }
 
 pub(crate) fn decode(payload: &[u8], incarnations: &[(u64, u32)]) -> Entry {
-    let Header { live, counts, lacks, versioned, since, window, end: mut at } = header(payload);
+    let Header { live, counts, lacks, versioned, since, window, kept, end: mut at } = header(payload);
     let version = versioned.then(|| {
         let (incarnation, server) = incarnations[read_varint(payload, &mut at) as usize];
         let major = read_varint(payload, &mut at) as u32;
@@ -168,7 +190,7 @@ pub(crate) fn decode(payload: &[u8], incarnations: &[(u64, u32)]) -> Entry {
         };
         Row { cell, member, window, amount, lacks }
     });
-    Entry { version, since, row }
+    Entry { version, since, row, kept }
 }
 
 /// The same entry for any worker: its incarnation by name, not by its number here.
@@ -246,8 +268,9 @@ mod tests {
             version in proptest::option::of(version()),
             row in proptest::option::of(row()),
             since in 0u64..8_000_000_000_000,
+            kept in proptest::option::of(0u64..10_000_000_000),
         ) {
-            let entry = Entry { version, since, row };
+            let entry = Entry { version, since, row, kept };
             let (mut names, mut bytes) = (vec![(9, 9)], Vec::new());
             encode(&entry, &mut names, &mut bytes);
             let (mut portable, mut others, mut back) = (Vec::new(), vec![(7, 7), (8, 8)], Vec::new());
@@ -263,7 +286,7 @@ mod tests {
     fn a_row_from_before_there_were_masks_lacks_conditions() {
         let cell = Key { hash: 7, text: Text::new(b"\x01sKRW") };
         let row = Row { cell, member: Text::new(b"p"), window: 1_800_000, amount: 5, lacks: says::CONDITIONS };
-        let entry = Entry { version: None, since: 1_000, row: Some(row) };
+        let entry = Entry { version: None, since: 1_000, row: Some(row), kept: None };
         let mut bytes = Vec::new();
         encode(&entry, &mut Vec::new(), &mut bytes);
         // Without the flag, and without the mask of three bytes.
@@ -286,6 +309,7 @@ mod tests {
                 amount: 1_234_500,
                 lacks: 0,
             }),
+            kept: None,
         };
         encode(&entry, &mut Vec::new(), &mut bytes);
         // Plus hash 4, two lengths, and a key of two bytes of key space and an eight digit integer.

@@ -32,8 +32,9 @@ use crate::key::{Hashing, Key, Text};
 use crate::measure::{Contribution, Measure};
 use crate::stash::Stash;
 use crate::state::{Section, StateChange, StateLog};
-use crate::stored::{Keeping, RestoredRows, Stored, Turned};
+use crate::stored::{RestoredRows, Stored, Turned};
 use crate::table::{LateAdjustment, Table, Window};
+use crate::turns::Turns;
 
 /// Contributions, late adjustments and counts of [`latest`].
 pub struct Latest<'scope> {
@@ -93,6 +94,17 @@ pub fn latest_from(changes: VecCollection<'_, u64, Change, isize>, state: Latest
     let direct = Direct { table: state.table, horizons: state.stored.horizons, counts: Rc::clone(&counts) };
     let (contributions, late, state) = operator(changes, state, direct);
     Latest { contributions: contributions.as_collection(), late: late.as_collection(), state, counts }
+}
+
+/// As [`referring_from`], of rows of which none is known yet.
+pub fn referring<'scope>(
+    changes: VecCollection<'scope, u64, Change, isize>,
+    table: Table,
+    horizons: Horizons,
+    hashing: Hashing,
+) -> Referring<'scope> {
+    let none = RestoredRows::default();
+    referring_from(changes, LatestState::of(Section::Referring(table), table, horizons, hashing, none))
 }
 
 /// Keeps the latest row of every key, of rows that find their store through another table: what they come to is decided there.
@@ -292,8 +304,7 @@ pub struct LatestState {
     table: Table,
     section: Section,
     stored: Stored,
-    /// Hash and place of the changes of a tick.
-    order: Vec<(u64, u32)>,
+    turns: Turns,
 }
 
 impl LatestState {
@@ -309,64 +320,30 @@ impl LatestState {
 
     /// The rows that were handed out and restored.
     pub(crate) fn of(section: Section, table: Table, horizons: Horizons, hashing: Hashing, restored: RestoredRows) -> Self {
-        let stored = Stored::new(horizons, hashing, Keeping::ByWindow, restored);
+        let stored = Stored::new(horizons, hashing, None, restored);
         stored.counts.entries.set(stored.len() as u64);
-        LatestState { table, section, stored, order: Vec::new() }
+        LatestState { table, section, stored, turns: Turns::default() }
     }
 
     /// Applies the changes of one tick, and leaves none.
     fn apply(&mut self, changes: &mut Vec<Change>, turned: &mut impl FnMut(Order, Turned)) {
-        let mut order = std::mem::take(&mut self.order);
-        order.clear();
-        let mut truncates = false;
-        order.extend(changes.iter().zip(0..).map(|(change, at)| {
-            truncates |= matches!(change.what, What::Truncate);
-            (change.key.hash, at)
-        }));
-        if truncates {
-            self.apply_around(changes, &mut order, turned);
-        } else {
-            self.apply_some(changes, &mut order, turned);
-        }
+        let stored = &mut self.stored;
+        self.turns.take(changes, |change| {
+            let Change { key, order, against, what } = change;
+            if let What::Truncate = what {
+                return stored.truncate(key.text.as_bytes(), *order, *against, |_, _, row| turned(*order, row));
+            }
+            let what = std::mem::replace(what, What::Delete);
+            if let Some(row) = stored.change((key.hash, key.text.as_bytes()), *order, *against, what) {
+                turned(*order, row);
+            }
+        });
         // Later changes have stamps at or above the least of this tick, whatever partition they come from.
         if let Some(now) = changes.iter().map(|change| change.order.stamp).min() {
-            self.stored.sweep(changes.len(), now, |_| {});
+            stored.sweep(changes.len(), now, |_| {});
         }
         changes.clear();
-        self.order = order;
-        self.stored.counts.entries.set(self.stored.len() as u64);
-        self.stored.counts.bytes.set(self.stored.bytes() as u64);
-    }
-
-    /// Applies changes before, between and behind truncates.
-    fn apply_around(&mut self, changes: &mut [Change], order: &mut [(u64, u32)], turned: &mut impl FnMut(Order, Turned)) {
-        order.sort_unstable_by_key(|(_, at)| changes[*at as usize].order);
-        let mut rest = order;
-        while let Some(place) = rest.iter().position(|(_, at)| matches!(changes[*at as usize].what, What::Truncate)) {
-            let (before, behind) = rest.split_at_mut(place);
-            self.apply_some(changes, before, turned);
-            let Change { key, order, against, .. } = &changes[behind[0].1 as usize];
-            self.stored.truncate(key.text.as_bytes(), *order, *against, |_, _, row| turned(*order, row));
-            rest = &mut behind[1..];
-        }
-        self.apply_some(changes, rest, turned);
-    }
-
-    /// Applies changes, none of them a truncate.
-    fn apply_some(&mut self, changes: &mut [Change], order: &mut [(u64, u32)], turned: &mut impl FnMut(Order, Turned)) {
-        // By hash, so that neighbours in the index are touched together; within a key (mostly one change) in its order.
-        order.sort_unstable();
-        for run in order.chunk_by_mut(|(one, _), (other, _)| one == other) {
-            if run.len() > 1 {
-                run.sort_by_key(|(_, at)| changes[*at as usize].order);
-            }
-            for &(_, at) in &*run {
-                let Change { key, order, against, what } = &mut changes[at as usize];
-                let what = std::mem::replace(what, What::Delete);
-                if let Some(row) = self.stored.change((key.hash, key.text.as_bytes()), *order, *against, what) {
-                    turned(*order, row);
-                }
-            }
-        }
+        stored.counts.entries.set(stored.len() as u64);
+        stored.counts.bytes.set(stored.bytes() as u64);
     }
 }

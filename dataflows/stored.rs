@@ -1,7 +1,7 @@
 //! The latest row of each key: changes are held against it, and become it.
 //!
 //! Upholds: (1) a change strictly older than what is stored, by version or by the stamp of a dead letter, changes nothing; nor does a
-//! delete without version of what is not there, so that a tombstone behind a delete keeps the delete's version; (2) whether a row was
+//! delete without version where a delete has left a version, so that a tombstone behind a delete keeps that; (2) whether a row was
 //! forgotten is decided by the change's own stamp; (3) a patch leaves what it does not say as it was.
 //! Keeps: per key a packed entry (see [`crate::entry`], [`crate::rows`]): version, row, stamp of the last change; deleted and forgotten rows
 //! as markers for the replay horizon. Sweeping a few slots per change bounds what is due but never touched again; what was swept is
@@ -10,48 +10,17 @@
 
 use std::rc::Rc;
 
-use crate::change::{Against, Guard, Order, Row, What};
+use crate::change::{Against, Guard, Order, Row, Version, What};
 use crate::counts::Counts;
-use crate::entry::{Entry, Header, decode, encode, from_portable, gone, header, remember, to_portable};
+use crate::entry::{Entry, decode, encode, from_portable, gone, header, remember, to_portable};
 use crate::epoch::Horizons;
 use crate::key::Hashing;
 use crate::merge::merged;
 use crate::rows::{Place, Rows};
 use crate::state::{StateLog, StateRow};
 
-/// When rows are forgotten.
-#[derive(Clone, Debug)]
-pub(crate) enum Keeping {
-    /// By their window and the replay horizon.
-    ByWindow,
-    /// So long after their last change, by the table that their key says; without a marker.
-    ByKey(Rc<dyn Keep>),
-}
-
-/// How long rows are kept after their last change, by their key, milliseconds; `None`: until they are deleted.
-pub(crate) trait Keep: std::fmt::Debug {
-    fn keep(&self, key: &[u8]) -> Option<u64>;
-}
-
-impl Keeping {
-    fn remember(&self, entry: Entry, key: &[u8], horizons: &Horizons, now: u64) -> Option<Entry> {
-        match self {
-            Keeping::ByKey(keep) if entry.row.is_some() => {
-                keep.keep(key).is_none_or(|keep| entry.since + keep > now).then_some(entry)
-            }
-            _ => remember(entry, horizons, now),
-        }
-    }
-
-    /// Whether at `now` nothing is left of a packed entry.
-    fn gone(&self, key: &[u8], payload: &[u8], horizons: &Horizons, now: u64) -> bool {
-        let Header { live, since, window, .. } = header(payload);
-        match self {
-            Keeping::ByKey(keep) if live => keep.keep(key).is_some_and(|keep| since + keep <= now),
-            _ => gone(live, since, window, horizons, now),
-        }
-    }
-}
+/// How long rows of lookups are kept after their last change, milliseconds, by what their keys begin with; 0: until they are deleted.
+pub type Keeps = Vec<(Box<[u8]>, u64)>;
 
 /// A row before and after a change.
 #[derive(Debug)]
@@ -65,7 +34,8 @@ pub(crate) struct Stored {
     pub(crate) horizons: Horizons,
     pub(crate) hashing: Hashing,
     pub(crate) counts: Rc<Counts>,
-    keeping: Keeping,
+    /// `None`: rows are forgotten by their windows.
+    keeps: Option<Keeps>,
     rows: Rows,
     incarnations: Vec<(u64, u32)>,
     payload: Vec<u8>,
@@ -79,10 +49,10 @@ pub(crate) struct Stored {
 const TRUNCATED_AT_ONCE: usize = 65_536;
 
 impl Stored {
-    pub(crate) fn new(horizons: Horizons, hashing: Hashing, keeping: Keeping, restored: RestoredRows) -> Self {
+    pub(crate) fn new(horizons: Horizons, hashing: Hashing, keeps: Option<Keeps>, restored: RestoredRows) -> Self {
         let RestoredRows { rows, incarnations, payload } = restored;
         let (counts, portable, scratch) = Default::default();
-        Stored { horizons, hashing, counts, keeping, rows, incarnations, payload, portable, scratch, changed: None }
+        Stored { horizons, hashing, counts, keeps, rows, incarnations, payload, portable, scratch, changed: None }
     }
 
     /// Number of rows and markers.
@@ -98,7 +68,7 @@ impl Stored {
     /// The row of a key as a change at `now` finds it.
     pub(crate) fn row(&self, hash: u64, key: &[u8], now: u64) -> Option<Row> {
         let entry = decode(self.rows.get(hash, key)?, &self.incarnations);
-        self.keeping.remember(entry, key, &self.horizons, now)?.row
+        remember(entry, &self.horizons, now)?.row
     }
 
     /// Whether a key has a row, be it one that is due to be forgotten.
@@ -106,9 +76,10 @@ impl Stored {
         self.rows.get(hash, key).is_some_and(|payload| header(payload).live)
     }
 
-    /// Forgets the row of a key that is nothing any more at `now`; whether it was so.
+    /// Forgets the row of a key if nothing of it is left at `now`; whether it was so.
     pub(crate) fn forget(&mut self, hash: u64, key: &[u8], now: u64) -> bool {
-        let gone = self.rows.get(hash, key).is_some_and(|payload| self.keeping.gone(key, payload, &self.horizons, now));
+        let gone = |payload: &[u8]| header(payload).live && gone(payload, &self.horizons, now);
+        let gone = self.rows.get(hash, key).is_some_and(gone);
         if gone {
             self.rows.remove(hash, key);
         }
@@ -120,7 +91,7 @@ impl Stored {
     pub(crate) fn change(&mut self, (hash, key): (u64, &[u8]), order: Order, against: Against, what: What) -> Option<Turned> {
         let now = order.stamp;
         let old = self.rows.get(hash, key).map(|payload| decode(payload, &self.incarnations));
-        let old = old.and_then(|entry| self.keeping.remember(entry, key, &self.horizons, now));
+        let old = old.and_then(|entry| remember(entry, &self.horizons, now));
         let version = match against.guard() {
             Guard::Version(found) => {
                 if let Some(stored) = old.as_ref().and_then(|entry| entry.version) {
@@ -138,15 +109,20 @@ impl Stored {
                 Some(found)
             }
             Guard::Since(since) => {
-                if old.as_ref().is_some_and(|entry| entry.since > since) {
+                // What another dead letter has left was said when that one was first read, not when it was read again.
+                let said = |entry: &Entry| entry.version.and_then(|version| version.replayed_since()).unwrap_or(entry.since);
+                if old.as_ref().is_some_and(|entry| said(entry) > since) {
                     Counts::bump(&self.counts.stale);
                     return None;
                 }
-                None
+                Some(Version::replayed(since))
             }
             Guard::None => {
                 let nothing = old.as_ref().is_none_or(|entry| entry.row.is_none());
-                if nothing && matches!(what, What::Delete | What::Truncate) {
+                // The row that is deleted may have been a dead letter: when that is read again, it must find that it was deleted
+                // since. A version is what a marker is for, and stays.
+                let unversioned = old.as_ref().and_then(|entry| entry.version).is_none_or(|of| of.replayed_since().is_some());
+                if nothing && (what == What::Truncate || what == What::Delete && !unversioned) {
                     return None;
                 }
                 None
@@ -158,7 +134,11 @@ impl Stored {
             What::Patch(patch, said) => Some(merged(before.as_ref(), patch, said, self.hashing.cell, &mut self.scratch)),
             What::Delete | What::Truncate => None,
         };
-        let entry = Entry { version, since: now, row: after };
+        let kept = match (&self.keeps, &after) {
+            (Some(keeps), Some(_)) => Some(keeps.iter().find(|(prefix, _)| key.starts_with(prefix)).map_or(0, |(_, keep)| *keep)),
+            _ => None,
+        };
+        let entry = Entry { version, since: now, row: after, kept };
         self.payload.clear();
         encode(&entry, &mut self.incarnations, &mut self.payload);
         self.rows.put(hash, key, &self.payload);
@@ -192,9 +172,9 @@ impl Stored {
     /// Forgets what is due among two slots per change: every slot is visited while half its number of changes arrives. Tells the keys of
     /// rows (not of markers) that are gone.
     pub(crate) fn sweep(&mut self, applied: usize, now: u64, mut forgotten: impl FnMut(&[u8])) {
-        let (horizons, keeping) = (&self.horizons, &self.keeping);
+        let horizons = &self.horizons;
         self.rows.sweep(applied * 2, |key, payload| {
-            let gone = keeping.gone(key, payload, horizons, now);
+            let gone = gone(payload, horizons, now);
             if gone && header(payload).live {
                 forgotten(key);
             }
@@ -225,12 +205,6 @@ impl RestoredRows {
 
     /// Whether at `now` anything is left of a row that was handed out.
     pub(crate) fn keeps(value: &[u8], horizons: &Horizons, now: u64) -> bool {
-        let Header { live, since, window, .. } = header(value);
-        !gone(live, since, window, horizons, now)
-    }
-
-    /// The same of a row of a lookup: until it is deleted. How long beyond that only the job knows.
-    pub(crate) fn keeps_lookup(value: &[u8], horizons: &Horizons, now: u64) -> bool {
-        header(value).live || RestoredRows::keeps(value, horizons, now)
+        !gone(value, horizons, now)
     }
 }

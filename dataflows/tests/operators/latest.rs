@@ -88,13 +88,18 @@ pub(crate) fn changes(steps: &[Step], tick: u64, workers: usize) -> Vec<Entering
     entering
 }
 
+/// All keys of rows.
+pub(crate) fn row_keys() -> impl Iterator<Item = Key> {
+    (0..8).map(row_key)
+}
+
 /// The changes as each key sees them: a truncate is one of every key that begins so.
-pub(crate) fn by_key(change: Change) -> Vec<Change> {
+pub(crate) fn by_key(change: Change, keys: impl Iterator<Item = Key>) -> Vec<Change> {
     match change.what {
         // Its copies for other workers say the same.
         What::Truncate if change.key.hash > 0 => Vec::new(),
         What::Truncate => {
-            let keys = (0..8).map(row_key).filter(|key| key.text.as_bytes().starts_with(change.key.text.as_bytes()));
+            let keys = keys.filter(|key| key.text.as_bytes().starts_with(change.key.text.as_bytes()));
             keys.map(|key| Change { key, ..change.clone() }).collect()
         }
         _ => vec![change],
@@ -151,15 +156,20 @@ impl Plain {
         let live = old.and_then(|entry| entry.row.as_ref());
         let version = match guard {
             Guard::Version(version) => Some(version),
-            Guard::None | Guard::Since(_) => None,
+            Guard::Since(then) => Some(Version::replayed(then)),
+            Guard::None => None,
         };
+        let replayed = |entry: &Plain| entry.version.and_then(|version| version.replayed_since());
         let stale = match (guard, old) {
             (Guard::Version(new), Some(Plain { version: Some(old), .. })) => new.stale_against(old),
-            (Guard::Since(then), Some(old)) => old.since > then,
+            (Guard::Since(then), Some(old)) => replayed(old).unwrap_or(old.since) > then,
             _ => false,
         };
         let nothing = match what {
-            What::Delete => guard == Guard::None && live.is_none(),
+            What::Delete => {
+                let versioned = old.is_some_and(|entry| entry.version.is_some() && replayed(entry).is_none());
+                guard == Guard::None && live.is_none() && versioned
+            }
             What::Truncate => live.is_none(),
             What::Row(_) | What::Patch(..) => false,
         };
@@ -196,10 +206,20 @@ impl Plain {
 }
 
 /// A change as differential sorts it: its order stands first.
-type Sorted = (Order, Guarded, Option<(Row, u32)>, bool);
-type Guarded = (Option<(u64, u32, Position)>, Option<u64>);
+pub(crate) type Sorted = (Order, Guarded, Option<(Row, u32)>, bool);
+pub(crate) type Guarded = (Option<(u64, u32, Position)>, Option<u64>);
 
-fn sorted(change: &Change) -> Sorted {
+/// The row that the changes of a key leave, if it counts; they come sorted.
+pub(crate) fn last_row(changes: &[(&Sorted, isize)]) -> Option<(Row, isize)> {
+    let mut stored: Option<Plain> = None;
+    for (change, _) in changes {
+        let (guard, stamp, what) = unsorted(change);
+        stored = Plain::after(stored.as_ref(), guard, stamp, &what).or(stored);
+    }
+    stored.and_then(|entry| entry.row).filter(Row::counts).map(|row| (row, 1))
+}
+
+pub(crate) fn sorted(change: &Change) -> Sorted {
     let guard = match change.against.guard() {
         Guard::None => (None, None),
         Guard::Version(Version { incarnation, server, position }) => (Some((incarnation, server, position)), None),
@@ -244,17 +264,8 @@ proptest! {
         let times: BTreeSet<u64> = entering.iter().map(|update| update.time).collect();
         let outputs = run(workers, entering, 0, move |changes, _| {
             let changes = changes.as_collection();
-            let of_keys = changes.clone().flat_map(by_key).map(|change| (change.key.clone(), sorted(&change)));
-            let left = of_keys.reduce(|_key, changes, left| {
-                let mut stored: Option<Plain> = None;
-                // Values come sorted.
-                for (change, _) in changes {
-                    let (guard, stamp, what) = unsorted(change);
-                    stored = Plain::after(stored.as_ref(), guard, stamp, &what).or(stored);
-                }
-                let row = stored.and_then(|entry| entry.row);
-                left.extend(row.filter(Row::counts).map(|row| (row, 1)));
-            });
+            let of_keys = changes.clone().flat_map(|change| by_key(change, row_keys())).map(|change| (change.key.clone(), sorted(&change)));
+            let left = of_keys.reduce(|_key, changes, left| left.extend(last_row(changes)));
             let ours = latest(changes, Table::StoreSales, horizons, HASHING);
             (ours.contributions.inner.capture(), ours.late.inner.capture(), left.inner.capture())
         });
@@ -317,7 +328,7 @@ pub(crate) type Late = Vec<(LateAdjustment, u64, isize)>;
 /// One pass over all changes in their order, with a plain map. `docs/semantics.md`, "Latest row per key".
 fn plain_latest(entering: &[Entering<Change>], horizons: &Horizons) -> (Vec<(Contribution, u64, Measure)>, Late) {
     let of_keys = |update: &Entering<Change>| {
-        by_key(update.data.clone()).into_iter().map(|change| (change, update.time)).collect::<Vec<_>>()
+        by_key(update.data.clone(), row_keys()).into_iter().map(|change| (change, update.time)).collect::<Vec<_>>()
     };
     let mut sorted: Vec<(Change, u64)> = entering.iter().flat_map(of_keys).collect();
     sorted.sort_by_key(|(change, _)| change.order);

@@ -6,8 +6,10 @@
 //! `oracle_*`: a plain recomputation, where differential has no word for what is to be shown (markers, expiry).
 //! `going_on`: a dataflow against itself, begun in the middle.
 
+mod dedup;
 mod going_on;
 mod latest;
+mod lookup;
 mod tally;
 
 use std::sync::mpsc::Receiver;
@@ -30,6 +32,13 @@ struct Entering<D> {
     diff: isize,
     worker: u8,
     turn: u16,
+}
+
+impl<D> Entering<D> {
+    fn map<E>(self, of: impl FnOnce(D) -> E) -> Entering<E> {
+        let Entering { data, time, diff, worker, turn } = self;
+        Entering { data: of(data), time, diff, worker, turn }
+    }
 }
 
 /// What a captured stream held: (time, datum), in order of arrival.

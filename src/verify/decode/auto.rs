@@ -42,6 +42,10 @@ impl TopicDecoder<'_> {
         let transaction = ["status", "id", "event_count", "data_collections"].iter().all(|name| has(name));
         let heartbeat = value.only("ts_ms").is_some();
         let sign = schema_change || transaction || heartbeat;
-        if envelope || sign && value.get_some("op").is_none() { self.debezium_envelope(key, value, schema) } else { self.flattened_row(key, value, schema) }
+        if envelope || sign && value.get_some("op").is_none() {
+            self.debezium_envelope(key, value, schema)
+        } else {
+            self.flattened_row(key, value, schema)
+        }
     }
 }

@@ -88,7 +88,9 @@ const QUIET: u64 = 55 * 60_000;
 impl Partition {
     fn push(&mut self, time: u64, key: &str, payload: &str) {
         let offset = self.offset;
-        let line = format!("{{\"topic\":\"t\",\"partition\":0,\"offset\":{offset},\"ts\":{time},\"key\":{key},\"payload\":{payload}}}\n");
+        let line = format!(
+            "{{\"topic\":\"t\",\"partition\":0,\"offset\":{offset},\"ts\":{time},\"key\":{key},\"payload\":{payload}}}\n"
+        );
         self.content.extend_from_slice(line.as_bytes());
         self.offset += 1;
         self.last = Some(time);
