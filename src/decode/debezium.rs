@@ -104,7 +104,8 @@ impl Debezium {
             _ => return Err(not_an_object("the message")),
         }
         let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
-        let own_time = clock_millis(source[6]);
+        let source = Source::of(source);
+        let own_time = clock_millis(source.ts_ms);
         if matches!(op, Value::Absent | Value::Null) {
             // Null is there, too: where a transaction begins, its events are not counted yet.
             let why = if is_there(ddl) || is_there(table_changes) {
@@ -119,7 +120,6 @@ impl Debezium {
             return Ok(Record::skipped(why, own_time));
         }
         let op = text_of(op);
-        let source = Source::of(source);
         if *op == *b"m" {
             return Ok(Record::skipped(Skipped::Message, own_time));
         }
