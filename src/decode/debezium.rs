@@ -21,7 +21,9 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, not_an_object, not_json, text_of};
+use super::{
+    Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, is_there, not_an_object, not_json, text_of,
+};
 use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
@@ -122,15 +124,15 @@ impl Debezium {
             _ => return Err(not_an_object("the message")),
         }
         let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
-        let own_time = clock_millis(source[6]);
+        let source = Source::of(source);
+        let own_time = clock_millis(source.ts_ms);
         if matches!(op, Value::Absent | Value::Null) {
-            // Null or not: a transaction that begins has no count of events yet, but has its place.
-            let has = |value| value != Value::Absent;
-            let why = if has(ddl) || has(table_changes) {
+            // Null is there, too: where a transaction begins, its events are not counted yet.
+            let why = if is_there(ddl) || is_there(table_changes) {
                 Skipped::SchemaChange
-            } else if has(status) && has(event_count) {
+            } else if is_there(status) && is_there(event_count) {
                 Skipped::Transaction
-            } else if has(ts_ms) && !has(source_object) {
+            } else if is_there(ts_ms) && !is_there(source_object) {
                 Skipped::Heartbeat
             } else {
                 Skipped::Control
@@ -138,7 +140,6 @@ impl Debezium {
             return Ok(Record::skipped(why, own_time));
         }
         let op = text_of(op);
-        let source = Source::of(source);
         if *op == *b"m" {
             return Ok(Record::skipped(Skipped::Message, own_time));
         }

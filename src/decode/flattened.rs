@@ -28,8 +28,9 @@ pub(super) struct Flattened {
 /// Each is `__x` or, where there is none, `__source_x`.
 const METADATA: [&str; 12] =
     ["op", "deleted", "table", "collection", "schema", "db", "file", "pos", "name", "server_id", "row", "lsn"];
-/// The last of them is what the clock takes where there is no other.
+/// When the database committed, and else when the connector read it.
 const TIMES: [&str; 2] = ["__source_ts_ms", "__ts_ms"];
+const TIMES_AT: [usize; 2] = [2 * METADATA.len(), 2 * METADATA.len() + 1];
 const METADATA_FIELDS: usize = 2 * METADATA.len() + TIMES.len();
 
 impl Flattened {
@@ -71,7 +72,8 @@ impl Flattened {
             found => found,
         });
         let [op, deleted, table, collection, schema, db, ..] = metadata;
-        let own_time = clock_millis(integer_of(more[2 * METADATA.len()], more[2 * METADATA.len() + 1]));
+        let [of_source, of_connector] = TIMES_AT.map(|at| more[at]);
+        let own_time = clock_millis(integer_of(of_source, of_connector));
         let table = if table == Value::Absent { collection } else { table };
         if !self.table.takes(table, schema, db) {
             return Ok(Record::skipped(Skipped::OtherTable, own_time));
