@@ -27,17 +27,20 @@ use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::state::{Section, StateRow};
 
 use super::Input;
-use crate::config::{Job, SourceSpec, StoreSpec};
+use crate::config::field_path::{FieldPath, IdPart, IdSpec};
+use crate::config::{Absent, Decimal, Job, MeasureSpec, SourceSpec, StoreSpec, TimeSpec};
+use crate::decode::{HASHING, KeyParts};
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistoryWriter};
-use crate::publish::layout::{Current, Generation, Keys, generations, is_through};
+use crate::publish::layout::{Current, Generation, Keys, generations, is_through, reason_of};
+use crate::publish::replays::{Request, requests};
 use crate::publish::schema::Output;
 use crate::publish::state_rows::{epoch_of, read_dead_letter, read_history, read_late};
 use crate::publish::view::MemoryView;
 use crate::runtime::workers::RunError;
 use crate::source::clock::LogClock;
-use crate::source::names::PartitionNames;
-use crate::source::partition::Partition;
+use crate::source::names::{PartitionNames, REPLAY};
+use crate::source::partition::{Partition, key_spaces};
 use crate::source::resume::Resume;
 use crate::store::Store;
 
@@ -79,18 +82,26 @@ pub(super) fn choose(
         if let Some(read) = log_of(store, &job.name, generation).newest()? {
             let finished = current.is_some_and(|current| current.finished && current.about.generation == generation);
             let over = matches!(input, Input::Dataset(_)) && read.manifest.complete && finished;
+            // Dead letters of it that are to be read again are read there, and nowhere else.
+            let over = over && !has_unread(store, &job.name, generation, &read.manifest)?;
             return Ok((!over).then_some((generation, Some(read))));
         }
     }
     Ok(None)
 }
 
+/// Whether there are dead letters to be read again that a checkpoint has not read.
+fn has_unread(store: &Store, job: &str, generation: u64, manifest: &Manifest) -> Result<bool, RunError> {
+    let all = requests(store, &Keys::new(job, generation, 1))?;
+    Ok(all.iter().any(|request| request.read_by(manifest) < request.letters))
+}
+
 /// What the state of a job depends on: all that gives it its meaning, and nothing that does not.
-pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
+pub(super) fn setting_of(job: &Job, input: &Input, accepted: &[Value]) -> Value {
     let Horizons { window, grace, retention, replay_horizon, before } = job.horizons;
     let mut sources: Vec<&SourceSpec> = job.sources.iter().collect();
     sources.sort_by_key(|source| source.slot);
-    json!({
+    let mut setting = json!({
         "input": match input { Input::Dataset(_) => "dataset", Input::Kafka(_) => "kafka" },
         "window_ms": window,
         "grace_ms": grace,
@@ -100,42 +111,108 @@ pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
         "scale": job.scale,
         "currency": job.currency,
         "sources": sources.into_iter().map(source_setting).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(setting), false) = (setting.as_object_mut(), accepted.is_empty()) {
+        setting.insert("accepted".to_owned(), Value::from(accepted.to_vec()));
+    }
+    setting
 }
 
+/// What a source may say otherwise from a checkpoint on: none of it gives another meaning to what is kept.
+const MAY_CHANGE: [&str; 5] = ["allow_float", "absent", "incarnation", "keep_ms", "dedup_horizon_ms"];
+
+/// A source in words that stay the same from version to version: what came later is there only where it is said, so that the setting of a
+/// job without it is that of an older program.
 fn source_setting(source: &SourceSpec) -> Value {
-    let SourceSpec {
-        topics, role, format, key, key_space, slot: _, store, amount, currency, product, quantity, kind, time, ..
-    } = source;
-    let SourceSpec { counts_when, distinct, table, .. } = source;
-    json!({
+    let SourceSpec { topics, role, name, format, key, key_space, slot: _, store, amount, currency, product, quantity, .. } =
+        source;
+    let SourceSpec { kind, time, counts_when, distinct, dedup, table, allow_float, absent, incarnation, keep, .. } = source;
+    let mut setting = json!({
         "topics": topics,
         "role": format!("{role:?}"),
         "format": format!("{format:?}"),
         "table": table,
-        "key": key.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "key": key.iter().map(path_setting).collect::<Vec<_>>(),
         "key_space": format!("{key_space:?}"),
         "store": match store {
-            StoreSpec::Own(store) => json!(store.to_string()),
-            StoreSpec::Through { lookup, on } => json!({"through": lookup, "on": on.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+            StoreSpec::Own(store) => id_setting(store),
+            StoreSpec::Through { lookup, on } => json!({"through": lookup, "on": on.iter().map(path_setting).collect::<Vec<_>>()}),
         },
-        "amount": amount.as_ref().map(|amount| amount.field.to_string()),
-        "currency": currency.as_ref().map(ToString::to_string),
-        "product": product.as_ref().map(ToString::to_string),
-        "quantity": quantity.as_ref().map(|quantity| quantity.field.to_string()),
-        "kind": kind.as_ref().map(ToString::to_string),
-        "time": time.as_ref().map(|time| format!("{} as {:?}", time.field, time.unit)),
-        "counts_when": counts_when.iter().map(|(field, texts)| (field.to_string(), texts)).collect::<BTreeMap<_, _>>(),
+        "amount": amount.as_ref().map(measure_setting),
+        "currency": currency.as_ref().map(id_setting),
+        "product": product.as_ref().map(id_setting),
+        "quantity": quantity.as_ref().map(measure_setting),
+        "kind": kind.as_ref().map(id_setting),
+        "time": time.as_ref().map(time_setting),
+        "counts_when": counts_when.iter().map(|(field, texts)| (path_setting(field), texts)).collect::<BTreeMap<_, _>>(),
         "distinct": distinct,
-    })
+    });
+    let later = [
+        ("name", name.as_ref().map(|name| json!(name))),
+        ("dedup", dedup.as_ref().map(|dedup| id_setting(&dedup.id))),
+        ("dedup_horizon_ms", dedup.as_ref().map(|dedup| json!(dedup.horizon))),
+        ("allow_float", allow_float.then_some(json!(true))),
+        ("absent", (*absent == Absent::Unchanged).then_some(json!("unchanged"))),
+        ("incarnation", incarnation.as_ref().map(|incarnation| json!(incarnation))),
+        ("keep_ms", keep.map(|keep| json!(keep))),
+    ];
+    if let Some(setting) = setting.as_object_mut() {
+        setting.extend(later.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
+    setting
+}
+
+/// A field of the row by its bare name, as before there were paths (its name could have dots); a longer path with each name in quotes.
+fn path_setting(path: &FieldPath) -> String {
+    match path.names() {
+        [name] => name.clone(),
+        names => names.iter().map(|name| json!(name).to_string()).collect::<Vec<_>>().join("."),
+    }
+}
+
+fn id_setting(id: &IdSpec) -> Value {
+    let part = |part: &IdPart| match part {
+        IdPart::Text(text) => json!(text),
+        IdPart::Captured(name) => json!({ "captured": name }),
+        IdPart::Field(path) => json!({ "field": path_setting(path) }),
+    };
+    match id {
+        IdSpec::Field(path) => json!(path_setting(path)),
+        IdSpec::Composed(parts) => parts.iter().map(part).collect(),
+    }
+}
+
+fn measure_setting(measure: &MeasureSpec) -> Value {
+    match measure.decimal {
+        Decimal::Text => json!(path_setting(&measure.field)),
+        Decimal::Base64 { scale } => json!({ "field": path_setting(&measure.field), "base64_scale": scale }),
+    }
+}
+
+fn time_setting(time: &TimeSpec) -> Value {
+    let TimeSpec { field, unit, zone } = time;
+    let plain = format!("{} as {unit:?}", path_setting(field));
+    match zone {
+        None => json!(plain),
+        Some(zone) => json!({ "time": plain, "zone": zone }),
+    }
+}
+
+/// What a job brings along that is not the job it was.
+#[derive(Debug, Default)]
+pub(super) struct Adopted {
+    /// Changes that were accepted on purpose, those of earlier runs first: for the next checkpoints to say.
+    pub accepted: Vec<Value>,
+    /// Sources, by their place in the job, whose rows have another key now: there must be none.
+    pub rekeyed: Vec<usize>,
 }
 
 /// Gives the sources of a job the slots they had, if the job may go on with the state of `found`, and lets another grace or retention hold
-/// from its as-of on.
+/// from its as-of on. With `accept` how sources read their records may differ.
 ///
 /// # Errors
 /// What differs, if it may not.
-pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<(), RunError> {
+pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest, accept: bool) -> Result<Adopted, RunError> {
     let (as_of, found) = (found.as_of, &found.setting);
     let refused = |what: String| {
         let text = format!(
@@ -144,12 +221,12 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<()
         );
         Err(RunError::Recovery(text))
     };
-    let wanted = setting_of(job, input);
+    let wanted = setting_of(job, input, &[]);
     let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else {
         return refused("it has no setting that this program knows".to_owned());
     };
-    let may_change = ["sources", "grace_ms", "retention_ms", "changed"];
-    if let Some((name, before, now)) = difference(found, wanted, &may_change) {
+    let may_change = ["sources", "grace_ms", "retention_ms", "changed", "accepted"];
+    if let Some((name, before, now)) = differences(found, wanted, &may_change).next() {
         return refused(format!("{name} was {before} and is {now}"));
     }
     let number = |of: Option<&Value>| of.and_then(Value::as_u64).unwrap_or_default();
@@ -162,17 +239,33 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<()
         Horizons { grace, retention, .. } => was.changed(grace, retention, as_of),
     };
     let empty = Vec::new();
+    let earlier = found.get("accepted").and_then(Value::as_array).unwrap_or(&empty).clone();
     let found: Vec<&Map<String, Value>> =
         found.get("sources").and_then(Value::as_array).unwrap_or(&empty).iter().filter_map(Value::as_object).collect();
-    let mut slots = BTreeMap::new();
+    let (mut slots, mut adopted) = (BTreeMap::new(), Adopted { accepted: earlier, rekeyed: Vec::new() });
     for (slot, before) in found.iter().enumerate() {
         let same = |now: &Value| ["topics", "role", "table"].iter().all(|name| now.get(*name) == before.get(*name));
         let topics = before.get("topics").map(Value::to_string).unwrap_or_default();
         let Some((at, now)) = job.sources.iter().map(source_setting).enumerate().find(|(_, now)| same(now)) else {
             return refused(format!("it had a source of topics {topics} and has none like it"));
         };
-        if let Some((name, before, now)) = now.as_object().and_then(|now| difference(before, now, &[])) {
-            return refused(format!("{name} of the source of topics {topics} was {before} and is {now}"));
+        for (name, was, is) in now.as_object().into_iter().flat_map(|now| differences(before, now, &MAY_CHANGE)) {
+            let what = format!("{name} of the source of topics {topics} was {was} and is {is}");
+            if !only_reads(&name, before.get(&name), now.get(&name)) {
+                return refused(what);
+            }
+            if !accept {
+                let hint = "or, if it mends how records are read (rows that were read before stay as they are until their next \
+                            change), accept it with --accept-job-change";
+                return refused(what).map_err(|error| match error {
+                    RunError::Recovery(text) => RunError::Recovery(format!("{text}; {hint}")),
+                    other => other,
+                });
+            }
+            if name == "key" {
+                adopted.rekeyed.push(at);
+            }
+            adopted.accepted.push(json!({ "as_of": as_of, "what": what }));
         }
         slots.insert(at, slot);
     }
@@ -183,16 +276,64 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<()
             next - 1
         });
     }
+    Ok(adopted)
+}
+
+/// Whether a setting of a source only says how records are read, so that what was read before keeps its meaning: where the parts of a row
+/// are and how they are written, but not which parts it has, what rows are told apart by, nor which of them count.
+fn only_reads(name: &str, before: Option<&Value>, now: Option<&Value>) -> bool {
+    let (Some(before), Some(now)) = (before, now) else { return false };
+    match name {
+        // The job's currency is another way to find it.
+        "format" | "key" | "currency" => true,
+        "store" => before.get("through") == now.get("through"),
+        "amount" | "product" | "quantity" | "kind" | "time" => before.is_null() == now.is_null(),
+        _ => false,
+    }
+}
+
+/// Says which changes are accepted, and what that means; refuses another key of rows that are there.
+///
+/// # Errors
+/// If rows of a source with another key are in the state, or that cannot be read.
+pub(super) fn check_accepted(store: &Store, job: &Job, found: &Manifest, adopted: &Adopted) -> Result<(), RunError> {
+    let before = found.setting.get("accepted").and_then(Value::as_array).map_or(0, Vec::len);
+    for change in &adopted.accepted[before..] {
+        let what = change.get("what").and_then(Value::as_str).unwrap_or_default();
+        tracing::warn!(
+            what,
+            "job change accepted: records are read so from here on; what was read before stays as the job read it then, until its next \
+             change, and what could not be read stays a dead letter until it is replayed"
+        );
+    }
+    for source in adopted.rekeyed.iter().map(|at| &job.sources[*at]) {
+        let spaces = key_spaces(source, &found.topics);
+        let mut rows = 0;
+        load(store, &found.state, |section| matches!(section, Section::Rows(_)), |_| true, &mut |_, row| {
+            rows += u64::from(KeyParts::of(row.key).is_some_and(|parts| spaces.contains(&parts.space)));
+        })?;
+        if rows > 0 {
+            return Err(RunError::Recovery(format!(
+                "key of the source of topics {:?} has changed, and {rows} rows are kept by the other one, which would stay for ever: take \
+                 the change back, or begin a new generation beside it with --generation (see docs/checkpoints.md)",
+                source.topics
+            )));
+        }
+    }
     Ok(())
 }
 
-/// The first field that differs, with both values.
-fn difference(before: &Map<String, Value>, now: &Map<String, Value>, without: &[&str]) -> Option<(String, String, String)> {
+/// The fields that differ, with both values.
+fn differences<'a>(
+    before: &'a Map<String, Value>,
+    now: &'a Map<String, Value>,
+    without: &'a [&str],
+) -> impl Iterator<Item = (String, String, String)> + 'a {
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let differs =
-        names.into_iter().filter(|name| !without.contains(&name.as_str())).find(|name| before.get(*name) != now.get(*name))?;
-    let text = |of: &Map<String, Value>| of.get(differs).map_or_else(|| "not there".to_owned(), Value::to_string);
-    Some((differs.clone(), text(before), text(now)))
+    let differ =
+        names.into_iter().filter(|name| !without.contains(&name.as_str())).filter(|name| before.get(*name) != now.get(*name));
+    let text = |of: &Map<String, Value>, name: &str| of.get(name).map_or_else(|| "not there".to_owned(), Value::to_string);
+    differ.map(move |name| (name.clone(), text(before, name), text(now, name)))
 }
 
 /// Where partitions go on.
@@ -217,6 +358,11 @@ impl Places {
         self.of.get(&(topic.to_owned(), partition)).map(|place| place.position)
     }
 
+    /// Whether all letters of a request were read.
+    pub(super) fn has_read(&self, request: &Request) -> bool {
+        self.position(REPLAY, request.number).is_some_and(|position| position >= request.letters)
+    }
+
     /// Whether the checkpoint knows a partition of a topic.
     pub(super) fn knows(&self, topic: &str) -> bool {
         self.of.keys().any(|(known, _)| known == topic)
@@ -238,6 +384,10 @@ impl Places {
     pub(super) fn check(&self, there: &BTreeSet<(String, u32)>, left_out: &[(String, u32)]) -> Result<(), RunError> {
         match self.of.keys().find(|known| !there.contains(*known) && !left_out.contains(*known)) {
             None => Ok(()),
+            Some((topic, number)) if topic == REPLAY => Err(RunError::Recovery(format!(
+                "the checkpoint knows request {number} to replay dead letters, and the store has it no more: put replays/{number:010}.ndjson of \
+                 its generation back, or begin a new generation with --generation"
+            ))),
             Some((topic, partition)) => Err(RunError::Recovery(format!(
                 "the checkpoint goes on with topic \"{topic}\" partition {partition}, which the input does not have: \
                  bring it back, leave it out with --exclude-partition, or begin a new generation with --generation"
@@ -267,7 +417,7 @@ pub(super) struct Loaded {
 impl Loaded {
     /// Nothing is known. `tracked`: there will be checkpoints.
     pub(super) fn nothing(horizons: Horizons, workers: usize, tracked: bool) -> Loaded {
-        let beginnings = (0..workers).map(|_| Beginning::new(horizons, tracked)).collect();
+        let beginnings = (0..workers).map(|_| Beginning::new(horizons, HASHING, tracked)).collect();
         Loaded { beginnings, chains: vec![Vec::new(); workers], pending: Vec::new(), unshown: Vec::new() }
     }
 }
@@ -432,12 +582,16 @@ impl Restored {
         Ok(())
     }
 
-    /// A run that was stopped has shown late adjustments and dead letters of an epoch that goes on now.
+    /// A run that was stopped has shown late adjustments and dead letters of an epoch that goes on now. And what an earlier program
+    /// has shown of dead letters, before they had folders by reason, is shown again under other names.
     fn remove_unfinished(&self, generation: &Generation) -> Result<(), RunError> {
         let (store, keys, as_of) = (generation.store(), generation.keys(), self.newest().manifest.as_of);
-        for prefix in [keys.history_prefix(Output::LateAdjustments), keys.dead_letters_prefix()] {
+        let shown_for_good = if self.newest.is_some() { self.as_of() } else { self.read.manifest.previous_as_of };
+        let letters = keys.dead_letters_prefix();
+        for prefix in [keys.history_prefix(Output::LateAdjustments), letters.clone()] {
             for key in store.list(&prefix).map_err(PublishError::from)? {
-                if !is_through(&key, as_of) {
+                let moves = prefix == letters && reason_of(&key).is_none() && !is_through(&key, shown_for_good);
+                if moves || !is_through(&key, as_of) {
                     store.delete(&key).map_err(PublishError::from)?;
                 }
             }
@@ -454,7 +608,7 @@ fn load_worker(
     group: Group,
     view: &MemoryView,
 ) -> Result<(Beginning, Vec<Object>, Batch), CheckpointError> {
-    let (mut beginning, began) = (Beginning::new(horizons, true), Instant::now());
+    let (mut beginning, began) = (Beginning::new(horizons, HASHING, true), Instant::now());
     let mut pending = Batch { worker: group.index, ..Batch::default() };
     let chain = chain::chain(&manifest.state, group);
     let mut take = |section, row: StateRow<'_>| {
@@ -471,4 +625,108 @@ fn load_worker(
     let (rows, cells) = beginning.len();
     tracing::info!(worker = group.index, rows, cells, objects = chain.len(), took = ?began.elapsed(), "state loaded");
     Ok((beginning, chain, pending))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::job_file;
+
+    const CHECKPOINT_OF_FORMAT_1: &str = "datasets/checkpoint-v1/mall/gen-000001/checkpoints/manifests/0000000002.json";
+
+    const PAYMENTS: &str = r#"role = "payments"
+key = "k"
+store = "s"
+amount = "a"
+time = { field = "t", unit = "ms" }"#;
+
+    const LOOKUP_AND_USER: &str = r#"
+[[source]]
+topic = "{site}.o"
+role = "lookup"
+name = "o"
+format = "upsert"
+key = "k"
+store = "s"
+[[source]]
+topic = "{site}.p"
+role = "products"
+format = "upsert"
+key = "k"
+store = { through = "o", on = "x" }
+"#;
+
+    const CLICKS: &str = r#"name = "j"
+[[source]]
+topic = "c"
+role = "clicks"
+format = "json"
+store = "s"
+kind = "k"
+time = { field = "t", unit = "ms" }
+"#;
+
+    fn first(text: &str) -> Map<String, Value> {
+        let job = job_file::parse(text, "f").unwrap_or_else(|error| panic!("{error}"));
+        source_setting(&job.sources[0]).as_object().unwrap().clone()
+    }
+
+    fn setting(source: &str) -> Map<String, Value> {
+        let head = "name = \"j\"\ncurrency = \"KRW\"\n[[source]]\ntopic = \"{site}.t\"\nformat = \"dms\"\n";
+        first(&format!("{head}{source}\n{LOOKUP_AND_USER}"))
+    }
+
+    #[test]
+    fn a_job_without_later_words_has_the_setting_of_an_older_program() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(root.join(CHECKPOINT_OF_FORMAT_1)).unwrap();
+        let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+        let job = job_file::load(&root.join("datasets/mall-small/mall.toml")).unwrap();
+        let sources: Vec<Value> = job.sources.iter().map(source_setting).collect();
+        assert_eq!(json!(sources), manifest["setting"]["sources"]);
+    }
+
+    /// A field that was called `a.b` is written in quotes now, and the same; a path through `a` is another field.
+    #[test]
+    fn names_with_dots_are_no_paths() {
+        let store = |text: &str| setting(&PAYMENTS.replace("store = \"s\"", &format!("store = {text}")))["store"].clone();
+        assert_eq!(store(r#"'"a.b"'"#), json!("a.b"));
+        assert_eq!(store(r#""a.b""#), json!(r#""a"."b""#));
+        assert_eq!(store(r#""{site}/{a.b}""#), json!([{"captured": "site"}, "/", {"field": r#""a"."b""#}]));
+        assert_ne!(store(r#""{site}""#), store(r#"'{"site"}'"#));
+    }
+
+    /// Everything that a source says of its rows is in its setting, and some of it may be said otherwise.
+    #[test]
+    fn what_changes_and_what_may() {
+        let plain = setting(PAYMENTS);
+        let with = |line: &str| PAYMENTS.to_owned() + "\n" + line;
+        for (source, refused) in [
+            (with("allow_float = true"), None),
+            (with("absent = \"unchanged\""), None),
+            (with("incarnation = \"2\""), None),
+            (with("table = \"t\""), Some("table")),
+            (with("counts_when = { \"a.b\" = 1 }"), Some("counts_when")),
+            (PAYMENTS.replace("\"a\"", "{ field = \"a\", decimal = \"base64\", scale = 2 }"), Some("amount")),
+            (PAYMENTS.replace("\"ms\"", "\"ms\", zone = \"Asia/Seoul\""), Some("time")),
+            (PAYMENTS.replace("\"ms\"", "\"auto\""), Some("time")),
+            (PAYMENTS.replace("\"s\"", "{ through = \"o\", on = \"x\" }"), Some("store")),
+        ] {
+            let now = setting(&source);
+            assert!(differences(&plain, &now, &[]).next().is_some(), "{source}");
+            let found = differences(&plain, &now, &MAY_CHANGE).next().map(|(name, ..)| name);
+            assert_eq!(found.as_deref(), refused, "{source}");
+        }
+        assert_eq!(differences(&plain, &setting(&with("clock = \"records\"")), &[]).next(), None);
+
+        let dedup = |field, horizon| format!("{CLICKS}dedup = {{ field = \"{field}\", horizon = \"{horizon}\" }}\n");
+        let [none, hour, day, other] =
+            [CLICKS.to_owned(), dedup("e", "1h"), dedup("e", "1d"), dedup("f", "1h")].map(|text| first(&text));
+        let refused = |before, now| differences(before, now, &MAY_CHANGE).next().map(|(name, ..)| name);
+        assert_eq!(refused(&hour, &day), None);
+        assert_eq!(refused(&none, &hour).as_deref(), Some("dedup"));
+        assert_eq!(refused(&hour, &other).as_deref(), Some("dedup"));
+    }
 }
