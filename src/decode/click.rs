@@ -7,7 +7,7 @@ use super::paths::{Paths, Texts};
 use super::project::{Hints, Id, Needs, ROOM};
 use super::table::Table;
 use super::values::{Hint, Times};
-use super::{Click, Decoded, Record, Reject, Skipped, cell_key, clock_time, not_an_object, not_json, space};
+use super::{Click, Decoded, Record, Reject, Skipped, cell_key, clock_time, not_an_object, not_json};
 use crate::config::{SourceSpec, StoreSpec};
 
 pub(super) struct Clicks {
@@ -35,7 +35,7 @@ struct Scratch {
 
 impl Clicks {
     pub(super) fn new(spec: &SourceSpec, topic: &str) -> Self {
-        let captures = space::captures(spec, topic).unwrap_or_default();
+        let captures = spec.captures(topic).unwrap_or_default();
         let mut needs = Needs::default();
         let StoreSpec::Own(store) = &spec.store else { unreachable!("a click has its store in itself") };
         let store = needs.id(store, &captures);

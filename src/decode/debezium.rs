@@ -21,7 +21,7 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
+use super::{Reason, Record, Reject, Skipped, clock_millis, is_there, not_an_object, not_json, text_of};
 use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
@@ -106,13 +106,12 @@ impl Debezium {
         let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
         let own_time = clock_millis(source[6]);
         if matches!(op, Value::Absent | Value::Null) {
-            // Null or not: a transaction that begins has no count of events yet, but has its place.
-            let has = |value| value != Value::Absent;
-            let why = if has(ddl) || has(table_changes) {
+            // Null is there, too: where a transaction begins, its events are not counted yet.
+            let why = if is_there(ddl) || is_there(table_changes) {
                 Skipped::SchemaChange
-            } else if has(status) && has(event_count) {
+            } else if is_there(status) && is_there(event_count) {
                 Skipped::Transaction
-            } else if has(ts_ms) && !has(source_object) {
+            } else if is_there(ts_ms) && !is_there(source_object) {
                 Skipped::Heartbeat
             } else {
                 Skipped::Control
