@@ -10,6 +10,7 @@ pub mod check;
 pub mod checkpoints;
 pub mod cluster_args;
 pub mod ddl;
+pub mod decode;
 pub mod demo;
 pub mod explain;
 pub mod export;
@@ -81,6 +82,7 @@ enum Command {
     Export(export::ExportArgs),
     Explain(explain::ExplainArgs),
     Ddl(ddl::DdlArgs),
+    Decode(decode::DecodeArgs),
     Generate(generate::Args),
     Produce(produce::ProduceArgs),
     Verify(verify::VerifyArgs),
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Ddl(args) => ddl::run(&args),
+        Command::Decode(args) => decode::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),

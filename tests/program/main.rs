@@ -4,6 +4,7 @@ mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+mod decode_command;
 mod decoding;
 mod exactness;
 mod faults;
