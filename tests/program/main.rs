@@ -9,6 +9,7 @@ mod decoding;
 mod exactness;
 mod faults;
 mod formats;
+mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;

@@ -3,6 +3,7 @@
 pub(crate) mod binary;
 pub(crate) mod chance;
 pub(crate) mod exact;
+pub(crate) mod fuzz;
 pub(crate) mod histories;
 pub(crate) mod kept;
 pub(crate) mod lines;
