@@ -10,6 +10,7 @@ pub mod check;
 pub mod checkpoints;
 pub mod cluster_args;
 pub mod ddl;
+pub mod dead_letters;
 pub mod decode;
 pub mod demo;
 pub mod explain;
@@ -77,6 +78,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Checkpoints(checkpoints::CheckpointsArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Run(Box<run::RunArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
@@ -104,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
         Command::Checkpoints(args) => checkpoints::run(&args),
+        Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),

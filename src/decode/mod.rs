@@ -42,7 +42,7 @@ use std::borrow::Cow;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Key, Text};
+use storeflow_dataflows::key::{Hashing, Key, Text, push_varint};
 
 use self::json::Value;
 pub use self::keys::KeyParts;
@@ -317,6 +317,9 @@ impl Decoder {
     }
 }
 
+/// How texts are hashed, for the dataflow.
+pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
+
 impl Record {
     /// A record of one change.
     fn change(key: Key, version: Option<Version>, what: What, own_time: Option<u64>) -> Record {
@@ -397,6 +400,15 @@ fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
         Value::Escaped(text) => Cow::Owned(json::unescape(text)),
         _ => Cow::Borrowed(&[]),
     }
+}
+
+/// What the keys of a lookup's rows begin with.
+pub fn lookup_key_prefix(name: &str) -> Vec<u8> {
+    let mut prefix = Vec::with_capacity(name.len() + 2);
+    push_varint(&mut prefix, Role::Lookup as u64);
+    push_varint(&mut prefix, name.len() as u64);
+    prefix.extend_from_slice(name.as_bytes());
+    prefix
 }
 
 /// The stable hash of a row's key.
