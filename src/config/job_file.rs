@@ -160,6 +160,7 @@ fn resolve_job(section: &Section<'_>, sources: &[(usize, Section<'_>)], mistakes
         timezone: timezone?,
         sources: sources?,
         kafka: kafka?,
+        schema_registry: None,
     })
 }
 

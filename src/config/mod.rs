@@ -39,6 +39,19 @@ pub struct Job {
     pub sources: Vec<SourceSpec>,
     /// `[kafka]`.
     pub kafka: KafkaSpec,
+    /// `[schema_registry]`.
+    pub schema_registry: Option<RegistrySpec>,
+}
+
+/// `[schema_registry]`: where the schemas of Avro records are asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegistrySpec {
+    /// Its address, `http://…` or `https://…`, without user and password.
+    pub url: String,
+    /// Who asks; there if and only if there is a password.
+    pub username: Option<String>,
+    /// Where the password is, `env:NAME` or `file:PATH`; never itself.
+    pub password: Option<String>,
 }
 
 /// `[kafka]`: how topics are reached, unless the command line says otherwise.

@@ -243,7 +243,7 @@ mod tests {
                     source.topics.iter_mut().for_each(|topic| *topic = format!("{i}{topic}"));
                 }
                 let timezone = "Asia/Seoul".to_owned();
-                Job { name, horizons, scale, currency, timezone, sources, kafka }
+                Job { name, horizons, scale, currency, timezone, sources, kafka, schema_registry: None }
             },
         )
     }

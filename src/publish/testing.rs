@@ -28,6 +28,7 @@ pub(crate) fn job(name: &str) -> Job {
         timezone: "UTC".to_owned(),
         sources: Vec::new(),
         kafka: KafkaSpec::default(),
+        schema_registry: None,
     }
 }
 

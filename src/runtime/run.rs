@@ -46,6 +46,7 @@ use crate::publish::view::MemoryView;
 use crate::source::dataset::partitions;
 use crate::source::kafka::{KafkaSettings, KafkaSource, Listed};
 use crate::source::names::PartitionNames;
+use crate::source::registry::SchemaRegistry;
 use crate::store::Store;
 
 /// What is read.
@@ -132,6 +133,11 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let mut plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
     let joined = (|| {
+        let dataset = match &input {
+            Input::Dataset(dataset) => Some(&**dataset),
+            Input::Kafka(_) => None,
+        };
+        let schema_registry = SchemaRegistry::start(&job, dataset, Some(&store))?;
         let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
         if let Some(restored) = &restored {
             adopt(&mut job, &input, &restored.read.manifest)?;
@@ -140,9 +146,10 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
             Some(generation) => generation,
             None => Generation::join(&store, &job, peers, plan.generation)?,
         };
-        Ok((generation, restored))
+        Ok((generation, restored, schema_registry))
     })();
-    let ((generation, mut restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    let ((generation, mut restored, schema_registry), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    registry.register(schema_registry.observed());
     let mut loaded = None;
     while let Some(from) = restored.take() {
         let part = from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
@@ -185,7 +192,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         let (kafka, places) = (ready.kafka.as_ref(), &places);
         let (job, input, tuning, listed, names, stop) = (&job, &input, &tuning, &plan.listed[..], &*names, &*stop);
-        Opener { job, input, tuning, kafka, listed, names, places, origin, workers: workers.clone(), peers, stop }.open()
+        let (schemas, health, workers) = (schema_registry.schemas(), &*health, workers.clone());
+        Opener { job, input, tuning, kafka, listed, names, schemas, places, origin, workers, peers, stop, health }.open()
     })();
     let (hands, clocks) = agree(&mut cluster, opened, |hands| encoded(&clocks_of(hands)))?;
     let clocks: Vec<Clocks> = clocks.iter().map(|clocks| decoded(clocks)).collect();
@@ -276,8 +284,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     health.set_sources_reading(true);
     health.set_view_connected(!with_redis);
 
-    let mut arrivals =
-        Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
+    let (schemas, unnamed) = (schema_registry.schemas(), Vec::new());
+    let mut arrivals = Arrivals { job: &job, names: &names, schemas, senders, workers: workers.clone(), peers, leader, unnamed };
     let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let opening = began.elapsed();
@@ -305,6 +313,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         if goes_on {
             holder.say(&stats);
         }
+        health.set_schema_wait(schemas.longest_wait());
         if leader && goes_on {
             pointer.advance(&generation, copies.shown_everywhere().history)?;
         }

@@ -16,4 +16,7 @@ pub mod lines;
 pub mod names;
 pub mod operator;
 pub mod partition;
+pub mod registry;
 pub mod resume;
+
+mod secrets;

@@ -2,9 +2,10 @@
 //!
 //! Upholds: (1) a clock starts at the least timestamp of the first records, whichever way they come; (2) a clock moves without
 //! a record only to an instant before which the log itself says that nothing is missing; (3) a partition that has had no
-//! record yet holds nobody back, and its first record takes no stamp before the log time its worker has reached.
-//! Keeps: of a partition that goes on, the records its clock starts with; if it is tracked, where each tick begins that is in no
-//! checkpoint yet ([`Partition::resume_at`]).
+//! record yet holds nobody back, and its first record takes no stamp before the log time its worker has reached; (4) a record whose schema
+//! is not known yet is not passed by: it and all behind it come when the schema does.
+//! Keeps: of a partition that goes on, the records its clock starts with; the one record that waits for its schema; if it is tracked, where
+//! each tick begins that is in no checkpoint yet ([`Partition::resume_at`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -20,6 +21,7 @@ use super::lines::Lines;
 use super::names::PartitionNames;
 use super::resume::{Marks, Resume};
 use crate::config::{Job, KeySpace, SourceSpec};
+use crate::decode::avro::Schemas;
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
 use crate::publish::dead_letters::DeadLetter;
@@ -82,6 +84,9 @@ pub struct Partition {
     /// Its file came when others had been read: the clock starts where they were.
     joined: bool,
     held: Option<Placed>,
+    schemas: Arc<Schemas>,
+    /// The next record, which cannot be decoded before its schema is known.
+    unread: Option<Unread>,
     /// The place of the record handed out or held last.
     place: Resume,
     /// `None`: nobody asks where it would go on.
@@ -93,6 +98,33 @@ pub struct Partition {
 
 /// A record before the clock has seen it, with its timestamp.
 type Unstamped = (Option<u64>, Placed);
+
+/// A record that waits for its schema, with what is known of it.
+struct Unread {
+    schema: u32,
+    position: u64,
+    timestamp: Option<u64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    bytes: usize,
+    line: Option<u64>,
+}
+
+impl Unread {
+    fn of(schema: u32, message: Message<'_>, timestamp: Option<u64>, position: u64, bytes: usize, line: Option<u64>) -> Self {
+        let (key, value) = (message.key.map(<[u8]>::to_vec), message.value.map(<[u8]>::to_vec));
+        Unread { schema, position, timestamp, key, value, bytes, line }
+    }
+}
+
+/// What reading a file further brought, before the clock has seen it.
+#[allow(clippy::large_enum_variant, reason = "records are the rule, and never kept in this form")]
+enum Read {
+    Record(Unstamped),
+    /// The next record waits for this schema.
+    Waits(u32),
+    End,
+}
 
 /// Where a partition's records come from.
 #[allow(clippy::large_enum_variant, reason = "one per partition")]
@@ -166,32 +198,56 @@ pub fn key_space_of(number: u32) -> KeySpaceOf {
 }
 
 impl Partition {
-    /// Opens a partition, `index` in the job's list of partitions, whose topics are `topics`.
+    /// Opens a partition, `index` in the job's list of partitions, whose topics are `topics`. Waits for the schemas of the records its
+    /// clock starts with.
     ///
     /// # Errors
     /// If its file cannot be read.
-    pub fn open(job: &Job, file: &PartitionFile, index: u32, topics: &[String], chunk: usize) -> Result<Self, DatasetError> {
+    pub fn open(
+        job: &Job,
+        file: &PartitionFile,
+        index: u32,
+        topics: &[String],
+        chunk: usize,
+        schemas: &Arc<Schemas>,
+    ) -> Result<Self, DatasetError> {
         let unreadable = |source: io::Error| DatasetError::Unreadable { path: file.path.clone(), source };
         let open = |clock: LogClock, records_per_hour: u64| -> io::Result<Partition> {
             let input = Input::Lines(file.clone(), Lines::open(file, chunk)?, Envelopes::default());
-            Ok(Partition::of_file(job, file, index, topics, input, clock, records_per_hour))
+            Ok(Partition::of_file(job, file, index, topics, input, clock, records_per_hour, schemas))
         };
         let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
         let mut timestamps = Vec::with_capacity(START_RECORDS);
-        for _ in 0..START_RECORDS {
-            let Some((timestamp, _)) = first.next_line().map_err(unreadable)? else { break };
-            timestamps.extend(timestamp);
+        let mut records = 0;
+        while records < START_RECORDS {
+            match first.next_line().map_err(unreadable)? {
+                Read::Record((timestamp, _)) => {
+                    timestamps.extend(timestamp);
+                    records += 1;
+                }
+                Read::Waits(schema) => drop(schemas.wait_for(schema)),
+                Read::End => break,
+            }
         }
         let (least, per_hour) = density(timestamps);
         open(LogClock::starting_at(least), per_hour).map_err(unreadable)
     }
 
     /// A partition that goes on, `number` of `topic`, with the id it has in the job's [`PartitionNames`].
-    pub fn going_on(job: &Job, topic: &str, number: u32, id: u32, feed: Box<dyn Feed>, quiet: Quiet) -> Self {
+    pub fn going_on(
+        job: &Job,
+        topic: &str,
+        number: u32,
+        id: u32,
+        feed: Box<dyn Feed>,
+        quiet: Quiet,
+        schemas: &Arc<Schemas>,
+    ) -> Self {
         let first = VecDeque::new();
         let going = Going { feed, quiet, live: false, waiting: true, owes: false, first, ended: false, dry: false };
         let topic_index = PartitionNames::topic_of(id);
-        Partition::new(job, topic, number, id, topic_index, Input::Feed(Box::new(going)), LogClock::default(), 0)
+        let input = Input::Feed(Box::new(going));
+        Partition::new(job, topic, number, id, topic_index, input, LogClock::default(), 0, schemas)
     }
 
     /// A partition of records decoded before: where its clock starts, the jumps it confirms, its records per hour.
@@ -204,10 +260,11 @@ impl Partition {
         cached: Box<super::cache::Cached>,
         (start, jumps, records_per_hour): (u64, u64, u64),
     ) -> Self {
-        let clock = LogClock::replayed(start, jumps);
-        Partition::of_file(job, file, index, topics, Input::Cached(file.clone(), cached), clock, records_per_hour)
+        let (clock, input) = (LogClock::replayed(start, jumps), Input::Cached(file.clone(), cached));
+        Partition::of_file(job, file, index, topics, input, clock, records_per_hour, &Arc::default())
     }
 
+    #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
     fn of_file(
         job: &Job,
         file: &PartitionFile,
@@ -216,9 +273,10 @@ impl Partition {
         input: Input,
         clock: LogClock,
         records_per_hour: u64,
+        schemas: &Arc<Schemas>,
     ) -> Self {
         let topic = topics.iter().position(|known| *known == file.topic).unwrap_or_default();
-        Partition::new(job, &file.topic, file.partition, index, topic, input, clock, records_per_hour)
+        Partition::new(job, &file.topic, file.partition, index, topic, input, clock, records_per_hour, schemas)
     }
 
     #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
@@ -231,9 +289,12 @@ impl Partition {
         input: Input,
         clock: LogClock,
         records_per_hour: u64,
+        schemas: &Arc<Schemas>,
     ) -> Self {
         let sources = job.sources.iter().filter(|source| source.reads(topic));
-        let decoders = sources.map(|source| Decoder::new(job, source, topic, key_space(source, topic_index))).collect();
+        let decoder =
+            |source: &SourceSpec| Decoder::new(job, source, topic, key_space(source, topic_index)).with_schemas(schemas);
+        let decoders = sources.map(decoder).collect();
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
         Partition {
@@ -247,6 +308,8 @@ impl Partition {
             read_any: false,
             joined: false,
             held: None,
+            schemas: Arc::clone(schemas),
+            unread: None,
             place: Resume { position: 0, clock: None },
             marks: None,
             post: None,
@@ -352,15 +415,26 @@ impl Partition {
         self.held = Some(placed);
     }
 
-    /// The next record of a file, or `None` at its end.
+    /// The next record of a file, or `None` at its end. Waits for its schema.
     ///
     /// # Errors
     /// If the file cannot be read further.
     pub fn next_record(&mut self) -> Result<Option<Placed>, DatasetError> {
-        if let Some(placed) = self.held.take() {
-            return Ok(Some(placed));
+        loop {
+            match self.next_of_file()? {
+                Next::Record(placed) => return Ok(Some(placed)),
+                Next::End => return Ok(None),
+                Next::Empty => drop(self.unread.as_ref().map(|unread| self.schemas.wait_for(unread.schema))),
+            }
         }
-        let raw = match &mut self.input {
+    }
+
+    /// The next record of a file; nothing now if it waits for its schema.
+    fn next_of_file(&mut self) -> Result<Next, DatasetError> {
+        if let Some(placed) = self.held.take() {
+            return Ok(Next::Record(placed));
+        }
+        let read = match &mut self.input {
             Input::Lines(..) => self.next_line(),
             #[cfg(feature = "replay-cache")]
             Input::Cached(file, cached) => {
@@ -369,12 +443,14 @@ impl Partition {
                     self.clock.show(placed.order.stamp);
                     self.read_any = true;
                 }
-                return Ok(next);
+                return Ok(next.map_or(Next::End, Next::Record));
             }
             Input::Feed(_) => unreachable!("a partition that goes on is read by `next`"),
         };
-        match raw {
-            Ok(next) => Ok(next.map(|(timestamp, placed)| self.stamped(timestamp, placed))),
+        match read {
+            Ok(Read::Record((timestamp, placed))) => Ok(Next::Record(self.stamped(timestamp, placed))),
+            Ok(Read::Waits(_)) => Ok(Next::Empty),
+            Ok(Read::End) => Ok(Next::End),
             Err(source) => Err(match &self.input {
                 Input::Lines(file, ..) => DatasetError::Unreadable { path: file.path.clone(), source },
                 _ => unreachable!("only files fail with an I/O error"),
@@ -389,7 +465,7 @@ impl Partition {
     #[inline]
     pub fn next(&mut self, reached: u64) -> Result<Next, SourceError> {
         if !matches!(self.input, Input::Feed(_)) {
-            return Ok(self.next_record()?.map_or(Next::End, Next::Record));
+            return Ok(self.next_of_file()?);
         }
         if let Some(placed) = self.held.take() {
             return Ok(Next::Record(placed));
@@ -434,6 +510,13 @@ impl Partition {
                         }
                         continue;
                     }
+                    (Polled::Empty, _) if self.unread.is_some() => {
+                        // There is a record, and what it is stamped depends on its schema.
+                        if let Input::Feed(going) = &mut self.input {
+                            going.owes = true;
+                        }
+                        return Ok(false);
+                    }
                     (Polled::Empty, _) => {
                         let Input::Feed(going) = &mut self.input else { return Ok(true) };
                         if patient && going.feed.complete_until().is_none() {
@@ -459,7 +542,7 @@ impl Partition {
     pub fn looked_through(&self) -> bool {
         match &self.input {
             Input::Feed(going) if going.waiting => {
-                going.first.is_empty() && (going.ended || going.feed.complete_until().is_some())
+                self.unread.is_none() && going.first.is_empty() && (going.ended || going.feed.complete_until().is_some())
             }
             _ => true,
         }
@@ -470,7 +553,7 @@ impl Partition {
         let Input::Feed(going) = &mut self.input else { return };
         going.live |= !going.waiting && self.clock.now().saturating_add(LIVE) >= wall;
         // Records read for the clock to start with are still to come, though the log has nothing beyond them.
-        if !going.dry || self.held.is_some() || !going.live || going.waiting || !going.first.is_empty() {
+        if !going.dry || self.held.is_some() || self.unread.is_some() || !going.live || going.waiting || !going.first.is_empty() {
             return;
         }
         let confirmed = match going.quiet {
@@ -499,11 +582,15 @@ impl Partition {
             return self.place;
         }
         let clock = (!self.waiting()).then_some(self.clock);
+        let unread = self.unread.as_ref().map(|unread| unread.line.unwrap_or(unread.position));
         let position = match &self.input {
-            Input::Lines(_, lines, _) => lines.number(),
+            Input::Lines(_, lines, _) => unread.unwrap_or_else(|| lines.number()),
             #[cfg(feature = "replay-cache")]
             Input::Cached(..) => unreachable!("a cache is for benchmarks, and nobody goes on from there"),
-            Input::Feed(going) => going.first.front().map_or_else(|| going.feed.position(), |(_, placed)| placed.order.position),
+            Input::Feed(going) => match going.first.front() {
+                Some((_, placed)) => placed.order.position,
+                None => unread.unwrap_or_else(|| going.feed.position()),
+            },
         };
         Resume { position, clock: clock.filter(|_| self.read_any || self.joined || !matches!(self.input, Input::Lines(..))) }
     }
@@ -526,45 +613,105 @@ impl Partition {
     /// The next record of a feed, before the clock has seen it.
     #[inline]
     fn poll(&mut self) -> Result<(Polled, Option<Unstamped>), SourceError> {
+        if self.unread.is_some() {
+            let taken = self.read_again();
+            return Ok((if taken.is_some() { Polled::Record } else { Polled::Empty }, taken));
+        }
         let Input::Feed(going) = &mut self.input else { return Ok((Polled::End, None)) };
         let (decoders, topic, index, number) = (&mut self.decoders, &self.topic, self.index, self.number);
-        let mut taken = None;
+        let (mut taken, mut unread) = (None, None);
         let polled = going.feed.poll(&mut |raw| {
             let Raw { position, timestamp, key, value } = raw;
             let timestamp = timestamp.and_then(|timestamp| valid_timestamp(timestamp.into()));
             let order = Order { stamp: 0, partition: index, position, part: 0 };
             let message = Message { key, value, utf8: false };
             let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-            let decoded = decode(decoders, message);
-            taken = Some(place(decoded, message, timestamp, order, bytes, topic, number));
+            match needs(decoders, message) {
+                None => taken = Some(place(decode(decoders, message), message, timestamp, order, bytes, topic, number)),
+                // What the log lends is gone with the next poll.
+                Some(schema) => unread = Some(Unread::of(schema, message, timestamp, position, bytes, None)),
+            }
         })?;
         going.dry = polled == Polled::Empty;
-        Ok((polled, taken))
+        match unread {
+            None => Ok((polled, taken)),
+            Some(unread) => {
+                self.wait(unread);
+                Ok((Polled::Empty, None))
+            }
+        }
+    }
+
+    /// Keeps a record until its schema is known.
+    #[cold]
+    fn wait(&mut self, unread: Unread) {
+        let (topic, partition, position, schema) = (&self.topic, self.number, unread.position, unread.schema);
+        tracing::debug!(%topic, partition, position, schema, "waiting for a schema");
+        self.schemas.want(schema, topic, partition);
+        self.unread = Some(unread);
+    }
+
+    /// The record that has waited, if its schemas are known now.
+    #[cold]
+    fn read_again(&mut self) -> Option<Unstamped> {
+        let unread = self.unread.take()?;
+        let message = Message { key: unread.key.as_deref(), value: unread.value.as_deref(), utf8: false };
+        match needs(&mut self.decoders, message) {
+            Some(schema) => {
+                // Key and value have one each.
+                if schema != unread.schema {
+                    self.schemas.want(schema, &self.topic, self.number);
+                }
+                self.unread = Some(Unread { schema, ..unread });
+                None
+            }
+            None => {
+                let Unread { position, timestamp, bytes, line, .. } = unread;
+                let order = Order { stamp: 0, partition: self.index, position, part: 0 };
+                let decoded = decode(&mut self.decoders, message);
+                let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number);
+                Some((timestamp, Placed { line, ..placed }))
+            }
+        }
     }
 
     /// The next line of a file, before the clock has seen it.
     #[inline]
-    fn next_line(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
-        let Input::Lines(_, lines, envelopes) = &mut self.input else { return Ok(None) };
-        let Some(line) = lines.next_line()? else { return Ok(None) };
+    fn next_line(&mut self) -> io::Result<Read> {
+        if self.unread.is_some() {
+            let taken = self.read_again();
+            return Ok(match (taken, &self.unread) {
+                (Some(taken), _) => Read::Record(taken),
+                (None, Some(unread)) => Read::Waits(unread.schema),
+                (None, None) => unreachable!("what is not read is kept"),
+            });
+        }
+        let Input::Lines(_, lines, envelopes) = &mut self.input else { return Ok(Read::End) };
+        let Some(line) = lines.next_line()? else { return Ok(Read::End) };
         let mut order = Order { stamp: 0, partition: self.index, position: line.number, part: 0 };
         let opened = if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { envelopes.open(line.bytes) } else { Ok(None) };
         let (timestamp, message) = match &opened {
             Ok(Some(record)) => {
                 order.position = record.position;
-                let message = Message { key: record.key.as_deref(), value: record.value.as_deref(), utf8: true };
+                let message = Message { key: record.key.as_deref(), value: record.value.as_deref(), utf8: record.utf8 };
                 (record.timestamp, message)
             }
             _ => (None, Message { key: None, value: Some(line.bytes), utf8: line.utf8 }),
         };
+        let (bytes, number) = (line.bytes.len() + 1, Some(line.number));
         let decoded = match &opened {
             Err(reject) => Err(reject.clone()),
-            _ => decode(&mut self.decoders, message),
+            _ => match needs(&mut self.decoders, message) {
+                None => decode(&mut self.decoders, message),
+                Some(schema) => {
+                    let unread = Unread::of(schema, message, timestamp, order.position, bytes, number);
+                    self.wait(unread);
+                    return Ok(Read::Waits(schema));
+                }
+            },
         };
-        let bytes = line.bytes.len() + 1;
-        let line = Some(line.number);
         let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number);
-        Ok(Some((timestamp, Placed { line, ..placed })))
+        Ok(Read::Record((timestamp, Placed { line: number, ..placed })))
     }
 }
 
@@ -608,6 +755,12 @@ fn place(
             (timestamp, Placed { order, bytes, line: None, outcome: Err(letter) })
         }
     }
+}
+
+/// A schema without which one of the sources cannot tell what the record says.
+#[inline]
+fn needs(decoders: &mut [Decoder], message: Message<'_>) -> Option<u32> {
+    decoders.iter_mut().find_map(|decoder| decoder.needs(message))
 }
 
 /// The first source that takes the record; sources that share a topic differ in their table.

@@ -40,7 +40,7 @@ fn partition(job: &Job, files: &Files, at: usize, log: &Arc<MemoryLog>, dry_ever
     let (topic, number, _) = &files[at];
     let names = PartitionNames::sorted(topics(files));
     let id = names.id(topic, *number);
-    Partition::going_on(job, topic, *number, id, log.feed(dry_every), quiet)
+    Partition::going_on(job, topic, *number, id, log.feed(dry_every), quiet, &Arc::default())
 }
 
 /// A crew whose workers read these partitions, each dealt to the worker with its number.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::recovery::Places;
 use super::{Input, LOOK_EVERY};
 use crate::config::{ClockMode, Idle, Job};
+use crate::decode::avro::Schemas;
+use crate::observe::health::Health;
+use crate::observe::wall_ms;
 use crate::runtime::cluster::{Cluster, ClusterError};
 use crate::runtime::replay::{chunk_of, deal, topics_of};
 use crate::runtime::workers::{RunError, Tuning};
@@ -87,6 +91,7 @@ pub(super) struct Opener<'a> {
     pub kafka: Option<&'a KafkaSource>,
     pub listed: &'a [Listed],
     pub names: &'a PartitionNames,
+    pub schemas: &'a Arc<Schemas>,
     /// Where partitions go on.
     pub places: &'a Places,
     /// The as-of of what is known already.
@@ -94,6 +99,7 @@ pub(super) struct Opener<'a> {
     pub workers: Range<usize>,
     pub peers: usize,
     pub stop: &'a AtomicBool,
+    pub health: &'a Health,
 }
 
 impl Opener<'_> {
@@ -116,7 +122,7 @@ impl Opener<'_> {
         let chunk = chunk_of(&files, self.tuning);
         let open = |file: &PartitionFile| -> Result<Partition, RunError> {
             let id = self.names.id(&file.topic, file.partition);
-            let mut partition = Partition::open(self.job, file, id, &topics, chunk)?;
+            let mut partition = Partition::open(self.job, file, id, &topics, chunk, self.schemas)?;
             if self.origin > 0 && self.places.position(&file.topic, file.partition).is_none() {
                 partition.join(self.origin);
             }
@@ -133,7 +139,7 @@ impl Opener<'_> {
         self.places.check(&there, &settings.exclude)?;
         let mine = |listed: &&Listed| self.workers.contains(&owner(&listed.topic, listed.partition, self.peers));
         let mine: Vec<&Listed> = self.listed.iter().filter(mine).collect();
-        let mut partitions = open_kafka(self.job, kafka, self.names, &mine, settings.until_end)?;
+        let mut partitions = open_kafka(self.job, kafka, self.names, self.schemas, &mine, settings.until_end)?;
         for (partition, listed) in partitions.iter_mut().zip(&mine) {
             self.places.apply(&listed.topic, listed.partition, partition)?;
         }
@@ -151,12 +157,15 @@ impl Opener<'_> {
             if let Some(failure) = kafka.failure() {
                 return Err(failure.into());
             }
+            // Waiting for a log or a schema is no illness of the workers, which are not there yet.
+            (0..self.workers.len()).for_each(|worker| self.health.stepped(worker, wall_ms()));
             if self.stop.load(Ordering::Relaxed) {
                 return Err(RunError::Flag("stopped before the first records had come".to_owned()));
             }
             if said.elapsed() > SAY_EVERY {
                 said = Instant::now();
-                tracing::info!(partitions = missing, "waiting for the first records");
+                let schemas = self.schemas.wanted(Duration::ZERO).len();
+                tracing::info!(partitions = missing, schemas, "waiting for the first records");
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -172,6 +181,7 @@ pub(super) fn open_kafka(
     job: &Job,
     kafka: &KafkaSource,
     names: &PartitionNames,
+    schemas: &Arc<Schemas>,
     listed: &[&Listed],
     until_end: bool,
 ) -> Result<Vec<Partition>, RunError> {
@@ -187,7 +197,8 @@ pub(super) fn open_kafka(
     let inputs = kafka.open(&wanted)?;
     let partition = |(input, listed): (_, &&Listed)| {
         let id = names.id(&listed.topic, listed.partition);
-        Partition::going_on(job, &listed.topic, listed.partition, id, Box::new(input), quiet(job, &listed.topic, until_end))
+        let quiet = quiet(job, &listed.topic, until_end);
+        Partition::going_on(job, &listed.topic, listed.partition, id, Box::new(input), quiet, schemas)
     };
     Ok(inputs.into_iter().zip(listed).map(partition).collect())
 }
