@@ -1,167 +1,246 @@
 //! Debezium's JSON envelope, bare or inside its schema wrapper.
 //!
-//! Shapes and orders: Debezium documentation, "Data change events" of the MySQL and PostgreSQL connectors. The row's key is the
-//! message key's; `before` is looked at only where a delete came without a message key.
+//! ```text
+//! {"before":row,"after":row,"source":{…},"op":"c|r|u|d|t|m"}      MongoDB: rows are extended JSON as text, updates may be descriptions
+//! ```
+//!
+//! Shapes and orders: Debezium documentation, "Data change events" of the connectors. The row's key is the message key's; `before` is
+//! looked at only where a delete came without a message key.
+//!
+//! Upholds: one walk of the envelope, with row and source in it; what a schema says is read once per schema (see [`schema`](super::schema)).
 
-use std::borrow::Cow;
-
-use storeflow_dataflows::change::{Position, Version, What};
+use storeflow_dataflows::change::{Version, What};
+use storeflow_dataflows::key::Key;
 
 use super::json::{self, Fields, Inner, Value};
-use super::project::{Keys, Projection};
-use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, not_an_object, not_json, values};
+use super::keys::Keys;
+use super::mongo_update::Updates;
+use super::paths::Texts;
+use super::project::{Hints, Projection, ROOM};
+use super::schema::{Schemas, WRAPPER, Wrapper};
+use super::table::Table;
+use super::values::Hint;
+use super::version::Incarnations;
+use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
+use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Debezium {
     envelope: Fields,
     source: Fields,
     projection: Projection,
+    /// The row in `after` of the MongoDB connector, whose strings are never placeholders.
+    documents: Projection,
+    updates: Updates,
     keys: Keys,
+    id: Fields,
+    schemas: Schemas,
+    table: Table,
     incarnations: Incarnations,
 }
 
-const PAYLOAD: usize = 0;
-const OP: usize = 1;
-const BEFORE: usize = 2;
-const AFTER: usize = 3;
-const SOURCE: usize = 4;
+const ENVELOPE: [&str; 10] =
+    ["op", "before", "after", "source", "updateDescription", "ddl", "tableChanges", "status", "event_count", "ts_ms"];
+const AFTER: usize = 2;
+const SOURCE: usize = 3;
+const SOURCE_FIELDS: [&str; 14] =
+    ["connector", "name", "db", "schema", "table", "collection", "ts_ms", "file", "pos", "row", "server_id", "lsn", "rs", "ord"];
+
+/// Where a change comes from.
+struct Source<'a> {
+    connector: Value<'a>,
+    name: Value<'a>,
+    db: Value<'a>,
+    schema: Value<'a>,
+    table: Value<'a>,
+    ts_ms: Value<'a>,
+    file: Value<'a>,
+    pos: Value<'a>,
+    row: Value<'a>,
+    server_id: Value<'a>,
+    lsn: Value<'a>,
+    rs: Value<'a>,
+    ord: Value<'a>,
+}
 
 impl Debezium {
-    pub(super) fn new(job: &Job, spec: &SourceSpec, key_space: u32) -> Self {
-        let projection = Projection::new(job, spec);
+    pub(super) fn new(job: &Job, spec: &SourceSpec, topic: &str, key_space: u32) -> Self {
+        let projection = Projection::new(job, spec, topic);
+        let within =
+            |image: &str, path: &FieldPath| std::iter::once(image.to_owned()).chain(path.names().iter().cloned()).collect();
+        let paths = projection.field_paths();
+        // First those of "after", then those of the key in "before".
+        let hinted = paths
+            .iter()
+            .map(|path| within("after", path))
+            .chain(projection.key_paths().iter().map(|path| within("before", path)));
         Debezium {
-            envelope: Fields::new(["payload", "op", "before", "after", "source"]),
-            source: Fields::new(["connector", "name", "db", "ts_ms", "table", "file", "pos", "row", "server_id", "lsn"]),
-            keys: Keys::new(&projection, key_space),
+            envelope: Fields::new(ENVELOPE.into_iter().chain(WRAPPER)),
+            source: Fields::new(SOURCE_FIELDS),
+            schemas: Schemas::new(hinted.collect::<Vec<_>>(), Wrapper::ByPayload),
+            updates: Updates::new(paths.iter().map(FieldPath::names)),
+            documents: Projection::new(job, spec, topic).without_placeholders(),
+            keys: Keys::new(job, spec, topic, key_space),
+            id: Fields::new(["_id"]),
+            table: Table::new(spec),
+            incarnations: Incarnations::new(spec),
             projection,
-            incarnations: Incarnations::default(),
         }
     }
 
-    pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>, table: Option<&[u8]>) -> Result<Record, Reject> {
-        let tombstone = Ok(Record { decoded: Decoded::Skipped(Skipped::Tombstone), own_time: None });
-        let Some(text) = value else { return tombstone };
-        // Envelope, row and source in one pass; only what a schema wraps takes a second one.
-        let (mut envelope, mut source, mut fields) = ([Value::Absent; 5], [Value::Absent; 10], [Value::Absent; 32]);
-        let fields = &mut fields[..self.projection.fields().len()];
-        let after = Inner { of: AFTER, fields: self.projection.fields(), out: fields };
+    pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, Reject> {
+        let Some(text) = value else { return Ok(Record::skipped(Skipped::Tombstone, None)) };
+        // Envelope, row and source in one pass.
+        let (texts, mut row) = (Texts::default(), ROOM);
+        let row = &mut row[..self.projection.len()];
+        let mut envelope = [Value::Absent; ENVELOPE.len() + WRAPPER.len()];
+        let mut source = [Value::Absent; SOURCE_FIELDS.len()];
+        let after = Inner { of: AFTER, fields: self.projection.fields(), out: row };
         let mut inner = [Inner { of: SOURCE, fields: &self.source, out: &mut source }, after];
-        match json::read_both(text, &self.envelope, &mut envelope, &mut inner).map_err(not_json)? {
+        let (value, hints) = self.schemas.read(text, &self.envelope, &mut envelope, &mut inner).map_err(not_json)?;
+        match value {
             Value::Object(_) => {}
-            Value::Null => return tombstone,
+            Value::Null => return Ok(Record::skipped(Skipped::Tombstone, None)),
             _ => return Err(not_an_object("the message")),
         }
-        match envelope[PAYLOAD] {
-            Value::Object(payload) => {
-                json::read_both(payload, &self.envelope, &mut envelope, &mut inner).map_err(not_json)?;
-            }
-            Value::Null => return tombstone,
-            _ => {}
+        let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
+        let own_time = clock_millis(source[6]);
+        let is_there = |value| !matches!(value, Value::Absent | Value::Null);
+        if !is_there(op) {
+            let why = if is_there(ddl) || is_there(table_changes) {
+                Skipped::SchemaChange
+            } else if is_there(status) && is_there(event_count) {
+                Skipped::Transaction
+            } else if is_there(ts_ms) && !is_there(source_object) {
+                Skipped::Heartbeat
+            } else {
+                Skipped::Control
+            };
+            return Ok(Record::skipped(why, own_time));
         }
-        let [connector, name, db, ts_ms, source_table, file, pos, row, server_id, lsn] = source;
-        let own_time = match ts_ms {
-            Value::Number(text) => values::integer(text).and_then(values::in_range).filter(|&time| time > 0),
-            _ => None,
-        };
-        let skipped = |why| Ok(Record { decoded: Decoded::Skipped(why), own_time });
-        if matches!(envelope[OP], Value::Absent | Value::Null) {
-            return skipped(Skipped::Control);
+        let op = text_of(op);
+        let source = Source::of(source);
+        if *op == *b"m" {
+            return Ok(Record::skipped(Skipped::Message, own_time));
         }
-        if table.is_some_and(|table| *text_of(source_table) != *table) {
-            return skipped(Skipped::OtherTable);
+        if text_of(source.table).ends_with(b"debezium_signal") {
+            return Ok(Record::skipped(Skipped::Signal, own_time));
         }
-        let delete = match &*text_of(envelope[OP]) {
-            b"c" | b"r" | b"u" => false,
-            b"d" => true,
-            b"t" | b"m" => return skipped(Skipped::Control),
+        if !self.table.takes(source.table, source.schema, source.db) {
+            return Ok(Record::skipped(Skipped::OtherTable, own_time));
+        }
+        let version = source.version(&mut self.incarnations);
+        let image = match &*op {
+            b"c" | b"r" | b"u" => after,
+            b"d" => before,
+            b"t" => return Ok(Record { decoded: self.keys.truncate(version), own_time }),
             _ => return Err(Reject::new(Reason::BadOp, "field \"op\" is none of c, r, u, d, t, m")),
         };
-        let version = match &*text_of(connector) {
-            b"mysql" | b"mariadb" => self.incarnations.mysql(name, file, pos, row, server_id),
-            b"postgresql" => self.incarnations.postgres(name, db, lsn),
-            _ => None,
-        };
-        let found = match (if delete { envelope[BEFORE] } else { envelope[AFTER] }, delete) {
-            (Value::Object(row), true) => {
-                json::read_object(row, self.projection.fields(), fields).map_err(not_json)?;
-                true
-            }
-            (Value::Object(_), false) => true,
-            _ => false,
-        };
-        if !found && (!delete || key.is_none()) {
-            let image = if delete { "before" } else { "after" };
-            return Err(Reject::new(Reason::MissingRow, format!("\"{image}\" is not a row")));
+        let delete = *op == *b"d";
+        if source.is_mongodb() {
+            let document = Document { key, image, description, delete, update: *op == *b"u" };
+            let (key, what) = self.document(document, row, &texts)?;
+            return Ok(Record::change(key, version, what, own_time));
         }
+        let (of_after, of_before) = hints.split_at_checked(row.len()).unwrap_or_default();
+        if delete {
+            let key = match key {
+                Some(text) => self.keys.of_object(text)?,
+                None => key_of_before(&self.projection, &mut self.keys, image, of_before, row, &texts)?,
+            };
+            return Ok(Record::change(key, version, What::Delete, own_time));
+        }
+        self.projection.complete(row, &texts);
+        let hints = Hints::Schema(of_after);
         let key = match key {
             Some(text) => self.keys.of_object(text)?,
-            None => self.keys.of_values(self.projection.key_values(fields), None)?,
+            None if matches!(image, Value::Object(_)) => self.keys.of_values(self.projection.key_values(row), hints)?,
+            None => return Err(missing_row("after")),
         };
-        let what = if delete { What::Delete } else { What::Row(self.projection.row(fields)?) };
-        Ok(Record { decoded: Decoded::Change(RowChange { key, version, what }), own_time })
+        let Value::Object(_) = image else { return Err(missing_row("after")) };
+        let what = self.projection.what(row, hints)?;
+        Ok(Record::change(key, version, what, own_time))
     }
-}
 
-fn unsigned(value: Value<'_>) -> Option<u64> {
-    match value {
-        Value::Number(text) => values::integer(text).and_then(|number| u64::try_from(number).ok()),
-        _ => None,
-    }
-}
-
-/// The text of a string; empty for anything else.
-fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
-    match value {
-        Value::Plain(text) => Cow::Borrowed(text),
-        Value::Escaped(text) => Cow::Owned(json::unescape(text)),
-        _ => Cow::Borrowed(&[]),
-    }
-}
-
-/// Stable names of incarnations. Records of one are followed by more of it, so the last is kept.
-#[derive(Default)]
-struct Incarnations {
-    parts: Vec<u8>,
-    last: (Vec<u8>, u64),
-}
-
-impl Incarnations {
-    /// The parts are separated by a byte that no valid text holds.
-    fn name(&mut self, parts: [&[u8]; 3]) -> u64 {
-        self.parts.clear();
-        for part in parts {
-            self.parts.extend_from_slice(part);
-            self.parts.push(0xff);
+    /// A change of a document: rows are extended JSON, as text or as objects.
+    fn document<'a>(&mut self, change: Document<'a>, row: &mut [Value<'a>], texts: &'a Texts) -> Result<(Key, What), Reject> {
+        let image = texts.object(change.image);
+        let key = match (change.key, image) {
+            (Some(text), _) => self.keys.of_document(text)?,
+            (None, Some(document)) => {
+                let mut id = [Value::Absent];
+                json::read_object(document, &self.id, &mut id).map_err(not_json)?;
+                self.keys.of_one(id[0], Hints::Extended)?
+            }
+            (None, None) => return Err(missing_row(if change.delete { "before" } else { "after" })),
+        };
+        if change.delete {
+            return Ok((key, What::Delete));
         }
-        if self.last.0 != self.parts {
-            self.last.1 = xxhash_rust::xxh3::xxh3_64(&self.parts);
-            self.last.0.clone_from(&self.parts);
+        match (image, change.description) {
+            (Some(document), _) => {
+                json::read_object(document, self.documents.fields(), row).map_err(not_json)?;
+                self.documents.complete(row, texts);
+            }
+            (None, Value::Object(description)) if change.update && matches!(change.image, Value::Null | Value::Absent) => {
+                let (updated, removed) =
+                    (json::member(description, b"updatedFields"), json::member(description, b"removedFields"));
+                self.updates.read(updated, removed, row, texts);
+            }
+            _ => return Err(missing_row("after")),
         }
-        self.last.1
+        Ok((key, self.documents.what(row, Hints::Extended)?))
+    }
+}
+
+/// What a record of the MongoDB connector says.
+struct Document<'a> {
+    key: Option<&'a [u8]>,
+    image: Value<'a>,
+    description: Value<'a>,
+    delete: bool,
+    update: bool,
+}
+
+/// The key of a delete without a message key.
+fn key_of_before<'a>(
+    projection: &Projection,
+    keys: &mut Keys,
+    before: Value<'a>,
+    hints: &[Hint],
+    row: &mut [Value<'a>],
+    texts: &'a Texts,
+) -> Result<Key, Reject> {
+    let Value::Object(before) = before else { return Err(missing_row("before")) };
+    json::read_object(before, projection.fields(), row).map_err(not_json)?;
+    projection.complete(row, texts);
+    keys.of_values(projection.key_values(row), Hints::Schema(hints))
+}
+
+fn missing_row(image: &str) -> Reject {
+    Reject::new(Reason::MissingRow, format!("\"{image}\" is not a row"))
+}
+
+impl<'a> Source<'a> {
+    fn of(values: [Value<'a>; SOURCE_FIELDS.len()]) -> Self {
+        let [connector, name, db, schema, table, collection, ts_ms, file, pos, row, server_id, lsn, rs, ord] = values;
+        let mut source = Source { connector, name, db, schema, table, ts_ms, file, pos, row, server_id, lsn, rs, ord };
+        if source.is_mongodb() {
+            source.table = collection;
+        }
+        source
     }
 
-    fn mysql(
-        &mut self,
-        name: Value<'_>,
-        file: Value<'_>,
-        pos: Value<'_>,
-        row: Value<'_>,
-        server_id: Value<'_>,
-    ) -> Option<Version> {
-        let file = text_of(file);
-        let dot = file.iter().rposition(|&byte| byte == b'.')?;
-        let number = Some(&file[dot + 1..]).filter(|digits| digits.iter().all(u8::is_ascii_digit));
-        let number = number.and_then(values::integer).and_then(|number| u32::try_from(number).ok())?;
-        let pos = unsigned(pos).filter(|&pos| pos > 0)?;
-        let row = unsigned(row).and_then(|row| u32::try_from(row).ok()).unwrap_or(0);
-        let server = unsigned(server_id).and_then(|server| u32::try_from(server).ok()).unwrap_or(0);
-        let incarnation = self.name([b"mysql", &text_of(name), &file[..dot]]);
-        Some(Version { incarnation, server, position: Position(number, pos, row) })
+    fn is_mongodb(&self) -> bool {
+        json::is_named(self.connector, b"mongodb")
     }
 
-    fn postgres(&mut self, name: Value<'_>, db: Value<'_>, lsn: Value<'_>) -> Option<Version> {
-        let lsn = unsigned(lsn).filter(|&lsn| lsn > 0)?;
-        let incarnation = self.name([b"postgresql", &text_of(name), &text_of(db)]);
-        Some(Version { incarnation, server: 0, position: Position(0, lsn, 0) })
+    fn version(&self, incarnations: &mut Incarnations) -> Option<Version> {
+        match &*text_of(self.connector) {
+            b"mysql" | b"mariadb" => incarnations.mysql(self.name, [self.file, self.pos, self.row, self.server_id]),
+            b"postgresql" => incarnations.postgres(self.name, self.db, self.lsn),
+            b"mongodb" => incarnations.mongodb(self.name, self.rs, self.ts_ms, self.ord),
+            _ => None,
+        }
     }
 }

@@ -2,9 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::json::{Value, unescape};
-use super::{Reason, Reject};
-use crate::config::TimeUnit;
+use jiff::tz::TimeZone;
+
+use super::json::{self, Value, unescape, unescape_into};
+use super::{Reason, Reject, base64};
+use crate::config::{Decimal, TimeUnit};
 
 /// Greatest magnitude of an amount, in minor units.
 pub const AMOUNT_MAX: i128 = 100_000_000_000_000_000_000_000_000;
@@ -13,32 +15,109 @@ pub const QUANTITY_MAX: i128 = 1_000_000_000;
 /// 2200-01-01, the first instant that is out of range, in milliseconds.
 pub const TIME_END: u64 = 7_258_118_400_000;
 
-/// The text of an id: a non-empty string, or the literal of an integer.
-pub fn id<'a>(value: Value<'a>, field: &str) -> Result<Cow<'a, [u8]>, Reject> {
+/// What is known of a value besides its text: by a schema, or by what extended JSON wraps it in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Hint {
+    /// Nothing.
+    #[default]
+    Unknown,
+    /// A schema's decimal: a string is base64 of units of 10^-scale.
+    Decimal(i32),
+    /// A floating-point number.
+    Float,
+    /// A schema's time.
+    Time(Clock),
+    /// Extended JSON `$oid` or `$uuid`: text that is nothing but an id.
+    Label,
+    /// Extended JSON `$numberLong` or `$numberInt`: text that is an integer.
+    Integer,
+    /// Extended JSON `$numberDecimal`: text that is a decimal.
+    Decimal128,
+    /// Extended JSON `$date`: milliseconds as a number, or RFC 3339 text.
+    Date,
+    /// Extended JSON `$date` with a `$numberLong`: milliseconds as text.
+    DateMillis,
+}
+
+/// How a schema says that a time is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// Days since 1970.
+    Days,
+    /// Milliseconds since 1970.
+    Millis,
+    /// Microseconds since 1970.
+    Micros,
+    /// Nanoseconds since 1970.
+    Nanos,
+    /// RFC 3339 text.
+    Rfc3339,
+    /// `YYYY-MM-DD` and an optional `Z`.
+    IsoDate,
+}
+
+/// Appends the text of an id to `out`: that of a non-empty string, or the literal of an integer.
+///
+/// # Errors
+/// If it is neither.
+#[inline]
+pub fn push_id(value: Value<'_>, hint: Hint, field: &str, out: &mut Vec<u8>) -> Result<(), Reject> {
+    match (value, hint) {
+        (Value::Plain(text), Hint::Unknown | Hint::Label | Hint::Time(_)) if !text.is_empty() => out.extend_from_slice(text),
+        (Value::Escaped(text), Hint::Unknown | Hint::Label | Hint::Time(_)) => unescape_into(text, out),
+        (Value::Number(text), _) if is_integer(text) => out.extend_from_slice(text),
+        _ => out.extend_from_slice(&rare_id(value, hint, field)?),
+    }
+    Ok(())
+}
+
+/// Ids that a schema or a wrapper makes, and what is none.
+#[cold]
+fn rare_id(value: Value<'_>, hint: Hint, field: &str) -> Result<Vec<u8>, Reject> {
     let bad = |what: &str| Err(Reject::new(Reason::BadId, format!("field \"{field}\" {what}, where an id must be")));
-    match value {
-        Value::Plain(text) if !text.is_empty() => Ok(Cow::Borrowed(text)),
-        Value::Escaped(text) => Ok(Cow::Owned(unescape(text))),
-        Value::Number(text) if is_integer(text) => Ok(Cow::Borrowed(text)),
-        Value::Absent => Err(missing(field)),
-        Value::Plain(_) => bad("is empty"),
-        Value::Null => bad("is null"),
-        Value::Number(_) => bad("is not a whole number"),
-        _ => bad("is neither text nor a number"),
+    match (value, hint) {
+        (Value::Absent, _) => Err(missing(field)),
+        (Value::Unsaid, _) => Err(Reject::new(Reason::MissingField, format!("the change does not say \"{field}\""))),
+        (Value::Null, _) => bad("is null"),
+        (Value::Plain(b""), Hint::Unknown | Hint::Label | Hint::Time(_)) => bad("is empty"),
+        (Value::Plain(_) | Value::Escaped(_), Hint::Decimal(0)) => match text_of(value).map(|text| base64::integer(&text)) {
+            Some(Ok(number)) => Ok(number.to_string().into_bytes()),
+            _ => bad("is no base64 of a whole number, as its schema says,"),
+        },
+        (Value::Plain(_) | Value::Escaped(_), Hint::Decimal(_)) => bad("is a decimal with a fraction by its schema"),
+        (Value::Plain(text), Hint::Integer) if integer(text).is_some() => Ok(text.to_vec()),
+        (Value::Escaped(text), Hint::Integer) if integer(&unescape(text)).is_some() => Ok(unescape(text)),
+        (Value::Number(_), _) => bad("is not a whole number"),
+        _ => bad("is neither text nor a whole number"),
     }
 }
 
 /// A required field that the row does not have.
+#[cold]
 pub fn missing(field: &str) -> Reject {
     Reject::new(Reason::MissingField, format!("there is no field \"{field}\""))
 }
 
 /// The text by which a value is compared in `counts_when`; `None` for null, absent and containers.
-pub fn comparable(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
+pub fn comparable(value: Value<'_>, hint: Hint) -> Option<Cow<'_, [u8]>> {
+    match (value, hint) {
+        (Value::Plain(_) | Value::Escaped(_), Hint::Date | Hint::DateMillis) => None,
+        (Value::Plain(_) | Value::Escaped(_), Hint::Decimal(0)) => {
+            let number = base64::integer(&text_of(value)?).ok()?;
+            Some(Cow::Owned(number.to_string().into_bytes()))
+        }
+        (Value::Plain(text) | Value::Number(text) | Value::Bool(text), _) => Some(Cow::Borrowed(text)),
+        (Value::Escaped(text), _) => Some(Cow::Owned(unescape(text))),
+        (Value::Absent | Value::Unsaid | Value::Null | Value::Object(_) | Value::Array(_), _) => None,
+    }
+}
+
+/// The text of a string or number.
+fn text_of(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
     match value {
-        Value::Plain(text) | Value::Number(text) | Value::Bool(text) => Some(Cow::Borrowed(text)),
+        Value::Plain(text) | Value::Number(text) => Some(Cow::Borrowed(text)),
         Value::Escaped(text) => Some(Cow::Owned(unescape(text))),
-        Value::Absent | Value::Null | Value::Object(_) | Value::Array(_) => None,
+        _ => None,
     }
 }
 
@@ -56,6 +135,8 @@ pub enum DecimalError {
     Precision,
     /// Beyond the greatest magnitude.
     Range,
+    /// A floating-point number where none may be.
+    Float,
 }
 
 /// The exact value of decimal text in units of `10^-scale`.
@@ -127,65 +208,236 @@ fn exponent(text: &[u8]) -> Result<i64, DecimalError> {
     Ok(if negative { -value } else { value })
 }
 
-/// The decimal in a value: a number, or text that is one.
-fn decimal_of(value: Value<'_>, scale: u32, max: i128) -> Result<i128, DecimalError> {
-    match value {
-        Value::Number(text) | Value::Plain(text) => decimal(text, scale, max),
-        Value::Escaped(text) => decimal(&unescape(text), scale, max),
+/// How a source writes its amounts or quantities.
+#[derive(Clone, Copy, Debug)]
+pub struct Measure {
+    /// What the job file says of text whose schema says nothing.
+    pub decimal: Decimal,
+    /// Floating-point numbers count by their decimal text.
+    pub allow_float: bool,
+}
+
+impl Measure {
+    /// The exact value of a field in units of `10^-scale`.
+    #[inline]
+    fn units(self, value: Value<'_>, hint: Hint, scale: u32, max: i128) -> Result<i128, DecimalError> {
+        match (value, hint, self.decimal) {
+            (Value::Number(text) | Value::Plain(text), Hint::Unknown, Decimal::Text) => decimal(text, scale, max),
+            (Value::Number(_) | Value::Plain(_) | Value::Escaped(_), Hint::Float, _) if !self.allow_float => {
+                Err(DecimalError::Float)
+            }
+            (Value::Plain(text), Hint::Decimal(its), _) => binary(text, its, scale, max),
+            (Value::Escaped(text), Hint::Decimal(its), _) => binary(&unescape(text), its, scale, max),
+            (Value::Plain(text), Hint::Unknown, Decimal::Base64 { scale: its }) => binary(text, its as i32, scale, max),
+            (Value::Escaped(text), Hint::Unknown, Decimal::Base64 { scale: its }) => {
+                binary(&unescape(text), its as i32, scale, max)
+            }
+            (Value::Object(object), ..) => variable(object, scale, max),
+            (Value::Plain(_) | Value::Escaped(_), Hint::Label | Hint::Date | Hint::DateMillis, _) => Err(DecimalError::Syntax),
+            (Value::Number(text) | Value::Plain(text), ..) => decimal(text, scale, max),
+            (Value::Escaped(text), ..) => decimal(&unescape(text), scale, max),
+            _ => Err(DecimalError::Syntax),
+        }
+    }
+
+    /// An amount of money in minor units of `10^-scale`.
+    ///
+    /// # Errors
+    /// If it is none, is beyond 10^26 of them, or is no whole number of them.
+    #[inline]
+    pub fn amount(self, value: Value<'_>, hint: Hint, scale: u32, field: &str) -> Result<i128, Reject> {
+        self.units(value, hint, scale, AMOUNT_MAX).map_err(|error| match error {
+            _ if value == Value::Absent => missing(field),
+            DecimalError::Syntax => {
+                let more = if looks_binary(value, hint) { BINARY_ADVICE } else { "" };
+                Reject::new(Reason::BadAmount, format!("field \"{field}\" is not a decimal number{more}"))
+            }
+            DecimalError::Precision => {
+                Reject::new(Reason::AmountPrecision, format!("field \"{field}\" has more than {scale} decimal digits"))
+            }
+            DecimalError::Range => Reject::new(Reason::AmountRange, format!("field \"{field}\" exceeds 10^26 minor units")),
+            DecimalError::Float => float(field),
+        })
+    }
+
+    /// A whole number of items.
+    ///
+    /// # Errors
+    /// If it is none, or is beyond 10^9.
+    #[inline]
+    pub fn quantity(self, value: Value<'_>, hint: Hint, field: &str) -> Result<i128, Reject> {
+        self.units(value, hint, 0, QUANTITY_MAX).map_err(|error| match error {
+            _ if value == Value::Absent => missing(field),
+            DecimalError::Float => float(field),
+            _ => {
+                let more = if looks_binary(value, hint) { BINARY_ADVICE } else { "" };
+                Reject::new(Reason::BadQuantity, format!("field \"{field}\" is not a whole number within ±{QUANTITY_MAX}{more}"))
+            }
+        })
+    }
+}
+
+const BINARY_ADVICE: &str = "; it could be a decimal as Kafka Connect writes it: let the converter send the schema (schemas.enable), \
+                             or say so in the job file: { field = \"…\", decimal = \"base64\", scale = … }";
+
+fn float(field: &str) -> Reject {
+    Reject::new(
+        Reason::Float,
+        format!(
+            "field \"{field}\" is a floating-point number, whose digits may not be those that were stored; let the connector \
+                 send decimals (decimal.handling.mode), or accept it with allow_float = true"
+        ),
+    )
+}
+
+/// Whether text that is no number would be one as base64.
+fn looks_binary(value: Value<'_>, hint: Hint) -> bool {
+    hint == Hint::Unknown && text_of(value).is_some_and(|text| !text.is_empty() && base64::integer(&text).is_ok())
+}
+
+/// The exact value of base64 of an integer that counts units of `10^-its`.
+fn binary(text: &[u8], its: i32, scale: u32, max: i128) -> Result<i128, DecimalError> {
+    rescale(base64::integer(text)?, i64::from(scale) - i64::from(its), max)
+}
+
+/// The exact value of `{"scale": s, "value": "base64"}`.
+fn variable(object: &[u8], scale: u32, max: i128) -> Result<i128, DecimalError> {
+    let its = match json::member(object, b"scale") {
+        Value::Number(text) => integer(text).filter(|its| (-38..=38).contains(its)),
+        _ => None,
+    };
+    match (its, json::member(object, b"value")) {
+        (Some(its), Value::Plain(text)) => binary(text, its as i32, scale, max),
+        (Some(its), Value::Escaped(text)) => binary(&unescape(text), its as i32, scale, max),
         _ => Err(DecimalError::Syntax),
     }
 }
 
-/// An amount of money in minor units.
-pub fn amount(value: Value<'_>, scale: u32, field: &str) -> Result<i128, Reject> {
-    if value == Value::Absent {
-        return Err(missing(field));
-    }
-    decimal_of(value, scale, AMOUNT_MAX).map_err(|error| match error {
-        DecimalError::Syntax => Reject::new(Reason::BadAmount, format!("field \"{field}\" is not a decimal number")),
-        DecimalError::Precision => {
-            Reject::new(Reason::AmountPrecision, format!("field \"{field}\" has more than {scale} decimal digits"))
-        }
-        DecimalError::Range => Reject::new(Reason::AmountRange, format!("field \"{field}\" exceeds 10^26 minor units")),
-    })
+/// `value` times `10^shift`.
+fn rescale(value: i128, shift: i64, max: i128) -> Result<i128, DecimalError> {
+    let power = |digits: i64| u32::try_from(digits).ok().and_then(|digits| 10i128.checked_pow(digits));
+    let units = match (value, power(shift.abs())) {
+        (0, _) => 0,
+        (_, None) if shift < 0 => return Err(DecimalError::Precision),
+        (_, None) => return Err(DecimalError::Range),
+        (_, Some(power)) if shift >= 0 => value.checked_mul(power).ok_or(DecimalError::Range)?,
+        (_, Some(power)) if value % power != 0 => return Err(DecimalError::Precision),
+        (_, Some(power)) => value / power,
+    };
+    if units.unsigned_abs() > max.unsigned_abs() { Err(DecimalError::Range) } else { Ok(units) }
 }
 
-/// A whole number of items.
-pub fn quantity(value: Value<'_>, field: &str) -> Result<i128, Reject> {
-    if value == Value::Absent {
-        return Err(missing(field));
-    }
-    decimal_of(value, 0, QUANTITY_MAX)
-        .map_err(|_| Reject::new(Reason::BadQuantity, format!("field \"{field}\" is not a whole number within ±{QUANTITY_MAX}")))
+/// How a source writes its times.
+#[derive(Clone, Debug)]
+pub struct Times {
+    unit: TimeUnit,
+    /// Of numbers, the zone whose wall clock they are; of text by a format, the zone it is in if it names none.
+    zone: Option<TimeZone>,
 }
 
-/// An instant in milliseconds since 1970, rounded down.
-pub fn time(value: Value<'_>, unit: &TimeUnit, field: &str) -> Result<u64, Reject> {
-    if value == Value::Absent {
-        return Err(missing(field));
+impl Times {
+    /// By what the job file says.
+    pub fn new(unit: &TimeUnit, zone: Option<&str>) -> Self {
+        let zone = match unit {
+            TimeUnit::Format { zone, .. } => Some(zone.as_deref().unwrap_or("UTC")),
+            _ => zone,
+        };
+        Times { unit: unit.clone(), zone: zone.and_then(crate::config::zone::find) }
     }
-    let bad = || Reject::new(Reason::BadTime, format!("field \"{field}\" is not a time of the declared unit"));
-    let unescaped;
-    let (text, quoted) = match value {
-        Value::Plain(text) => (text, true),
-        Value::Escaped(text) => {
-            unescaped = unescape(text);
-            (&unescaped[..], true)
+
+    /// An instant in milliseconds since 1970, rounded down.
+    ///
+    /// # Errors
+    /// If it is none by the job file's unit or by its schema's, or outside of 1970 to 2200.
+    #[inline]
+    pub fn read(&self, value: Value<'_>, hint: Hint, field: &str) -> Result<u64, Reject> {
+        let millis = self.millis(value, hint).ok_or_else(|| self.wrong(value, hint, field))?;
+        in_range(millis).ok_or_else(|| Reject::new(Reason::TimeRange, format!("field \"{field}\" is not within 1970 to 2200")))
+    }
+
+    fn millis(&self, value: Value<'_>, hint: Hint) -> Option<i128> {
+        let unescaped;
+        let (text, quoted) = match value {
+            Value::Plain(text) => (text, true),
+            Value::Escaped(text) => {
+                unescaped = unescape(text);
+                (&unescaped[..], true)
+            }
+            Value::Number(text) => (text, false),
+            _ => return None,
+        };
+        let clock = match (hint, &self.unit) {
+            (Hint::Date, _) if quoted => return rfc3339(text),
+            (Hint::Date | Hint::DateMillis, _) => return integer(text),
+            (Hint::Time(clock), TimeUnit::Auto) => clock,
+            (Hint::Time(clock), unit) if clock_of(unit) != Some(clock) => return None,
+            (_, TimeUnit::Auto) => Clock::Rfc3339,
+            (_, TimeUnit::Seconds) => return self.wall(integer(text)?.saturating_mul(1_000)),
+            (_, TimeUnit::Format { format, .. }) if quoted => return formatted(text, format, self.zone.as_ref()),
+            (_, unit) => clock_of(unit)?,
+        };
+        match clock {
+            Clock::Days => self.wall(integer(text)?.saturating_mul(86_400_000)),
+            Clock::Millis => self.wall(integer(text)?),
+            Clock::Micros => self.wall(integer(text)?.div_euclid(1_000)),
+            Clock::Nanos => self.wall(integer(text)?.div_euclid(1_000_000)),
+            Clock::Rfc3339 if quoted => rfc3339(text),
+            Clock::IsoDate if quoted => iso_date(text),
+            Clock::Rfc3339 | Clock::IsoDate => None,
         }
-        Value::Number(text) => (text, false),
-        _ => return Err(bad()),
-    };
-    let millis = match unit {
-        TimeUnit::Rfc3339 | TimeUnit::Auto if quoted => rfc3339(text).ok_or_else(bad)?,
-        TimeUnit::Format { format, zone } if quoted => formatted(text, format, zone.as_deref()).ok_or_else(bad)?,
-        TimeUnit::Rfc3339 | TimeUnit::Auto | TimeUnit::Format { .. } => return Err(bad()),
-        TimeUnit::Seconds => integer(text).ok_or_else(bad)?.saturating_mul(1_000),
-        TimeUnit::Millis => integer(text).ok_or_else(bad)?,
-        TimeUnit::Micros => integer(text).ok_or_else(bad)?.div_euclid(1_000),
-        TimeUnit::Nanos => integer(text).ok_or_else(bad)?.div_euclid(1_000_000),
-        TimeUnit::Days => integer(text).ok_or_else(bad)?.saturating_mul(86_400_000),
-    };
-    in_range(millis).ok_or_else(|| Reject::new(Reason::TimeRange, format!("field \"{field}\" is not within 1970 to 2200")))
+    }
+
+    /// The instant of a number: itself, or when the zone's clocks on the wall show what it would be in UTC. What is far out of
+    /// range stays so.
+    #[inline]
+    fn wall(&self, millis: i128) -> Option<i128> {
+        let Some(zone) = &self.zone else { return Some(millis) };
+        let wall = i64::try_from(millis).ok().and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+        let placed = wall.and_then(|wall| wall.to_zoned(TimeZone::UTC).datetime().to_zoned(zone.clone()).ok());
+        Some(placed.map_or(millis, |placed| placed.timestamp().as_millisecond().into()))
+    }
+
+    #[cold]
+    fn wrong(&self, value: Value<'_>, hint: Hint, field: &str) -> Reject {
+        match (value, hint) {
+            (Value::Absent, _) => missing(field),
+            (_, Hint::Time(clock)) if self.unit != TimeUnit::Auto && clock_of(&self.unit) != Some(clock) => {
+                let what =
+                    format!("field \"{field}\" is a time in {} by its schema; say unit = \"auto\" in the job file", clock.name());
+                Reject::new(Reason::BadTime, what)
+            }
+            (Value::Number(_), Hint::Unknown) if self.unit == TimeUnit::Auto => {
+                let what = format!("field \"{field}\" is a number, and no schema says its unit; name it in the job file");
+                Reject::new(Reason::BadTime, what)
+            }
+            _ => Reject::new(Reason::BadTime, format!("field \"{field}\" is not a time of the declared unit")),
+        }
+    }
+}
+
+impl Clock {
+    fn name(self) -> &'static str {
+        match self {
+            Clock::Days => "days",
+            Clock::Millis => "ms",
+            Clock::Micros => "us",
+            Clock::Nanos => "ns",
+            Clock::Rfc3339 => "RFC 3339",
+            Clock::IsoDate => "days as text",
+        }
+    }
+}
+
+/// What a schema calls a unit of the job file; none for what no schema says.
+fn clock_of(unit: &TimeUnit) -> Option<Clock> {
+    match unit {
+        TimeUnit::Millis => Some(Clock::Millis),
+        TimeUnit::Micros => Some(Clock::Micros),
+        TimeUnit::Nanos => Some(Clock::Nanos),
+        TimeUnit::Days => Some(Clock::Days),
+        TimeUnit::Rfc3339 => Some(Clock::Rfc3339),
+        TimeUnit::Seconds | TimeUnit::Auto | TimeUnit::Format { .. } => None,
+    }
 }
 
 /// The instant if it lies within 1970 to 2200.
@@ -269,16 +521,19 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
 
-fn formatted(text: &[u8], format: &str, zone: Option<&str>) -> Option<i128> {
+/// A date alone, at midnight UTC, in milliseconds since 1970.
+fn iso_date(text: &[u8]) -> Option<i128> {
+    let date = text.strip_suffix(b"Z").unwrap_or(text);
+    let mut full = *b"YYYY-MM-DDT00:00:00Z";
+    full[..10].copy_from_slice(<&[u8; 10]>::try_from(date).ok()?);
+    rfc3339(&full)
+}
+
+fn formatted(text: &[u8], format: &str, zone: Option<&TimeZone>) -> Option<i128> {
     let text = std::str::from_utf8(text).ok()?;
     let parsed = jiff::fmt::strtime::parse(format, text).ok()?;
     let placed = parsed.offset().is_some() || parsed.iana_time_zone().is_some() || parsed.timestamp().is_some();
-    let zoned = if placed {
-        parsed.to_zoned().ok()?
-    } else {
-        let zone = crate::config::zone::find(zone.unwrap_or("UTC"))?;
-        parsed.to_datetime().ok()?.to_zoned(zone).ok()?
-    };
+    let zoned = if placed { parsed.to_zoned().ok()? } else { parsed.to_datetime().ok()?.to_zoned(zone?.clone()).ok()? };
     Some(zoned.timestamp().as_nanosecond().div_euclid(1_000_000))
 }
 
@@ -322,7 +577,7 @@ mod tests {
 
     #[test]
     fn times_of_every_unit() {
-        let at = |value, unit: TimeUnit| time(value, &unit, "t").map_err(|reject| reject.reason);
+        let at = |value, unit: TimeUnit| Times::new(&unit, None).read(value, Hint::Unknown, "t").map_err(|reject| reject.reason);
         let zone = || TimeUnit::Format { format: "%Y-%m-%d %H:%M:%S".into(), zone: Some("Asia/Seoul".into()) };
         assert_eq!(at(Value::Number(b"1795168800"), TimeUnit::Seconds), Ok(1_795_168_800_000));
         assert_eq!(at(Value::Plain(b"1795168800999999"), TimeUnit::Micros), Ok(1_795_168_800_999));

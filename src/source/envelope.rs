@@ -105,7 +105,7 @@ fn either<'a>(plain: Value<'a>, base64: Value<'a>, name: &str) -> Result<Option<
 
 fn bytes(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
     match value {
-        Value::Absent | Value::Null => None,
+        Value::Absent | Value::Unsaid | Value::Null => None,
         Value::Escaped(text) => Some(Cow::Owned(unescape(text))),
         Value::Plain(text) | Value::Number(text) | Value::Bool(text) | Value::Object(text) | Value::Array(text) => {
             Some(Cow::Borrowed(text))
