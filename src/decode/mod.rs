@@ -12,6 +12,8 @@
 pub mod json;
 pub mod values;
 
+pub mod avro;
+
 mod base64;
 mod click;
 mod debezium;
@@ -31,11 +33,13 @@ mod upsert;
 mod version;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::{Key, Text};
 
+use self::avro::Schemas;
 use self::json::Value;
 pub use self::keys::KeyParts;
 use crate::config::{Format, Job, Role, SourceSpec};
@@ -246,6 +250,7 @@ pub struct Decoder {
 }
 
 enum Envelope {
+    Avro(Box<avro::Avro>),
     Click(Box<click::Clicks>),
     Debezium(Box<debezium::Debezium>),
     Flattened(Box<flattened::Flattened>),
@@ -264,9 +269,27 @@ impl Decoder {
             Format::Dms | Format::Maxwell | Format::Canal | Format::Mongodb | Format::Auto => {
                 unreachable!("no job with format {} passes yet", spec.format.name())
             }
-            Format::Avro => unreachable!("no job with format {} passes yet", spec.format.name()),
+            Format::Avro => Envelope::Avro(Box::new(avro::Avro::new(job, spec, topic, key_space))),
         };
         Decoder { role: spec.role, envelope }
+    }
+
+    /// The same, reading Avro by these schemas.
+    #[must_use]
+    pub fn with_schemas(mut self, schemas: &Arc<Schemas>) -> Self {
+        if let Envelope::Avro(avro) = &mut self.envelope {
+            avro.set_schemas(schemas);
+        }
+        self
+    }
+
+    /// The id of a schema that must be known before the message can be decoded, and is not known yet. Decoded all the same, it is a dead letter.
+    #[inline]
+    pub fn needs(&mut self, message: Message<'_>) -> Option<u32> {
+        match &mut self.envelope {
+            Envelope::Avro(avro) => avro.needs(message),
+            _ => None,
+        }
     }
 
     /// What the rows of this source are.
@@ -280,12 +303,14 @@ impl Decoder {
     /// The reason why it is a dead letter.
     pub fn decode(&mut self, message: Message<'_>) -> Result<Record, Reject> {
         let value = message.value.filter(|value| !value.is_empty());
+        let text = !matches!(self.envelope, Envelope::Avro(_));
         for bytes in [message.key, value].into_iter().flatten() {
-            if !message.utf8 && simdutf8::basic::from_utf8(bytes).is_err() {
+            if text && !message.utf8 && simdutf8::basic::from_utf8(bytes).is_err() {
                 return Err(Reject::new(Reason::NotUtf8, "the message is not UTF-8"));
             }
         }
         match &mut self.envelope {
+            Envelope::Avro(avro) => avro.decode(message.key, value),
             Envelope::Click(clicks) => clicks.decode(value),
             Envelope::Debezium(debezium) => debezium.decode(message.key, value),
             Envelope::Flattened(flattened) => flattened.decode(message.key, value),

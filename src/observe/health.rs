@@ -67,9 +67,9 @@ impl Health {
             (false, _) => Some("the sources are not being read yet"),
             (true, false) => Some("the view is not connected"),
             // What is fetched in a moment is nothing to speak of.
-            (true, true) if since > 0 && now.saturating_sub(since) > SILENCE_MAX => {
-                Some("a partition waits for its schema, and the schema registry does not answer: storeflow_schema_wait_seconds says which")
-            }
+            (true, true) if since > 0 && now.saturating_sub(since) > SILENCE_MAX => Some(
+                "a partition waits for its schema, and the schema registry does not answer: storeflow_schema_wait_seconds says which",
+            ),
             (true, true) => None,
         }
     }

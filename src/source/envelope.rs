@@ -29,7 +29,9 @@ pub struct Envelopes {
 
 impl Default for Envelopes {
     fn default() -> Self {
-        Envelopes { fields: Fields::new(["topic", "partition", "offset", "ts", "key", "payload", "key_base64", "payload_base64"]) }
+        Envelopes {
+            fields: Fields::new(["topic", "partition", "offset", "ts", "key", "payload", "key_base64", "payload_base64"]),
+        }
     }
 }
 
@@ -137,7 +139,8 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_text_come_as_base64() {
-        let line = r#"{"topic":"t","partition":0,"offset":7,"key_base64":"AAAAAAEC","key":"k","payload_base64":"AP8=","payload":"x"}"#;
+        let line =
+            r#"{"topic":"t","partition":0,"offset":7,"key_base64":"AAAAAAEC","key":"k","payload_base64":"AP8=","payload":"x"}"#;
         let record = Envelopes::default().open(line.as_bytes()).expect("no reject").expect("an envelope");
         assert_eq!(record.key.as_deref(), Some(&[0, 0, 0, 0, 1, 2][..]));
         assert_eq!((record.value.as_deref(), record.utf8), (Some(&[0, 0xff][..]), false));

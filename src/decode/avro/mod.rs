@@ -107,8 +107,7 @@ impl Avro {
             }
             _ => {
                 let debezium = Debezium::new(job, spec, topic, key_space).with_any_key();
-                let (flattened, upsert) =
-                    (Flattened::new(job, spec, topic, key_space), Upsert::new(job, spec, topic, key_space));
+                let (flattened, upsert) = (Flattened::new(job, spec, topic, key_space), Upsert::new(job, spec, topic, key_space));
                 let paths = upsert.field_paths().to_vec();
                 (Inner::Rows(Box::new(Rows { debezium, flattened, upsert })), paths, spec.key.len())
             }
@@ -137,7 +136,8 @@ impl Avro {
         let key = message.key.and_then(wired).map(|(id, _)| id);
         // A click has no key.
         let key = key.filter(|_| matches!(self.inner, Inner::Rows(_)));
-        let needs = |plans: &mut Plans, id: Option<u32>| id.filter(|id| plans.find(*id).is_none() && self.schemas.get(*id).is_none());
+        let needs =
+            |plans: &mut Plans, id: Option<u32>| id.filter(|id| plans.find(*id).is_none() && self.schemas.get(*id).is_none());
         needs(&mut self.values, value).or_else(|| needs(&mut self.keys, key))
     }
 
@@ -160,7 +160,8 @@ impl Avro {
         plan.write(datum, &mut self.value, &mut self.hints).map_err(|wrong| bad_avro("value", id, &wrong.to_string()))?;
         match &mut self.inner {
             Inner::Clicks(clicks) => {
-                clicks.hints().copy_from_slice(&self.hints[..clicks.hints().len()]);
+                let hints = clicks.hints();
+                hints.copy_from_slice(&self.hints[..hints.len()]);
                 clicks.decode(Some(&self.value))
             }
             Inner::Rows(_) => self.rows(key, Some(shape)),

@@ -90,7 +90,14 @@ impl Plan {
         reader.end()
     }
 
-    fn follow(&self, step: &Step, reader: &mut Reader<'_>, depth: u32, out: &mut Vec<u8>, said: &mut [Hint]) -> Result<(), Wrong> {
+    fn follow(
+        &self,
+        step: &Step,
+        reader: &mut Reader<'_>,
+        depth: u32,
+        out: &mut Vec<u8>,
+        said: &mut [Hint],
+    ) -> Result<(), Wrong> {
         match step {
             Step::Skip(place) => reader.skip(&self.schema, *place, depth),
             Step::Whole(place, told, what) => {

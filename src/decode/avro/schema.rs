@@ -354,7 +354,8 @@ mod tests {
                 _ => None,
             },
         };
-        let connect = r#"{"type":"bytes","connect.name":"org.apache.kafka.connect.data.Decimal","connect.parameters":{"scale":"4"}}"#;
+        let connect =
+            r#"{"type":"bytes","connect.name":"org.apache.kafka.connect.data.Decimal","connect.parameters":{"scale":"4"}}"#;
         for (text, expected) in [
             (r#"{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}"#, Some(Meaning::Decimal(2))),
             (connect, Some(Meaning::Decimal(4))),

@@ -26,29 +26,25 @@ fn number(text: String) -> Json {
 
 /// Types without others in them. `logical` ones among them have a meaning.
 fn leaf(logical: bool) -> BoxedStrategy<Typed> {
-    let named = |kind: &str, name: u64, more: Json| {
-        let mut schema = json!({"type": kind, "name": format!("N{name}")});
-        schema.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
-        schema
-    };
     let plain = prop_oneof![
         Just((json!("null"), Avro::Null, Json::Null)),
         any::<bool>().prop_map(|value| (json!("boolean"), Avro::Boolean(value), json!(value))),
         any::<i32>().prop_map(|value| (json!("int"), Avro::Int(value), json!(value))),
         any::<i64>().prop_map(|value| (json!({"type": "long"}), Avro::Long(value), json!(value))),
         (-1e9f32..1e9).prop_map(|value| (json!("float"), Avro::Float(value), number(format!("{value:?}")))),
-        any::<f64>().prop_filter("numbers", |value| value.is_finite()).prop_map(|value| {
-            (json!("double"), Avro::Double(value), number(format!("{value:?}")))
-        }),
+        any::<f64>()
+            .prop_filter("numbers", |value| value.is_finite())
+            .prop_map(|value| { (json!("double"), Avro::Double(value), number(format!("{value:?}"))) }),
         vec(any::<u8>(), 0..40).prop_map(|value| (json!("bytes"), Avro::Bytes(value.clone()), json!(STANDARD.encode(value)))),
         any::<String>().prop_map(|value| (json!("string"), Avro::String(value.clone()), json!(value))),
-        (any::<u64>(), vec(any::<u8>(), 0..20)).prop_map(move |(name, value)| {
-            let schema = named("fixed", name, json!({"size": value.len()}));
+        vec(any::<u8>(), 0..20).prop_map(|value| {
+            let schema = json!({"type": "fixed", "name": "F", "size": value.len()});
             (schema, Avro::Fixed(value.len(), value.clone()), json!(STANDARD.encode(value)))
         }),
-        (any::<u64>(), 0u32..3).prop_map(move |(name, at)| {
+        (0u32..3).prop_map(|at| {
             let symbol = ["A", "B_1", "c"][at as usize];
-            (named("enum", name, json!({"symbols": ["A", "B_1", "c"]})), Avro::Enum(at, symbol.to_owned()), json!(symbol))
+            let schema = json!({"type": "enum", "name": "E", "symbols": ["A", "B_1", "c"]});
+            (schema, Avro::Enum(at, symbol.to_owned()), json!(symbol))
         }),
     ];
     if !logical {
@@ -77,29 +73,59 @@ fn leaf(logical: bool) -> BoxedStrategy<Typed> {
     prop_oneof![6 => plain, 2 => decimal, 1 => time, 1 => date].boxed()
 }
 
+/// Gives every named type a name of its own.
+fn name_apart(schema: &mut Json, named: &mut u32) {
+    match schema {
+        Json::Array(branches) => branches.iter_mut().for_each(|branch| name_apart(branch, named)),
+        Json::Object(object) => {
+            if let Some(name) = object.get_mut("name") {
+                *named += 1;
+                *name = json!(format!("N{named}"));
+            }
+            for part in ["items", "values"] {
+                object.get_mut(part).into_iter().for_each(|part| name_apart(part, named));
+            }
+            for field in object.get_mut("fields").and_then(Json::as_array_mut).into_iter().flatten() {
+                name_apart(&mut field["type"], named);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn typed(logical: bool) -> impl Strategy<Value = Typed> {
+    nested(logical).prop_map(|(mut schema, value, json)| {
+        name_apart(&mut schema, &mut 0);
+        (schema, value, json)
+    })
+}
+
+fn nested(logical: bool) -> impl Strategy<Value = Typed> {
     leaf(logical).prop_recursive(5, 40, 5, move |inner| {
-        let record = (any::<u64>(), vec(inner.clone(), 0..5)).prop_map(|(name, fields)| {
+        let record = vec(inner.clone(), 0..5).prop_map(|fields| {
             let names: Vec<String> = (0..fields.len()).map(|at| format!("f{at}")).collect();
             let of = |(name, (schema, ..)): (&String, &Typed)| json!({"name": name, "type": schema});
-            let schema = json!({"type": "record", "name": format!("R{name}"), "fields": names.iter().zip(&fields).map(of).collect::<Vec<_>>()});
+            let schema = json!({"type": "record", "name": "R", "fields": names.iter().zip(&fields).map(of).collect::<Vec<_>>()});
             let value = names.iter().cloned().zip(fields.iter().map(|(_, value, _)| value.clone())).collect();
             let json = names.into_iter().zip(fields.into_iter().map(|(.., json)| json)).collect::<serde_json::Map<_, _>>();
             (schema, Avro::Record(value), Json::Object(json))
         });
         // All items of one type: several times the same value.
-        let array = (inner.clone(), 0usize..4).prop_filter("items with bytes", |((schema, ..), _)| !takes_nothing(schema)).prop_map(
-            |((schema, value, json), count)| {
+        let array = (inner.clone(), 0usize..4)
+            .prop_filter("items with bytes", |((schema, ..), _)| !takes_nothing(schema))
+            .prop_map(|((schema, value, json), count)| {
                 (json!({"type": "array", "items": schema}), Avro::Array(vec![value; count]), Json::Array(vec![json; count]))
+            });
+        let map = (inner.clone(), proptest::collection::btree_set("[a-z\"\\\\]{0,4}", 0..4)).prop_map(
+            |((schema, value, json), names)| {
+                let all = names.iter().map(|name| (name.clone(), value.clone())).collect();
+                let json = names.into_iter().map(|name| (name, json.clone())).collect::<serde_json::Map<_, _>>();
+                (json!({"type": "map", "values": schema}), Avro::Map(all), Json::Object(json))
             },
         );
-        let map = (inner.clone(), proptest::collection::btree_set("[a-z\"\\\\]{0,4}", 0..4)).prop_map(|((schema, value, json), names)| {
-            let all = names.iter().map(|name| (name.clone(), value.clone())).collect();
-            let json = names.into_iter().map(|name| (name, json.clone())).collect::<serde_json::Map<_, _>>();
-            (json!({"type": "map", "values": schema}), Avro::Map(all), Json::Object(json))
-        });
-        let union = (inner, any::<bool>(), any::<bool>()).prop_filter("branches differ", |((schema, ..), ..)| !schema.is_array() && *schema != "null").prop_map(
-            |((schema, value, json), first, null)| {
+        let union = (inner, any::<bool>(), any::<bool>())
+            .prop_filter("branches differ", |((schema, ..), ..)| !schema.is_array() && *schema != "null")
+            .prop_map(|((schema, value, json), first, null)| {
                 let at = u32::from(!first);
                 let schema = if first { json!([schema, "null"]) } else { json!(["null", schema]) };
                 if null {
@@ -107,8 +133,7 @@ fn typed(logical: bool) -> impl Strategy<Value = Typed> {
                 } else {
                     (schema, Avro::Union(at, Box::new(value)), json)
                 }
-            },
-        );
+            });
         prop_oneof![3 => record, 1 => array, 1 => map, 2 => union]
     })
 }
@@ -449,8 +474,12 @@ fn rows_flattened_rows_and_what_deletes_them() {
     let more = json!([{"name": "__op", "type": ["null", "string"]}, {"name": "__deleted", "type": "string"}, {"name": "__lsn", "type": "long"}]);
     flat["fields"].as_array_mut().expect("a list").extend(more.as_array().cloned().unwrap_or_default());
     let plain = row_schema("Plain");
-    let mut decoder =
-        decoder(&payments(Format::Avro)).with_schemas(&schemas(&[(1, &key_schema()), (2, &flat), (3, &plain), (4, &json!("string"))]));
+    let mut decoder = decoder(&payments(Format::Avro)).with_schemas(&schemas(&[
+        (1, &key_schema()),
+        (2, &flat),
+        (3, &plain),
+        (4, &json!("string")),
+    ]));
     let key_bytes = message(1, &key_schema(), &key(7));
     let mut decode = |key: Option<&[u8]>, value: Option<&[u8]>| decoder.decode(Message { key, value, utf8: false });
     let flat_row = |op: Option<&str>, deleted: &str| {
@@ -461,7 +490,11 @@ fn rows_flattened_rows_and_what_deletes_them() {
     };
     let with = |op: Json, deleted: &str| {
         let mut row = row_json(7, "12.34");
-        row.as_object_mut().expect("a row").extend([("__op".into(), op), ("__deleted".into(), json!(deleted)), ("__lsn".into(), json!(9))]);
+        row.as_object_mut().expect("a row").extend([
+            ("__op".into(), op),
+            ("__deleted".into(), json!(deleted)),
+            ("__lsn".into(), json!(9)),
+        ]);
         of_json(Format::Flattened, &json!({"id": 7}), &row).expect("a record")
     };
     for (op, deleted) in [(Some("c"), "false"), (None, "false"), (Some("d"), "true"), (None, "true")] {
@@ -470,7 +503,13 @@ fn rows_flattened_rows_and_what_deletes_them() {
     }
     let expected = of_json(Format::Upsert, &json!(7), &row_json(7, "12.34")).expect("a row");
     let plain_row = message(3, &plain, &row(7, 1234));
-    for key in [Some(&key_bytes[..]), Some(b"7"), Some(br#"{"id":7}"#), Some(&message(4, &json!("string"), &Avro::String("7".into()))), None] {
+    for key in [
+        Some(&key_bytes[..]),
+        Some(b"7"),
+        Some(br#"{"id":7}"#),
+        Some(&message(4, &json!("string"), &Avro::String("7".into()))),
+        None,
+    ] {
         assert_eq!(decode(key, Some(&plain_row)).as_ref(), Ok(&expected), "{key:?}");
     }
     let gone = of_json(Format::Upsert, &json!(7), &Json::Null).expect("a delete");
@@ -489,7 +528,8 @@ fn rows_flattened_rows_and_what_deletes_them() {
 #[test]
 fn clicks_are_their_json() {
     let mut spec = SourceSpec::plain("t", Role::Clicks, Format::Avro, "store.id");
-    spec.store = crate::config::StoreSpec::Own(crate::config::field_path::IdSpec::Field(FieldPath::parse("store.id").expect("a path")));
+    spec.store =
+        crate::config::StoreSpec::Own(crate::config::field_path::IdSpec::Field(FieldPath::parse("store.id").expect("a path")));
     spec.kind = Some("kind".into());
     spec.time = Some(TimeSpec { field: FieldPath::field("at"), unit: TimeUnit::Auto, zone: None });
     let schema = json!({"type": "record", "name": "Click", "fields": [

@@ -14,9 +14,10 @@ use super::kept::{Kept, Reference};
 use crate::config::RegistrySpec;
 use crate::source::secrets;
 
-/// Until a connection is there, and until an answer is.
+/// Until a connection is there, at most.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
+/// Until an answer is.
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(15);
 /// Longest answer; schemas have kilobytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Most schemas that one refers to, in all.
@@ -72,7 +73,7 @@ struct Refusal {
 }
 
 impl Client {
-    pub(super) fn new(spec: &RegistrySpec) -> Result<Client, RegistryError> {
+    pub(super) fn new(spec: &RegistrySpec, patience: Duration) -> Result<Client, RegistryError> {
         let wrong = |what: String| RegistryError(what);
         let mut base = Url::parse(&spec.url).map_err(|error| wrong(format!("url is no URL: {error}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
@@ -84,7 +85,7 @@ impl Client {
         let password = spec.password.as_deref().map(secrets::look_up).transpose();
         let password = password.map_err(|why| wrong(format!("password {why}")))?;
         let user = spec.username.clone().map(|name| (name, password));
-        let http = reqwest::Client::builder().connect_timeout(CONNECT_PATIENCE).timeout(ANSWER_PATIENCE);
+        let http = reqwest::Client::builder().connect_timeout(CONNECT_PATIENCE.min(patience)).timeout(patience);
         let http = http.user_agent(concat!("storeflow/", env!("CARGO_PKG_VERSION"))).build();
         let http = http.map_err(|error| wrong(format!("cannot be asked: {}", chain(&error))))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -84,7 +84,7 @@ pub(super) fn keep(store: &Store, job: &str, kept: &Kept) -> Result<(), StoreErr
 ///
 /// # Errors
 /// If the store cannot be read. A file that is none of ours is as if it were not there.
-pub fn load(store: &Store, job: &str, schemas: &Schemas) -> Result<(), StoreError> {
+pub(super) fn load(store: &Store, job: &str, schemas: &Schemas) -> Result<(), StoreError> {
     let keys = store.list(&folder(job))?;
     store.get_each(&keys, |key, bytes| {
         let id = key.rsplit('/').next().and_then(|name| name.strip_suffix(".json")?.parse().ok());

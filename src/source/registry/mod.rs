@@ -82,6 +82,15 @@ impl SchemaRegistry {
     /// # Errors
     /// If the registry cannot be asked at all, or what is kept or brought along cannot be read. A registry that does not answer is no error.
     pub fn start(job: &Job, dataset: Option<&Path>, store: Option<&Store>) -> Result<SchemaRegistry, SchemasError> {
+        SchemaRegistry::start_within(job, dataset, store, client::ANSWER_PATIENCE)
+    }
+
+    fn start_within(
+        job: &Job,
+        dataset: Option<&Path>,
+        store: Option<&Store>,
+        patience: Duration,
+    ) -> Result<SchemaRegistry, SchemasError> {
         let mut registry = SchemaRegistry { schemas: Arc::default(), shared: Arc::default(), thread: None };
         if !job.sources.iter().any(|source| source.format == Format::Avro) {
             return Ok(registry);
@@ -93,7 +102,7 @@ impl SchemaRegistry {
             load_dataset(dataset, &registry.schemas)?;
         }
         if let Some(spec) = &job.schema_registry {
-            let client = Client::new(spec)?;
+            let client = Client::new(spec, patience)?;
             registry.schemas.serve();
             let (schemas, shared) = (Arc::clone(&registry.schemas), Arc::clone(&registry.shared));
             let keeper = Keeper { store: store.cloned(), job: job.name.clone(), unkept: BTreeMap::new(), due: Instant::now() };
