@@ -1,5 +1,6 @@
 //! The program from outside: one binary, so that it links once.
 
+mod avro;
 mod checkpoints;
 mod crash;
 mod crash_cluster;
