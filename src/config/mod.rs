@@ -5,11 +5,15 @@
 
 pub mod job_file;
 
+mod advice;
 mod diagnostics;
 pub(crate) mod duration;
 pub mod field_path;
 mod fields;
 pub(crate) mod kafka;
+mod lookups;
+mod pattern;
+mod schema_registry;
 mod source;
 mod time;
 mod to_toml;
@@ -21,6 +25,7 @@ use std::collections::BTreeMap;
 use storeflow_dataflows::epoch::Horizons;
 
 use self::field_path::{FieldPath, IdSpec};
+pub use self::pattern::matches_pattern;
 
 /// A job, complete and valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,11 +44,11 @@ pub struct Job {
     pub sources: Vec<SourceSpec>,
     /// `[kafka]`.
     pub kafka: KafkaSpec,
-    /// `[schema_registry]`.
+    /// `[schema_registry]`; there if and only if a source is Avro.
     pub schema_registry: Option<RegistrySpec>,
 }
 
-/// `[schema_registry]`: where the schemas of Avro records are asked for.
+/// `[schema_registry]`: where the schemas of Avro records are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegistrySpec {
     /// Its address, `http://…` or `https://…`, without user and password.
@@ -66,7 +71,7 @@ pub struct KafkaSpec {
 /// One `[[source]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSpec {
-    /// Topic names or patterns (`*` matches any run of characters, `{name}` any run that it captures).
+    /// Topic names or patterns (`*` matches any run of characters, `{name}` one of at least one character that it captures).
     pub topics: Vec<String>,
     /// What its rows are.
     pub role: Role,
@@ -387,41 +392,15 @@ impl SourceSpec {
     pub fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|pattern| matches_pattern(pattern, topic))
     }
-}
 
-/// Whether `text` matches `pattern`, in which `*` stands for any run of characters.
-pub fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or("");
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
+    /// The names that this source's topics capture, with what `topic` has in their place: in the order of the first pattern that matches.
+    /// `None`: this source does not read it.
+    pub fn captures(&self, topic: &str) -> Option<Vec<(String, String)>> {
+        self.topics.iter().find_map(|pattern| pattern::captures(pattern, topic))
     }
-    rest.ends_with(last)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::matches_pattern;
-
-    #[test]
-    fn patterns() {
-        for (pattern, text, expected) in [
-            ("a.b", "a.b", true),
-            ("a.b", "a.bc", false),
-            ("site-*.payments", "site-7.payments", true),
-            ("site-*.payments", "site-7.clicks", false),
-            ("*", "", true),
-            ("a*b*a", "aba", true),
-            ("a*ba", "aba", true),
-            ("ab*ba", "aba", false),
-        ] {
-            assert_eq!(matches_pattern(pattern, text), expected, "{pattern} on {text}");
-        }
+    /// Whether any of this source's topics captures a name.
+    pub(crate) fn is_captured(&self, name: &str) -> bool {
+        self.topics.iter().any(|topic| pattern::names(topic).any(|captured| captured == name))
     }
 }
