@@ -6,13 +6,12 @@
 //! ```
 //!
 //! Upholds: no byte sequence panics or stops anything; what is refused says why; only the needed fields are looked at, but all
-//! of the JSON is checked, so that a record is good or bad whatever fields a job needs.
-//! Keeps: scratch space only. Absent on purpose: I/O, clocks, and any state that outlives a record.
-
-pub mod json;
-pub mod values;
+//! of the JSON (or Avro) is checked, so that a record is good or bad whatever fields a job needs.
+//! Keeps: scratch space only. Absent on purpose: I/O, clocks, and any state that outlives a record but the schemas it was written by.
 
 pub mod avro;
+pub mod json;
+pub mod values;
 
 mod base64;
 mod click;

@@ -8,6 +8,7 @@
 //!                         /view/<table>-0of2.parquet
 //!                         /dead_letters/date=2026-11-20/epoch=20261120T103200Z-0of2.ndjson
 //!                         /checkpoints/...            see `storeflow_checkpoints::names`
+//!              /schemas/7.json                        schemas of Avro records, of all generations: see `source::registry`
 //! ```
 //!
 //! `0of2` is a shard group: worker w of n, over all processes, owns the shards s with s % n == w.

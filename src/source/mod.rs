@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! kafka (partition queues) ──────────┐
+//!                                         │  ▲ schemas of Avro records: registry (a thread of its own)
 //! dataset ─► lines ─► kcat envelope ─► decode ─► log clock ─► tick: clicks combined, changes collected ─► dataflow
 //! ```
 

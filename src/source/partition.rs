@@ -658,10 +658,8 @@ impl Partition {
         let message = Message { key: unread.key.as_deref(), value: unread.value.as_deref(), utf8: false };
         match needs(&mut self.decoders, message) {
             Some(schema) => {
-                // Key and value have one each.
-                if schema != unread.schema {
-                    self.schemas.want(schema, &self.topic, self.number);
-                }
+                // It may be another one (key and value have one each), or the answer may have been too old when it was looked at.
+                self.schemas.want(schema, &self.topic, self.number);
                 self.unread = Some(Unread { schema, ..unread });
                 None
             }

@@ -348,11 +348,12 @@ mod tests {
 
     #[test]
     fn words_that_fit_their_type_count() {
-        let meaning = |text: &str| match parse(text).expect(text) {
-            schema => match schema.of(schema.root()) {
+        let meaning = |text: &str| {
+            let schema = parse(text).expect(text);
+            match schema.of(schema.root()) {
                 Type::Meant(_, meaning) => Some(*meaning),
                 _ => None,
-            },
+            }
         };
         let connect =
             r#"{"type":"bytes","connect.name":"org.apache.kafka.connect.data.Decimal","connect.parameters":{"scale":"4"}}"#;

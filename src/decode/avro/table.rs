@@ -34,8 +34,8 @@ pub enum Known {
 pub struct Waiting {
     /// Since when, milliseconds of wall time.
     pub since: u64,
-    /// Topics and numbers of the partitions.
-    pub partitions: BTreeSet<(String, u32)>,
+    /// Numbers of partitions, by topic.
+    pub partitions: BTreeMap<String, BTreeSet<u32>>,
 }
 
 /// Schemas by id.
@@ -83,12 +83,12 @@ impl Schemas {
         self.len() == 0
     }
 
-    /// Asks for a schema on behalf of a partition. Costs a lock: for what is not known only.
+    /// Asks for a schema on behalf of a partition, which may ask again. Costs a lock: for what is not known only.
     pub fn want(&self, id: u32, topic: &str, partition: u32) {
         let mut wants = self.lock();
-        let waiting = wants.ids.entry(id).or_insert_with(|| Waiting { since: wall_ms(), partitions: BTreeSet::new() });
-        if !waiting.partitions.iter().any(|(known, number)| known == topic && *number == partition) {
-            waiting.partitions.insert((topic.to_owned(), partition));
+        let waiting = wants.ids.entry(id).or_insert_with(|| Waiting { since: wall_ms(), partitions: BTreeMap::new() });
+        if !waiting.partitions.get(topic).is_some_and(|numbers| numbers.contains(&partition)) {
+            waiting.partitions.entry(topic.to_owned()).or_default().insert(partition);
             self.changed.notify_all();
         }
     }
@@ -163,7 +163,7 @@ mod tests {
         schemas.want(7, "t", 1);
         schemas.want(7, "t", 0);
         let wanted = schemas.wanted(Duration::ZERO);
-        assert_eq!(wanted[&7].partitions, [("t".to_owned(), 0), ("t".to_owned(), 1)].into());
+        assert_eq!(wanted[&7].partitions, [("t".to_owned(), [0, 1].into())].into());
         schemas.add(7, Known::Refused("no".into()));
         assert!(schemas.wanted(Duration::ZERO).is_empty());
         assert!(matches!(schemas.wait_for(7), Known::Refused(_)));

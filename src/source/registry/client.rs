@@ -1,14 +1,18 @@
 //! Questions to a schema registry (Confluent's API, which Karapace, Apicurio and Redpanda speak as well), one after the other.
 //!
 //! Upholds: (1) only a registry's own word that it does not know an id is taken for that: a proxy's or a wrong address's 404 is trouble, and
-//! trouble makes records wait instead of dead letters; (2) each question ends in a bounded time, with a bounded answer; (3) no error holds
-//! the password.
+//! trouble makes records wait instead of dead letters; (2) each question ends in a bounded time, with a bounded answer, and at once when
+//! nobody wants it any more; (3) no error holds the password.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
+use tokio::sync::Notify;
 
 use super::kept::{Kept, Reference};
 use crate::config::RegistrySpec;
@@ -32,8 +36,10 @@ pub struct RegistryError(pub(super) String);
 pub(super) enum Fetched {
     /// The schema, whatever it is worth.
     Schema(Kept),
-    /// There is none, or none that can be read by; why.
-    None(String),
+    /// The registry does not know it, or what it refers to; why.
+    Unknown(String),
+    /// It is none that can be read by, and never will be; why.
+    Unreadable(String),
 }
 
 /// Why there is no answer now.
@@ -46,6 +52,8 @@ pub(super) struct Client {
     runtime: tokio::runtime::Runtime,
     base: Url,
     user: Option<(String, Option<String>)>,
+    /// Nobody waits for an answer any more.
+    closing: Arc<Notify>,
 }
 
 /// A registry's answer, to either of the questions.
@@ -73,7 +81,7 @@ struct Refusal {
 }
 
 impl Client {
-    pub(super) fn new(spec: &RegistrySpec, patience: Duration) -> Result<Client, RegistryError> {
+    pub(super) fn new(spec: &RegistrySpec, patience: Duration, closing: Arc<Notify>) -> Result<Client, RegistryError> {
         let wrong = |what: String| RegistryError(what);
         let mut base = Url::parse(&spec.url).map_err(|error| wrong(format!("url is no URL: {error}")))?;
         if !matches!(base.scheme(), "http" | "https") || base.cannot_be_a_base() {
@@ -90,43 +98,43 @@ impl Client {
         let http = http.map_err(|error| wrong(format!("cannot be asked: {}", chain(&error))))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| wrong(format!("cannot be asked: {error}")))?;
-        Ok(Client { http, runtime, base, user })
+        Ok(Client { http, runtime, base, user, closing })
     }
 
     /// A schema with all that it refers to.
     pub(super) fn fetch(&self, id: u32) -> Result<Fetched, Trouble> {
         let answer = match self.ask(&["schemas", "ids", &id.to_string()])? {
             Ok(answer) => answer,
-            Err(message) => return Ok(Fetched::None(format!("the registry does not know it: {message}"))),
+            Err(message) => return Ok(Fetched::Unknown(format!("the registry does not know it: {message}"))),
         };
         if let Some(other) = answer.schema_type.as_deref().filter(|kind| *kind != "AVRO") {
-            return Ok(Fetched::None(format!("it is of type {other}, and only AVRO is read")));
+            return Ok(Fetched::Unreadable(format!("it is of type {other}, and only AVRO is read")));
         }
         let mut gathered = Gathered { references: Vec::new(), seen: BTreeSet::new() };
-        if let Err(why) = self.gather(answer.references.unwrap_or_default(), &mut gathered)? {
-            return Ok(Fetched::None(why));
+        if let Err(no) = self.gather(answer.references.unwrap_or_default(), &mut gathered)? {
+            return Ok(no);
         }
         Ok(Fetched::Schema(Kept { id, schema: answer.schema, references: gathered.references }))
     }
 
     /// Fetches what a schema refers to, and what that refers to before it.
-    fn gather(&self, references: Vec<ReferenceTo>, into: &mut Gathered) -> Result<Result<(), String>, Trouble> {
+    fn gather(&self, references: Vec<ReferenceTo>, into: &mut Gathered) -> Result<Result<(), Fetched>, Trouble> {
         for ReferenceTo { name, subject, version } in references {
             if !into.seen.insert((subject.clone(), version)) {
                 continue;
             }
             if into.seen.len() > REFERENCES_MAX {
-                return Ok(Err(format!("it refers to more than {REFERENCES_MAX} schemas")));
+                return Ok(Err(Fetched::Unreadable(format!("it refers to more than {REFERENCES_MAX} schemas"))));
             }
             let answer = match self.ask(&["subjects", &subject, "versions", &version.to_string()])? {
                 Ok(answer) => answer,
                 Err(message) => {
                     let what = format!("it refers to subject \"{subject}\" version {version}, which the registry does not know");
-                    return Ok(Err(format!("{what}: {message}")));
+                    return Ok(Err(Fetched::Unknown(format!("{what}: {message}"))));
                 }
             };
-            if let Err(why) = self.gather(answer.references.unwrap_or_default(), into)? {
-                return Ok(Err(why));
+            if let Err(no) = self.gather(answer.references.unwrap_or_default(), into)? {
+                return Ok(Err(no));
             }
             into.references.push(Reference { name, schema: answer.schema });
         }
@@ -139,7 +147,13 @@ impl Client {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
-        let (status, body) = self.runtime.block_on(self.get(url))?;
+        let (status, body) = self.runtime.block_on(async {
+            let (answer, closed) = (pin!(self.get(url)), pin!(self.closing.notified()));
+            match select(answer, closed).await {
+                Either::Left((answer, _)) => answer,
+                Either::Right(_) => Err(Trouble("nobody waits for it any more".to_owned())),
+            }
+        })?;
         if status.is_success() {
             return match serde_json::from_slice(&body) {
                 Ok(answer) => Ok(Ok(answer)),

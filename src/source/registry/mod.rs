@@ -8,7 +8,7 @@
 //!
 //! Upholds: (1) workers never wait: who wants a schema looks again at its next turn; (2) a registry that does not answer is asked again for as
 //! long as somebody wants something of it, ever less often up to [`BACKOFF_MAX`]; (3) what was known once needs no registry, in this run and
-//! in those after it; (4) what the registry says there is not is not asked for again within a minute.
+//! in those after it; (4) what the registry says again and again there is not is not asked for again within a minute.
 //! Keeps: what could not be put into the store yet.
 //! Absent on purpose: registering schemas, and asking for the latest one of a subject: a record says which is its own.
 
@@ -18,12 +18,14 @@ mod kept;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
 
 use self::client::{Client, Fetched};
 use self::kept::Kept;
@@ -40,6 +42,11 @@ pub use self::kept::{DATASET_FOLDER, FileError, load_dataset};
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// Longest wait between two attempts.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// Answers in a row that must agree before an id counts as unknown: a follower of the registry's leader learns of a schema a moment
+/// later than who wrote records by it.
+const AGREEING_ANSWERS: u32 = 3;
+/// Between two of them.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long the thread waits for something to do, and so for its end.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two lines about a registry that does not answer.
@@ -73,6 +80,7 @@ pub struct SchemaRegistry {
 #[derive(Debug, Default)]
 struct Shared {
     closing: AtomicBool,
+    closed: Arc<Notify>,
     failures: Counter,
 }
 
@@ -102,11 +110,11 @@ impl SchemaRegistry {
             load_dataset(dataset, &registry.schemas)?;
         }
         if let Some(spec) = &job.schema_registry {
-            let client = Client::new(spec, patience)?;
+            let client = Client::new(spec, patience, Arc::clone(&registry.shared.closed))?;
             registry.schemas.serve();
             let (schemas, shared) = (Arc::clone(&registry.schemas), Arc::clone(&registry.shared));
             let keeper = Keeper { store: store.cloned(), job: job.name.clone(), unkept: BTreeMap::new(), due: Instant::now() };
-            let fetcher = Fetcher { client, schemas, shared, keeper };
+            let fetcher = Fetcher { client, schemas, shared, keeper, unknown: BTreeMap::new() };
             let thread = thread::Builder::new().name("schema-registry".to_owned()).spawn(move || fetcher.run());
             registry.thread = Some(thread.map_err(SchemasError::Thread)?);
         }
@@ -122,6 +130,7 @@ impl SchemaRegistry {
 impl Drop for SchemaRegistry {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::Release);
+        self.shared.closed.notify_one();
         self.schemas.wake();
         if let Some(thread) = self.thread.take() {
             thread.thread().unpark();
@@ -150,8 +159,10 @@ impl Observed for RegistryObserved {
         sample.count(&metrics::SCHEMAS, &[], self.schemas.len() as u64);
         sample.count(&metrics::REGISTRY_FAILURES, &[], self.shared.failures.get());
         for (id, Waiting { since, partitions }) in self.schemas.wanted(Duration::ZERO) {
-            for (topic, partition) in partitions {
-                sample.age(&metrics::SCHEMA_WAIT, &[&topic, &partition.to_string(), &id.to_string()], since);
+            for (topic, numbers) in partitions {
+                for partition in numbers {
+                    sample.age(&metrics::SCHEMA_WAIT, &[&topic, &partition.to_string(), &id.to_string()], since);
+                }
             }
         }
     }
@@ -163,6 +174,8 @@ struct Fetcher {
     schemas: Arc<Schemas>,
     shared: Arc<Shared>,
     keeper: Keeper,
+    /// Ids that the registry does not know, with how often it said so in a row.
+    unknown: BTreeMap<u32, u32>,
 }
 
 impl Fetcher {
@@ -174,7 +187,7 @@ impl Fetcher {
             if self.shared.closing.load(Ordering::Acquire) {
                 return;
             }
-            let mut failed = false;
+            let (mut failed, mut unsure) = (false, false);
             for (id, waiting) in wanted {
                 match self.client.fetch(id) {
                     Ok(Fetched::Schema(kept)) => {
@@ -186,10 +199,15 @@ impl Fetcher {
                         self.schemas.add(id, known);
                         self.keeper.keep(kept);
                     }
-                    Ok(Fetched::None(why)) => {
+                    Ok(Fetched::Unknown(why)) if !self.agreed(id) => {
+                        tracing::debug!(schema = id, why, "asked again, to be sure");
+                        unsure = true;
+                    }
+                    Ok(Fetched::Unknown(why) | Fetched::Unreadable(why)) => {
                         tracing::warn!(schema = id, why, "there is no such schema: records that name it are dead letters");
                         self.schemas.add(id, Known::Refused(why.into()));
                     }
+                    Err(_) if self.shared.closing.load(Ordering::Acquire) => return,
                     Err(trouble) => {
                         failed = true;
                         self.shared.failures.add(1);
@@ -207,22 +225,42 @@ impl Fetcher {
             if failed {
                 thread::park_timeout(backoff);
                 backoff = (backoff * 2).min(BACKOFF_MAX);
-            } else {
-                backoff = BACKOFF_MIN;
-                if failing.take().is_some() {
-                    tracing::info!("the schema registry answers again");
-                }
+                continue;
+            }
+            backoff = BACKOFF_MIN;
+            if failing.take().is_some() {
+                tracing::info!("the schema registry answers again");
+            }
+            if unsure {
+                thread::park_timeout(ASK_AGAIN);
             }
         }
     }
 }
 
+impl Fetcher {
+    /// Whether a registry has said often enough that it does not know an id.
+    fn agreed(&mut self, id: u32) -> bool {
+        let answers = self.unknown.entry(id).or_insert(0);
+        *answers += 1;
+        let agreed = *answers >= AGREEING_ANSWERS;
+        if agreed {
+            self.unknown.remove(&id);
+        }
+        agreed
+    }
+}
+
 fn say_waiting(id: u32, waiting: &Waiting, trouble: &str) {
-    let partitions: Vec<String> = waiting.partitions.iter().map(|(topic, number)| format!("{topic}/{number}")).collect();
+    let of_topic = |(topic, numbers): (&String, &BTreeSet<u32>)| {
+        let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+        format!("{topic}/{}", numbers.join(","))
+    };
+    let partitions: Vec<String> = waiting.partitions.iter().map(of_topic).collect();
     let since = crate::publish::time::instant(i64::try_from(waiting.since).unwrap_or(i64::MAX));
     tracing::warn!(
         schema = id,
-        partitions = partitions.join(", "),
+        partitions = partitions.join(" "),
         %since,
         trouble,
         "the schema registry does not answer: these partitions wait, and hold the frontier, until it does"

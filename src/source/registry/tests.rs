@@ -207,6 +207,24 @@ fn what_the_registry_does_not_know_is_refused() {
 }
 
 #[test]
+fn one_answer_that_it_is_unknown_is_none() {
+    let unknown = || Some((404, json!({"error_code": 40403, "message": "Schema 7 not found"}).to_string()));
+    let first = vec![unknown(), unknown()];
+    let stub = Stub::start("127.0.0.1:0", Script { answers: long(), first, ..Script::default() });
+    let registry = start(&job(stub.url()), None);
+    assert!(matches!(fetched(&registry, 7), Known::Schema(_)), "it was registered a moment ago");
+}
+
+#[test]
+fn an_end_does_not_wait_for_an_answer() {
+    let stub = Stub::start("127.0.0.1:0", Script { first: vec![None], ..Script::default() });
+    let registry = SchemaRegistry::start_within(&job(stub.url()), None, None, Duration::from_secs(86_400)).expect("a registry");
+    registry.schemas().want(7, "t", 3);
+    wait_until("it was asked", || !locked(&stub.script).asked.is_empty());
+    drop(registry);
+}
+
+#[test]
 fn references_are_fetched_before_what_refers_to_them() {
     let folder = tempfile::tempdir().expect("temporary folder");
     let store = Store::folder(folder.path()).expect("a folder");
@@ -248,7 +266,7 @@ fn the_user_is_told_and_the_password_is_not() {
     assert!(error.contains("[schema_registry] password could not be read from \"/does/not/exist\""), "{error}");
     for url in ["nonsense", "ftp://x", "mailto:x"] {
         let spec = RegistrySpec { url: url.to_owned(), username: None, password: None };
-        assert!(client::Client::new(&spec, PATIENCE).is_err(), "{url}");
+        assert!(client::Client::new(&spec, PATIENCE, Arc::default()).is_err(), "{url}");
     }
 }
 
