@@ -1,8 +1,7 @@
 //! Where records come from, and when: partitions, log clocks, alignment.
 //!
 //! ```text
-//! kafka (partition queues) ──────────┐
-//!                                         │  ▲ schemas of Avro records: registry (a thread of its own)
+//! kafka (partition queues) ──────────┐  ┌─ schemas of Avro records: registry, on a thread of its own
 //! dataset ─► lines ─► kcat envelope ─► decode ─► log clock ─► tick: clicks combined, changes collected ─► dataflow
 //! ```
 
