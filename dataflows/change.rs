@@ -20,12 +20,28 @@ pub struct Version {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position(pub u32, pub u64, pub u32);
 
+/// The incarnation of rows that a dead letter without a version has left: their position is the stamp that it had then.
+const REPLAYED: u64 = u64::from_le_bytes(*b"replayed");
+
 impl Version {
+    /// What a row is known by that a dead letter without a version has left, which had this stamp.
+    pub fn replayed(since: u64) -> Version {
+        Version { incarnation: REPLAYED, server: 0, position: Position(0, since, 0) }
+    }
+
+    /// The stamp of the dead letter that has left the row, if one without a version did.
+    pub fn replayed_since(&self) -> Option<u64> {
+        (self.incarnation == REPLAYED).then_some(self.position.1)
+    }
+
+    /// Whether the order of `self` and `stored` is known: they are of one incarnation, and no other server's.
+    pub fn comparable(&self, stored: &Version) -> bool {
+        self.incarnation == stored.incarnation && (self.server == stored.server || self.server == 0 || stored.server == 0)
+    }
+
     /// Whether `self` is strictly older than `stored` in the same incarnation.
     pub fn stale_against(&self, stored: &Version) -> bool {
-        self.incarnation == stored.incarnation
-            && (self.server == stored.server || self.server == 0 || stored.server == 0)
-            && self.position < stored.position
+        self.comparable(stored) && self.position < stored.position
     }
 }
 
@@ -53,7 +69,7 @@ impl Row {
     }
 }
 
-/// Bits for the parts of a row.
+/// Bits for the parts of a row. What a source does not have (a product, a time, conditions beyond its own) every change of it says.
 pub mod says {
     /// Conditions of `counts_when`, from bit 0 on in the order of their fields' paths.
     pub const CONDITIONS: u32 = 0xffff;
@@ -105,11 +121,63 @@ pub struct Change {
     /// Stamp, partition and position: the order in which changes of a key apply.
     pub order: Order,
     /// What it is held against the stored row by.
-    pub guard: Guard,
-    /// Its message's own time is later than that of all before it in its partition.
-    pub fresh: bool,
+    pub against: Against,
     /// What it does.
     pub what: What,
+}
+
+/// A [`Guard`], and whether its change is fresh, in 32 bytes: changes are many, and travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Against {
+    /// Of a version; or the stamp of a dead letter.
+    incarnation: u64,
+    position: Position,
+    server: u32,
+    kind: Kind,
+    fresh: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    None,
+    Version,
+    Since,
+}
+
+impl Against {
+    /// `fresh`: the message's own time is later than that of all before it in its partition.
+    #[inline]
+    pub fn new(guard: Guard, fresh: bool) -> Against {
+        let (kind, Version { incarnation, server, position }) = match guard {
+            Guard::None => (Kind::None, Version { incarnation: 0, server: 0, position: Position::default() }),
+            Guard::Version(version) => (Kind::Version, version),
+            Guard::Since(since) => (Kind::Since, Version { incarnation: since, server: 0, position: Position::default() }),
+        };
+        Against { incarnation, position, server, kind, fresh }
+    }
+
+    /// The guard.
+    #[inline]
+    pub fn guard(&self) -> Guard {
+        let Against { incarnation, position, server, kind, .. } = *self;
+        match kind {
+            Kind::None => Guard::None,
+            Kind::Version => Guard::Version(Version { incarnation, server, position }),
+            Kind::Since => Guard::Since(incarnation),
+        }
+    }
+
+    /// Whether its change is fresh.
+    pub fn fresh(&self) -> bool {
+        self.fresh
+    }
+}
+
+impl From<Guard> for Against {
+    /// Of a change that is not fresh.
+    fn from(guard: Guard) -> Against {
+        Against::new(guard, false)
+    }
 }
 
 /// Where and when a record stands: a total order that no cutting into ticks or workers changes.
@@ -123,4 +191,21 @@ pub struct Order {
     pub position: u64,
     /// Which of the record's changes it is.
     pub part: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_takes_224_bytes_and_keeps_its_guard() {
+        assert_eq!(size_of::<Change>(), 224);
+        let version = Version { incarnation: 1, server: 2, position: Position(3, 4, 5) };
+        for guard in [Guard::None, Guard::Version(version), Guard::Since(7)] {
+            for fresh in [false, true] {
+                let against = Against::new(guard, fresh);
+                assert_eq!((against.guard(), against.fresh()), (guard, fresh));
+            }
+        }
+    }
 }

@@ -2,11 +2,14 @@
 //!
 //! Two forms: in memory an entry names its incarnation by a number of this worker's, in checkpoints by itself. The rest is the
 //! same bytes, so going from one to the other copies.
+//!
+//! What a row lacks stands behind all else, and only if it lacks something. Rows that were written before there was such a mask and
+//! that do not count lack conditions, nobody knows which.
 
-use crate::change::{Position, Row, Version};
+use crate::change::{Position, Row, Version, says};
 use crate::epoch::Horizons;
 use crate::key::{Key, Text, push_varint, read_varint};
-use crate::table::NO_WINDOW;
+use crate::table::{ELSEWHERE, NO_WINDOW};
 
 /// What is kept of a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +20,8 @@ pub struct Entry {
     pub since: u64,
     /// `None`: a marker.
     pub row: Option<Row>,
+    /// Of a row of a lookup, how long it is kept after its last change, milliseconds; 0: until it is deleted. `None`: by its window.
+    pub kept: Option<u64>,
 }
 
 /// Reads the value of a row of [`Section::Rows`](crate::state::Section::Rows), for people. Files carry checksums, so what is read
@@ -30,36 +35,54 @@ pub fn read(value: &[u8]) -> Entry {
     decode(&packed, &incarnations)
 }
 
-/// The instant at which a live row is forgotten; never for rows without a window.
-fn forgotten_at(since: u64, window: i64, horizons: &Horizons) -> Option<u64> {
-    horizons.expiry(window).map(|expiry| expiry.max(since + horizons.replay_horizon))
+/// The instant at which a live row, or a group of such rows, is forgotten; never without a window.
+pub(crate) fn forgotten_at(since: u64, window: i64, horizons: &Horizons) -> Option<u64> {
+    match window {
+        ELSEWHERE => Some(horizons.forgotten_elsewhere(since)),
+        window => horizons.expiry(window).map(|expiry| expiry.max(since + horizons.replay_horizon)),
+    }
 }
 
 /// Whether at `now` nothing is left of an entry, not even its marker.
-pub(crate) fn gone(live: bool, since: u64, window: i64, horizons: &Horizons, now: u64) -> bool {
-    let marked = if live { forgotten_at(since, window, horizons) } else { Some(since) };
+fn is_gone(live: bool, since: u64, window: i64, kept: Option<u64>, horizons: &Horizons, now: u64) -> bool {
+    let marked = match (live, kept) {
+        (true, Some(0)) => return false,
+        (true, Some(kept)) => return since + kept <= now,
+        (true, None) => forgotten_at(since, window, horizons),
+        (false, _) => Some(since),
+    };
     marked.is_some_and(|marked| marked + horizons.replay_horizon <= now)
+}
+
+/// The same of a packed entry.
+pub(crate) fn gone(payload: &[u8], horizons: &Horizons, now: u64) -> bool {
+    let Header { live, since, window, kept, .. } = header(payload);
+    is_gone(live, since, window, kept, horizons, now)
 }
 
 /// The entry as it stands at `now`: whole, as a marker, or not at all.
 pub(crate) fn remember(entry: Entry, horizons: &Horizons, now: u64) -> Option<Entry> {
     let window = entry.row.as_ref().map_or(NO_WINDOW, |row| row.window);
-    if gone(entry.row.is_some(), entry.since, window, horizons, now) {
+    if is_gone(entry.row.is_some(), entry.since, window, entry.kept, horizons, now) {
         return None;
     }
     match forgotten_at(entry.since, window, horizons) {
-        Some(at) if entry.row.is_some() && at <= now => Some(Entry { version: entry.version, since: at, row: None }),
+        Some(at) if entry.row.is_some() && entry.kept.is_none() && at <= now => {
+            Some(Entry { version: entry.version, since: at, row: None, kept: None })
+        }
         _ => Some(entry),
     }
 }
 
-/// The first fields of a packed entry: flags, since, window.
+/// The first fields of a packed entry: flags, since, window, how long it is kept.
 pub(crate) struct Header {
     pub(crate) live: bool,
     counts: bool,
+    lacks: bool,
     versioned: bool,
-    pub(crate) since: u64,
-    pub(crate) window: i64,
+    since: u64,
+    window: i64,
+    kept: Option<u64>,
     end: usize,
 }
 
@@ -67,31 +90,47 @@ const LIVE: u8 = 1;
 const COUNTS: u8 = 2;
 const VERSIONED: u8 = 4;
 const WINDOWED: u8 = 8;
+const LACKS: u8 = 16;
+const WINDOW_ELSEWHERE: u8 = 32;
+const KEPT: u8 = 64;
 
 pub(crate) fn header(payload: &[u8]) -> Header {
     let flags = payload[0];
     let mut end = 1;
     let since = read_varint(payload, &mut end);
-    let windowed = flags & WINDOWED != 0;
-    // Windows start on whole minutes.
-    let window = if windowed { read_varint(payload, &mut end) as i64 * 60_000 } else { NO_WINDOW };
-    Header { live: flags & LIVE != 0, counts: flags & COUNTS != 0, versioned: flags & VERSIONED != 0, since, window, end }
+    let is = |bit: u8| flags & bit != 0;
+    let window = match (is(WINDOWED), is(WINDOW_ELSEWHERE)) {
+        // Windows start on whole minutes.
+        (true, _) => read_varint(payload, &mut end) as i64 * 60_000,
+        (false, true) => ELSEWHERE,
+        (false, false) => NO_WINDOW,
+    };
+    let kept = is(KEPT).then(|| read_varint(payload, &mut end));
+    Header { live: is(LIVE), counts: is(COUNTS), lacks: is(LACKS), versioned: is(VERSIONED), since, window, kept, end }
 }
 
 pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mut Vec<u8>) {
     let row = entry.row.as_ref();
-    let windowed = row.is_some_and(|row| row.window != NO_WINDOW);
+    let elsewhere = row.is_some_and(|row| row.window == ELSEWHERE);
+    let windowed = !elsewhere && row.is_some_and(|row| row.window != NO_WINDOW);
+    let counts = row.is_some_and(Row::counts);
     let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     out.push(
         flag(row.is_some(), LIVE)
-            | flag(row.is_some_and(Row::counts), COUNTS)
+            | flag(counts, COUNTS)
             | flag(entry.version.is_some(), VERSIONED)
-            | flag(windowed, WINDOWED),
+            | flag(windowed, WINDOWED)
+            | flag(row.is_some() && !counts, LACKS)
+            | flag(elsewhere, WINDOW_ELSEWHERE)
+            | flag(entry.kept.is_some(), KEPT),
     );
     push_varint(out, entry.since);
     if let (true, Some(row)) = (windowed, row) {
         debug_assert!(row.window % 60_000 == 0);
         push_varint(out, (row.window / 60_000) as u64);
+    }
+    if let Some(kept) = entry.kept {
+        push_varint(out, kept);
     }
     if let Some(Version { incarnation, server, position }) = entry.version {
         push_varint(out, number_of((incarnation, server), incarnations));
@@ -112,11 +151,14 @@ pub(crate) fn encode(entry: &Entry, incarnations: &mut Vec<(u64, u32)>, out: &mu
             push_varint(out, text.as_bytes().len() as u64);
             out.extend_from_slice(text.as_bytes());
         }
+        if !counts {
+            push_varint(out, u64::from(row.lacks));
+        }
     }
 }
 
 pub(crate) fn decode(payload: &[u8], incarnations: &[(u64, u32)]) -> Entry {
-    let Header { live, counts, versioned, since, window, end: mut at } = header(payload);
+    let Header { live, counts, lacks, versioned, since, window, kept, end: mut at } = header(payload);
     let version = versioned.then(|| {
         let (incarnation, server) = incarnations[read_varint(payload, &mut at) as usize];
         let major = read_varint(payload, &mut at) as u32;
@@ -140,9 +182,15 @@ pub(crate) fn decode(payload: &[u8], incarnations: &[(u64, u32)]) -> Entry {
             Text::new(&payload[at - len..at])
         };
         let cell = Key { hash: u64::from_le_bytes(hash), text: text() };
-        Row { cell, member: text(), window, amount, lacks: u32::from(!counts) }
+        let member = text();
+        let lacks = match (counts, lacks) {
+            (true, _) => 0,
+            (false, true) => read_varint(payload, &mut at) as u32,
+            (false, false) => says::CONDITIONS,
+        };
+        Row { cell, member, window, amount, lacks }
     });
-    Entry { version, since, row }
+    Entry { version, since, row, kept }
 }
 
 /// The same entry for any worker: its incarnation by name, not by its number here.
@@ -194,10 +242,15 @@ mod tests {
     }
 
     fn row() -> impl Strategy<Value = Row> {
-        let window = prop_oneof![Just(NO_WINDOW), (0i64..4_000_000).prop_map(|w| w * 60_000)];
+        let window = prop_oneof![Just(NO_WINDOW), Just(ELSEWHERE), (0i64..4_000_000).prop_map(|w| w * 60_000)];
         let amount = prop_oneof![any::<i128>(), any::<i64>().prop_map(i128::from), -500i128..500];
-        (any::<u64>(), text(), text(), window, amount, any::<bool>()).prop_map(|(hash, text, member, window, amount, counts)| {
-            Row { cell: Key { hash, text }, member, window, amount, lacks: u32::from(!counts) }
+        let lacks = prop_oneof![Just(0), any::<u32>().prop_map(|bits| bits & says::ALL)];
+        (any::<u64>(), text(), text(), window, amount, lacks).prop_map(|(hash, text, member, window, amount, lacks)| Row {
+            cell: Key { hash, text },
+            member,
+            window,
+            amount,
+            lacks,
         })
     }
 
@@ -215,8 +268,9 @@ mod tests {
             version in proptest::option::of(version()),
             row in proptest::option::of(row()),
             since in 0u64..8_000_000_000_000,
+            kept in proptest::option::of(0u64..10_000_000_000),
         ) {
-            let entry = Entry { version, since, row };
+            let entry = Entry { version, since, row, kept };
             let (mut names, mut bytes) = (vec![(9, 9)], Vec::new());
             encode(&entry, &mut names, &mut bytes);
             let (mut portable, mut others, mut back) = (Vec::new(), vec![(7, 7), (8, 8)], Vec::new());
@@ -226,6 +280,20 @@ mod tests {
             prop_assert_eq!(decode(&back, &others), entry.clone());
             prop_assert_eq!(read(&portable), entry);
         }
+    }
+
+    #[test]
+    fn a_row_from_before_there_were_masks_lacks_conditions() {
+        let cell = Key { hash: 7, text: Text::new(b"\x01sKRW") };
+        let row = Row { cell, member: Text::new(b"p"), window: 1_800_000, amount: 5, lacks: says::CONDITIONS };
+        let entry = Entry { version: None, since: 1_000, row: Some(row), kept: None };
+        let mut bytes = Vec::new();
+        encode(&entry, &mut Vec::new(), &mut bytes);
+        // Without the flag, and without the mask of three bytes.
+        bytes[0] &= !LACKS;
+        bytes.truncate(bytes.len() - 3);
+        assert_eq!(bytes[0], LIVE | WINDOWED);
+        assert_eq!(decode(&bytes, &[]), entry);
     }
 
     #[test]
@@ -241,6 +309,7 @@ mod tests {
                 amount: 1_234_500,
                 lacks: 0,
             }),
+            kept: None,
         };
         encode(&entry, &mut Vec::new(), &mut bytes);
         // Plus hash 4, two lengths, and a key of two bytes of key space and an eight digit integer.

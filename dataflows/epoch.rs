@@ -92,13 +92,22 @@ impl Horizons {
     }
     #[inline]
     fn expires(&self, window: Window) -> u64 {
+        self.over(self.end(window))
+    }
+    /// The instant at which the retention of what ends at `end` is over.
+    #[inline]
+    fn over(&self, end: u64) -> u64 {
         let Before { until, retention, .. } = self.before;
-        let expiry = self.end(window) + self.retention;
+        let over = end + self.retention;
         match until {
-            0 => expiry,
-            _ if self.end(window) + retention <= until => self.end(window) + retention,
-            _ => expiry.max(until + 1),
+            0 => over,
+            _ if end + retention <= until => end + retention,
+            _ => over.max(until + 1),
         }
+    }
+    /// The instant at which a row without an event time of its own is forgotten, if it last changed at `since`.
+    pub fn forgotten_elsewhere(&self, since: u64) -> u64 {
+        self.over(since + self.window + self.replay_horizon)
     }
     /// The epoch that brings an expired window's last corrections into history, after which nothing of it is kept; `None` without a
     /// window.

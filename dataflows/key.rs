@@ -136,6 +136,16 @@ impl Key {
     }
 }
 
+/// How texts are hashed: by whoever decodes records, so that what is made here lies where that puts it.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashing {
+    /// The hash of a row's key.
+    pub row: fn(&[u8]) -> u64,
+    /// The key of a cell from store and second part, see [`Key::cell_bytes`]; the last is scratch space. Its shard is that of `row` of
+    /// the store.
+    pub cell: fn(&[u8], &[u8], &mut Vec<u8>) -> Key,
+}
+
 impl PartialEq for Key {
     #[inline]
     fn eq(&self, other: &Self) -> bool {

@@ -4,21 +4,17 @@
 //! changes ─(by shard of key)─► stash per tick ─frontier─► in order per key: guard, take out, put in ─┬─► contributions
 //!                                                                                                    ├─► late adjustments
 //!                                                                              if it is tracked ─────└─► changed state
+//! rows that find their store through another table: ─────────────────────────────────────────────────┴─► moves ─► lookup
 //! ```
 //!
-//! Upholds: (1) changes of a key apply in the order (stamp, partition, position), however they were cut into ticks or spread
-//! over partitions; (2) a change strictly older in the same incarnation changes nothing; (3) what is taken out is what was put
-//! in, from our own state, never from the message; (4) whether a row was forgotten, or a window expired or closed, is decided
-//! by the change's own stamp.
-//!
-//! Keeps: per key a packed entry (see [`crate::entry`], [`crate::rows`]): version, row, stamp of the last change; deleted and
-//! forgotten rows as markers for the replay horizon. Sweeping a few slots per change bounds what is due but never touched
-//! again; what was swept is no changed state, as its entry says itself from when on it is nothing.
+//! Upholds: (1) changes of a key apply in the order (stamp, partition, position, part), however they were cut into ticks or spread
+//! over partitions, and a truncate in its place among those of all its keys; (2) what is taken out is what was put in, from our own state,
+//! never from the message; (3) whether a window is expired or closed is decided by the change's own stamp. What becomes of a row is
+//! [`crate::stored`]'s to say.
 //!
 //! Absent on purpose: differential's arrangement. Its upsert keeps the greatest value at ties, and costs ten times the
 //! private state.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
@@ -29,33 +25,16 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
 use timely::dataflow::StreamVec;
 
-use crate::change::{Change, Guard, Row, What};
-use crate::entry::{Entry, Header, decode, encode, from_portable, gone, header, remember, to_portable};
+use crate::change::{Change, Order, Row, What};
+use crate::counts::Counts;
 use crate::epoch::Horizons;
+use crate::key::{Hashing, Key, Text};
 use crate::measure::{Contribution, Measure};
-use crate::rows::Rows;
 use crate::stash::Stash;
-use crate::state::{Section, StateChange, StateLog, StateRow};
-use crate::table::{LateAdjustment, Table};
-
-/// What an operator counted on this worker; for logs and the summary.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Changes older than the stored version.
-    pub stale: Cell<u64>,
-    /// Contributions that reached a closed window.
-    pub corrections: Cell<u64>,
-    /// Contributions that reached an expired window.
-    pub late: Cell<u64>,
-    /// Entries (rows and markers) kept.
-    pub entries: Cell<u64>,
-    /// Bytes allocated for them.
-    pub bytes: Cell<u64>,
-}
-
-fn bump(counter: &Cell<u64>) {
-    counter.set(counter.get() + 1);
-}
+use crate::state::{Section, StateChange, StateLog};
+use crate::stored::{RestoredRows, Stored, Turned};
+use crate::table::{LateAdjustment, Table, Window};
+use crate::turns::Turns;
 
 /// Contributions, late adjustments and counts of [`latest`].
 pub struct Latest<'scope> {
@@ -69,26 +48,184 @@ pub struct Latest<'scope> {
     pub counts: Rc<Counts>,
 }
 
+/// One side of a change of a row that refers to another table's: it was taken out, put in, or touched only.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Move {
+    /// The table it contributes to.
+    pub table: Table,
+    /// The place of the change.
+    pub order: Order,
+    /// The key of the row that is referred to, and the second part. Its shard is that row's.
+    pub cell: Key,
+    /// The product where distinct ones are kept; empty for none.
+    pub member: Text,
+    /// The row's own window, [`NO_WINDOW`](crate::table::NO_WINDOW), or [`ELSEWHERE`](crate::table::ELSEWHERE).
+    pub window: Window,
+    /// What it adds; nothing of a change that leaves all as it was but its stamp.
+    pub measure: Measure,
+}
+
+/// Moves and changed state of [`referring_from`].
+pub struct Referring<'scope> {
+    /// What became of the rows.
+    pub moves: StreamVec<'scope, u64, Move>,
+    /// What the touched keys have after each tick, if that is tracked.
+    pub state: StreamVec<'scope, u64, StateChange>,
+    /// Live counts of this worker.
+    pub counts: Rc<Counts>,
+}
+
 /// Keeps the latest row of every key and emits how each change moves the cells of `table`.
 ///
 /// The collection holds each change once (difference 1). Times are log time; a change's own stamp is at or after its time and
 /// before the next tick.
-pub fn latest<'scope>(changes: VecCollection<'scope, u64, Change, isize>, table: Table, horizons: Horizons) -> Latest<'scope> {
-    latest_from(changes, LatestState::new(table, horizons))
+pub fn latest<'scope>(
+    changes: VecCollection<'scope, u64, Change, isize>,
+    table: Table,
+    horizons: Horizons,
+    hashing: Hashing,
+) -> Latest<'scope> {
+    latest_from(changes, LatestState::new(table, horizons, hashing))
 }
 
 /// As [`latest`], going on from what is known already.
-pub fn latest_from(changes: VecCollection<'_, u64, Change, isize>, mut state: LatestState) -> Latest<'_> {
-    let (counts, table) = (Rc::clone(&state.counts), state.table);
+pub fn latest_from(changes: VecCollection<'_, u64, Change, isize>, state: LatestState) -> Latest<'_> {
+    let counts = Rc::clone(&state.stored.counts);
+    let direct = Direct { table: state.table, horizons: state.stored.horizons, counts: Rc::clone(&counts) };
+    let (contributions, late, state) = operator(changes, state, direct);
+    Latest { contributions: contributions.as_collection(), late: late.as_collection(), state, counts }
+}
+
+/// As [`referring_from`], of rows of which none is known yet.
+pub fn referring<'scope>(
+    changes: VecCollection<'scope, u64, Change, isize>,
+    table: Table,
+    horizons: Horizons,
+    hashing: Hashing,
+) -> Referring<'scope> {
+    let none = RestoredRows::default();
+    referring_from(changes, LatestState::of(Section::Referring(table), table, horizons, hashing, none))
+}
+
+/// Keeps the latest row of every key, of rows that find their store through another table: what they come to is decided there.
+pub fn referring_from(changes: VecCollection<'_, u64, Change, isize>, state: LatestState) -> Referring<'_> {
+    let (counts, table) = (Rc::clone(&state.stored.counts), state.table);
+    let (moves, _late, state) = operator(changes, state, Moving { table });
+    Referring { moves, state, counts }
+}
+
+/// What is said of a row that was taken out or put in.
+trait Sides {
+    type Said: Clone + 'static;
+
+    /// Whether a change that leaves the sides as they were is worth a word.
+    const TOUCHES: bool;
+
+    fn side(
+        &mut self,
+        time: u64,
+        order: Order,
+        row: Row,
+        measure: Measure,
+        say: &mut impl FnMut(Self::Said),
+        late: &mut impl FnMut(LateAdjustment),
+    );
+}
+
+/// Contributions and late adjustments.
+struct Direct {
+    table: Table,
+    horizons: Horizons,
+    counts: Rc<Counts>,
+}
+
+impl Sides for Direct {
+    type Said = (Contribution, u64, Measure);
+    const TOUCHES: bool = false;
+
+    #[inline]
+    fn side(
+        &mut self,
+        time: u64,
+        order: Order,
+        row: Row,
+        measure: Measure,
+        say: &mut impl FnMut(Self::Said),
+        late: &mut impl FnMut(LateAdjustment),
+    ) {
+        let Row { cell, member, window, .. } = row;
+        let contribution = Contribution { window, cell, member };
+        judge(self.table, &self.horizons, &self.counts, order, contribution, measure, late, |one| say((one, time, measure)));
+    }
+}
+
+/// Moves.
+struct Moving {
+    table: Table,
+}
+
+impl Sides for Moving {
+    type Said = Move;
+    const TOUCHES: bool = true;
+
+    fn side(
+        &mut self,
+        _time: u64,
+        order: Order,
+        row: Row,
+        measure: Measure,
+        say: &mut impl FnMut(Move),
+        _late: &mut impl FnMut(LateAdjustment),
+    ) {
+        let Row { cell, member, window, .. } = row;
+        say(Move { table: self.table, order, cell, member, window, measure });
+    }
+}
+
+/// Sends what contributes to where it belongs by the stamp of what moved it: to its cell, counted if its window is closed, or to the late
+/// adjustments if that is expired.
+#[inline]
+#[allow(clippy::too_many_arguments, reason = "the three operators that judge have these at hand")]
+pub(crate) fn judge(
+    table: Table,
+    horizons: &Horizons,
+    counts: &Counts,
+    order: Order,
+    contribution: Contribution,
+    measure: Measure,
+    late: &mut impl FnMut(LateAdjustment),
+    contribute: impl FnOnce(Contribution),
+) {
+    let Order { stamp, partition, position, .. } = order;
+    if horizons.expired(contribution.window, stamp) {
+        Counts::bump(&counts.late);
+        let Contribution { window, cell: key, .. } = contribution;
+        let Measure { sum, count } = measure;
+        return late(LateAdjustment { table, window, key, sum, count, partition, position, stamp });
+    }
+    if horizons.closed(contribution.window, stamp) {
+        Counts::bump(&counts.corrections);
+    }
+    contribute(contribution);
+}
+
+/// The operator around a [`LatestState`]: what its sides say, late adjustments, changed state.
+fn operator<'scope, S: Sides + 'static>(
+    changes: VecCollection<'scope, u64, Change, isize>,
+    mut state: LatestState,
+    mut sides: S,
+) -> (StreamVec<'scope, u64, S::Said>, StreamVec<'scope, u64, (LateAdjustment, u64, isize)>, StreamVec<'scope, u64, StateChange>)
+{
+    let section = state.section;
     let scope = changes.inner.scope();
-    let mut builder = OperatorBuilder::new(format!("Latest: {}", table.name()), scope);
+    let mut builder = OperatorBuilder::new(format!("Latest: {}", section.name()), scope);
     let route = |(change, _, _): &(Change, u64, isize)| change.key.shard();
     let mut input = builder.new_input(changes.inner, Exchange::new(route));
-    let (contributions_out, contributions) = builder.new_output();
+    let (said_out, said) = builder.new_output();
     let (late_out, late) = builder.new_output();
     let (state_out, changed) = builder.new_output();
     let mut state_out: OutputBuilder<_, CapacityContainerBuilder<Vec<_>>> = OutputBuilder::from(state_out);
-    let mut contributions_out: OutputBuilder<_, CapacityContainerBuilder<Vec<_>>> = OutputBuilder::from(contributions_out);
+    let mut said_out: OutputBuilder<_, CapacityContainerBuilder<Vec<_>>> = OutputBuilder::from(said_out);
     let mut late_out: OutputBuilder<_, CapacityContainerBuilder<Vec<_>>> = OutputBuilder::from(late_out);
 
     builder.build(move |capabilities| {
@@ -104,22 +241,21 @@ pub fn latest_from(changes: VecCollection<'_, u64, Change, isize>, mut state: La
             let frontier = frontiers[0].frontier().first().copied();
             let due = stash.before(frontier);
             if let Some(capabilities) = &mut capabilities {
-                let mut contributions_out = contributions_out.activate();
+                let mut said_out = said_out.activate();
                 let mut late_out = late_out.activate();
                 let mut state_out = state_out.activate();
                 for (time, mut changes) in due {
                     for capability in capabilities.iter_mut() {
                         capability.downgrade(&time);
                     }
-                    let mut contributions = contributions_out.session(&capabilities[0]);
+                    let mut said = said_out.session(&capabilities[0]);
                     let mut late = late_out.session(&capabilities[1]);
-                    state.apply(
-                        &mut changes,
-                        |contribution, measure| contributions.give((contribution, time, measure)),
-                        |adjustment| late.give((adjustment, time, 1)),
-                    );
-                    if let Some(changed) = &mut state.changed {
-                        let section = Section::Rows(table);
+                    state.apply(&mut changes, &mut |order, turned| {
+                        let mut say = |one| said.give(one);
+                        let mut late = |adjustment| late.give((adjustment, time, 1));
+                        turn::<S>(turned, |row, measure| sides.side(time, order, row, measure, &mut say, &mut late));
+                    });
+                    if let Some(changed) = &mut state.stored.changed {
                         state_out
                             .session(&capabilities[2])
                             .give_iterator(changed.drain().map(|rows| StateChange { section, rows }));
@@ -137,194 +273,77 @@ pub fn latest_from(changes: VecCollection<'_, u64, Change, isize>, mut state: La
             }
         }
     });
-    Latest { contributions: contributions.as_collection(), late: late.as_collection(), state: changed, counts }
+    (said, late, changed)
+}
+
+/// The sides of a change: what is taken out, what is put in, or the net of both.
+#[inline]
+fn turn<S: Sides>(Turned { before, after }: Turned, mut side: impl FnMut(Row, Measure)) {
+    match (before.filter(Row::counts), after.filter(Row::counts)) {
+        (Some(old), Some(new)) if old.window == new.window && old.member == new.member && old.cell == new.cell => {
+            let sum = new.amount - old.amount;
+            if sum != 0 || S::TOUCHES {
+                side(new, Measure { sum, count: 0 });
+            }
+        }
+        (taken, put) => {
+            if let Some(old) = taken {
+                let sum = -old.amount;
+                side(old, Measure { sum, count: -1 });
+            }
+            if let Some(new) = put {
+                let sum = new.amount;
+                side(new, Measure { sum, count: 1 });
+            }
+        }
+    }
 }
 
 /// The state of [`latest`] on one worker, without the dataflow around it.
 pub struct LatestState {
     table: Table,
-    horizons: Horizons,
-    rows: Rows,
-    incarnations: Vec<(u64, u32)>,
-    counts: Rc<Counts>,
-    /// Hash and place of the changes of a tick.
-    order: Vec<(u64, u32)>,
-    payload: Vec<u8>,
-    portable: Vec<u8>,
-    /// What the keys touched in this tick have now; `None` if nobody wants to know.
-    changed: Option<StateLog>,
+    section: Section,
+    stored: Stored,
+    turns: Turns,
 }
 
 impl LatestState {
     /// No rows yet.
-    pub fn new(table: Table, horizons: Horizons) -> Self {
-        LatestState {
-            table,
-            horizons,
-            rows: Rows::default(),
-            incarnations: Vec::new(),
-            counts: Rc::default(),
-            order: Vec::new(),
-            payload: Vec::new(),
-            portable: Vec::new(),
-            changed: None,
-        }
+    pub fn new(table: Table, horizons: Horizons, hashing: Hashing) -> Self {
+        LatestState::of(Section::Rows(table), table, horizons, hashing, RestoredRows::default())
     }
 
     /// From now on changed state is handed out.
     pub fn track(&mut self) {
-        self.changed.get_or_insert_default();
+        self.stored.changed.get_or_insert_with(StateLog::default);
     }
 
     /// The rows that were handed out and restored.
-    pub(crate) fn of(table: Table, horizons: Horizons, restored: RestoredRows) -> Self {
-        let RestoredRows { rows, incarnations, payload } = restored;
-        let state = LatestState { rows, incarnations, payload, ..LatestState::new(table, horizons) };
-        state.count();
-        state
-    }
-
-    fn count(&self) {
-        self.counts.entries.set(self.rows.len() as u64);
+    pub(crate) fn of(section: Section, table: Table, horizons: Horizons, hashing: Hashing, restored: RestoredRows) -> Self {
+        let stored = Stored::new(horizons, hashing, None, restored);
+        stored.counts.entries.set(stored.len() as u64);
+        LatestState { table, section, stored, turns: Turns::default() }
     }
 
     /// Applies the changes of one tick, and leaves none.
-    fn apply(
-        &mut self,
-        changes: &mut Vec<Change>,
-        mut contribute: impl FnMut(Contribution, Measure),
-        mut late: impl FnMut(LateAdjustment),
-    ) {
-        // By hash, so that neighbours in the index are touched together; within a key (mostly one change) in its order.
-        let mut order = std::mem::take(&mut self.order);
-        order.clear();
-        order.extend(changes.iter().zip(0..).map(|(change, at)| (change.key.hash, at)));
-        order.sort_unstable();
-        for run in order.chunk_by_mut(|(one, _), (other, _)| one == other) {
-            if run.len() > 1 {
-                run.sort_by_key(|(_, at)| changes[*at as usize].order);
+    fn apply(&mut self, changes: &mut Vec<Change>, turned: &mut impl FnMut(Order, Turned)) {
+        let stored = &mut self.stored;
+        self.turns.take(changes, |change| {
+            let Change { key, order, against, what } = change;
+            if let What::Truncate = what {
+                return stored.truncate(key.text.as_bytes(), *order, *against, |_, _, row| turned(*order, row));
             }
-            for &(_, at) in &*run {
-                self.apply_one(&mut changes[at as usize], &mut contribute, &mut late);
+            let what = std::mem::replace(what, What::Delete);
+            if let Some(row) = stored.change((key.hash, key.text.as_bytes()), *order, *against, what) {
+                turned(*order, row);
             }
-        }
+        });
         // Later changes have stamps at or above the least of this tick, whatever partition they come from.
         if let Some(now) = changes.iter().map(|change| change.order.stamp).min() {
-            self.sweep(changes.len(), now);
+            stored.sweep(changes.len(), now, |_| {});
         }
         changes.clear();
-        self.order = order;
-        self.count();
-        self.counts.bytes.set(self.rows.bytes() as u64);
-    }
-
-    fn apply_one(
-        &mut self,
-        change: &mut Change,
-        contribute: &mut impl FnMut(Contribution, Measure),
-        late: &mut impl FnMut(LateAdjustment),
-    ) {
-        let (hash, key, at) = (change.key.hash, change.key.text.as_bytes(), change.order);
-        let old = self.rows.get(hash, key).map(|payload| decode(payload, &self.incarnations));
-        let old = old.and_then(|entry| remember(entry, &self.horizons, at.stamp));
-        if let (Guard::Version(new), Some(stored)) = (&change.guard, old.as_ref().and_then(|entry| entry.version.as_ref()))
-            && new.stale_against(stored)
-        {
-            return bump(&self.counts.stale);
-        }
-        let new = match std::mem::replace(&mut change.what, What::Delete) {
-            What::Row(row) | What::Patch(row, _) => Some(row),
-            What::Delete | What::Truncate => None,
-        };
-        let version = match change.guard {
-            Guard::Version(version) => Some(version),
-            Guard::None | Guard::Since(_) => None,
-        };
-        let entry = Entry { version, since: at.stamp, row: new };
-        self.payload.clear();
-        encode(&entry, &mut self.incarnations, &mut self.payload);
-        self.rows.put(hash, key, &self.payload);
-        if let Some(changed) = &mut self.changed {
-            to_portable(&self.payload, &self.incarnations, &mut self.portable);
-            changed.push(StateRow { hash, key, value: &self.portable });
-        }
-
-        let taken = old.and_then(|entry| entry.row).filter(Row::counts);
-        let put = entry.row.filter(Row::counts);
-        let mut emit = |row: Row, measure: Measure| {
-            if measure == Measure::default() {
-                return;
-            }
-            if self.horizons.expired(row.window, at.stamp) {
-                bump(&self.counts.late);
-                late(LateAdjustment {
-                    table: self.table,
-                    window: row.window,
-                    key: row.cell,
-                    sum: measure.sum,
-                    count: measure.count,
-                    partition: at.partition,
-                    position: at.position,
-                    stamp: at.stamp,
-                });
-            } else {
-                if self.horizons.closed(row.window, at.stamp) {
-                    bump(&self.counts.corrections);
-                }
-                contribute(Contribution { window: row.window, cell: row.cell, member: row.member }, measure);
-            }
-        };
-        match (taken, put) {
-            (Some(old), Some(new)) if old.window == new.window && old.member == new.member && old.cell == new.cell => {
-                let sum = new.amount - old.amount;
-                emit(new, Measure { sum, count: 0 });
-            }
-            (taken, put) => {
-                if let Some(old) = taken {
-                    let sum = -old.amount;
-                    emit(old, Measure { sum, count: -1 });
-                }
-                if let Some(new) = put {
-                    let sum = new.amount;
-                    emit(new, Measure { sum, count: 1 });
-                }
-            }
-        }
-    }
-
-    /// Forgets what is due among two slots per change: every slot is visited while half its number of changes arrives.
-    fn sweep(&mut self, applied: usize, now: u64) {
-        let horizons = self.horizons;
-        self.rows.sweep(applied * 2, |payload| {
-            let Header { live, since, window, .. } = header(payload);
-            !gone(live, since, window, &horizons, now)
-        });
-    }
-}
-
-/// Latest rows, between a checkpoint and the dataflow that begins with them.
-#[derive(Default)]
-pub(crate) struct RestoredRows {
-    rows: Rows,
-    incarnations: Vec<(u64, u32)>,
-    payload: Vec<u8>,
-}
-
-impl RestoredRows {
-    /// Takes a row that was handed out, by whichever worker; of several of a key the last one given counts.
-    pub(crate) fn restore(&mut self, row: StateRow<'_>) {
-        from_portable(row.value, &mut self.incarnations, &mut self.payload);
-        self.rows.put(row.hash, row.key, &self.payload);
-    }
-
-    /// Number of rows and markers.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether at `now` anything is left of a row that was handed out.
-    pub(crate) fn keeps(value: &[u8], horizons: &Horizons, now: u64) -> bool {
-        let Header { live, since, window, .. } = header(value);
-        !gone(live, since, window, horizons, now)
+        stored.counts.entries.set(stored.len() as u64);
+        stored.counts.bytes.set(stored.bytes() as u64);
     }
 }

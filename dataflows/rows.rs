@@ -28,6 +28,10 @@ pub struct Rows {
     sweep_slot: usize,
 }
 
+/// A place in the memory order of rows: page and slot.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place(usize, usize);
+
 #[derive(Default)]
 struct Table {
     /// `hash << 32 | handle + 1`; 0 is empty.
@@ -129,8 +133,8 @@ impl Rows {
         }
     }
 
-    /// Visits up to `slots` slots in memory order, going round; rows whose payload `keep` refuses are forgotten.
-    pub fn sweep(&mut self, slots: usize, mut keep: impl FnMut(&[u8]) -> bool) {
+    /// Visits up to `slots` slots in memory order, going round; rows whose key and payload `keep` refuses are forgotten.
+    pub fn sweep(&mut self, slots: usize, mut keep: impl FnMut(&[u8], &[u8]) -> bool) {
         let mut left = slots;
         while left > 0 && !self.pages.is_empty() {
             if self.sweep_page >= self.pages.len() {
@@ -148,7 +152,11 @@ impl Rows {
             left -= 1;
             let bytes = page.slot(slot);
             let short = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-            if short == 0 || keep(parts(bytes).1) {
+            if short == 0 {
+                continue;
+            }
+            let (key, payload) = parts(bytes);
+            if keep(key, payload) {
                 continue;
             }
             let handle = (self.sweep_page as u32) << SLOT_BITS | slot as u32;
@@ -164,6 +172,30 @@ impl Rows {
             self.release(handle);
             self.live -= 1;
         }
+    }
+
+    /// The keys of up to `limit` rows that `wanted` says yes to by key and payload, from a place in memory order on, which is moved; none
+    /// at the end. Between two calls payloads may be set; rows that are new then may be passed over.
+    pub fn keys_from(&self, at: &mut Place, limit: usize, mut wanted: impl FnMut(&[u8], &[u8]) -> bool) -> Vec<Box<[u8]>> {
+        let mut keys = Vec::new();
+        while let Some(page) = self.pages.get(at.0) {
+            while at.1 < page.fresh {
+                if keys.len() == limit {
+                    return keys;
+                }
+                let slot = page.slot(at.1);
+                at.1 += 1;
+                if slot[..4] == [0; 4] {
+                    continue;
+                }
+                let (key, payload) = parts(slot);
+                if wanted(key, payload) {
+                    keys.push(key.into());
+                }
+            }
+            *at = Place(at.0 + 1, 0);
+        }
+        keys
     }
 
     /// All (key, payload) pairs, in memory order.
@@ -426,7 +458,7 @@ mod tests {
                     }
                     Step::Sweep(n, refused) => {
                         let mut gone = Vec::new();
-                        rows.sweep(n, |payload| {
+                        rows.sweep(n, |_, payload| {
                             let keep = payload.first() != Some(&refused);
                             if !keep { gone.push(refused) }
                             keep
@@ -437,6 +469,16 @@ mod tests {
                 prop_assert_eq!(rows.len(), twin.len());
             }
             let mut all: Vec<_> = rows.iter().map(|(k, p)| (k.to_vec(), p.to_vec())).collect();
+            let (mut found, mut at) = (Vec::new(), Place::default());
+            loop {
+                let keys = rows.keys_from(&mut at, 3, |key, _| key[1] % 2 == 0);
+                if keys.is_empty() {
+                    break;
+                }
+                found.extend(keys);
+            }
+            let even: Vec<&[u8]> = all.iter().map(|(key, _)| &key[..]).filter(|key| key[1] % 2 == 0).collect();
+            prop_assert_eq!(found.iter().map(|key| &key[..]).collect::<Vec<_>>(), even);
             all.sort();
             prop_assert_eq!(all, twin.clone().into_iter().collect::<Vec<_>>());
             for k in 0u8..80 {
@@ -453,7 +495,7 @@ mod tests {
             let key = i.to_le_bytes();
             rows.put(u64::from(i).wrapping_mul(0x9E37_79B9_7F4A_7C15), &key, &[1; 50]);
         }
-        rows.sweep(10_000 + 200, |_| false);
+        rows.sweep(10_000 + 200, |_, _| false);
         assert!(rows.is_empty());
     }
 }

@@ -30,7 +30,19 @@ pub enum Section {
     DeadLetters,
     /// Rows of epochs that the history must show with this checkpoint.
     History,
+    /// Rows that others find their store through, of all lookups.
+    Lookups,
+    /// Groups of the rows that refer to them.
+    Groups,
+    /// Event ids of clicks that were counted.
+    Seen,
+    /// Latest rows, by primary key, that find their store through a lookup.
+    Referring(Table),
 }
+
+/// Sections without a table.
+const SINGLE: [Section; 6] =
+    [Section::Late, Section::DeadLetters, Section::History, Section::Lookups, Section::Groups, Section::Seen];
 
 impl Section {
     /// The number it has in files.
@@ -42,6 +54,10 @@ impl Section {
             Section::Late => 48,
             Section::DeadLetters => 49,
             Section::History => 50,
+            Section::Lookups => 51,
+            Section::Groups => 52,
+            Section::Seen => 53,
+            Section::Referring(table) => 64 + table as u8,
         }
     }
 
@@ -52,7 +68,8 @@ impl Section {
             0 => table().map(Section::Rows),
             1 => table().map(Section::Cells),
             2 => table().map(Section::Members),
-            _ => [Section::Late, Section::DeadLetters, Section::History].into_iter().find(|section| section.code() == code),
+            4 => table().map(Section::Referring),
+            _ => SINGLE.into_iter().find(|section| section.code() == code),
         }
     }
 
@@ -65,6 +82,10 @@ impl Section {
             Section::Late => "late adjustments".to_owned(),
             Section::DeadLetters => "dead letters".to_owned(),
             Section::History => "history".to_owned(),
+            Section::Lookups => "rows of lookups".to_owned(),
+            Section::Groups => "groups of referring rows".to_owned(),
+            Section::Seen => "event ids".to_owned(),
+            Section::Referring(table) => format!("referring rows of {}", table.name()),
         }
     }
 }
@@ -194,8 +215,8 @@ mod tests {
 
     #[test]
     fn sections_have_numbers_of_their_own() {
-        let all = Table::ALL.into_iter().flat_map(|table| [Section::Rows(table), Section::Cells(table), Section::Members(table)]);
-        let all: Vec<Section> = all.chain([Section::Late, Section::DeadLetters, Section::History]).collect();
+        let of_table = |table| [Section::Rows(table), Section::Cells(table), Section::Members(table), Section::Referring(table)];
+        let all: Vec<Section> = Table::ALL.into_iter().flat_map(of_table).chain(SINGLE).collect();
         for section in &all {
             assert_eq!(Section::of_code(section.code()), Some(*section));
         }

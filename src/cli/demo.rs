@@ -101,8 +101,8 @@ fn summary(out: &mut impl Write, job: &Job, kept: &Kept) -> Result<(), Failure> 
         mebibytes(per_second(bytes, micros)),
     )?;
     writeln!(out, "   exact as of {}", instant(finished.as_of as i64))?;
-    writeln!(out, "   corrections to closed windows   {:>8}", sum(|s| s.corrections.get() + s.row_corrections.get()))?;
-    writeln!(out, "   late, of expired windows        {:>8}", sum(|s| s.late.get() + s.row_late.get()))?;
+    writeln!(out, "   corrections to closed windows   {:>8}", sum(|s| s.moved_late().0))?;
+    writeln!(out, "   late, of expired windows        {:>8}", sum(|s| s.moved_late().1))?;
     writeln!(out, "   stale changes (duplicates)      {:>8}", sum(|s| s.stale.get()))?;
     writeln!(out, "   dead letters                    {:>8}", sum(|s| s.dead_letters.get()))?;
     writeln!(out, "   history rows in {:>4} files      {:>8}", totals.files, totals.rows)?;

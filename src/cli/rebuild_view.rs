@@ -24,7 +24,7 @@ use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value};
 use super::Failure;
 use super::checkpoints::{Chosen, Which};
 use super::redis_args::RedisArgs;
-use crate::decode::cell_key;
+use crate::decode::{HASHING, cell_key};
 use crate::publish::layout::{About, Current};
 use crate::publish::redis::{RedisSettings, RedisView};
 use crate::publish::row::Row;
@@ -117,7 +117,7 @@ struct Content {
 fn of_checkpoint(chosen: &Chosen, manifest: &Manifest) -> anyhow::Result<Content> {
     let Manifest { number, as_of, state, .. } = manifest;
     let setting = Setting::of(manifest)?;
-    let mut beginning = Beginning::new(setting.horizons(), false);
+    let mut beginning = Beginning::new(setting.horizons(), HASHING, false);
     // All that the view shows of a cell is in its own row.
     let cells = |section| matches!(section, Section::Cells(_));
     let mut take = |section, row: StateRow<'_>| {

@@ -58,6 +58,17 @@ pub struct RunArgs {
     #[arg(long, env = "STOREFLOW_ADVANCE_EVERY", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     advance_every: Duration,
 
+    /// Go on from the checkpoint with a job file that reads records in another way (the fields of a row, how they are written, the
+    /// format): what was read before stays as it was read then, until its next change; what could not be read can be replayed. See
+    /// docs/dead-letters.md
+    #[arg(long, env = "STOREFLOW_ACCEPT_JOB_CHANGE")]
+    accept_job_change: bool,
+
+    /// Stop on purpose, with exit code 2 and all that was read kept, once more than this share of a topic's records (at least 1000,
+    /// since the start or within the last window of log time) are dead letters, such as 0.05 [default: never]
+    #[arg(long, env = "STOREFLOW_DEAD_LETTER_MAX_SHARE", value_name = "SHARE", value_parser = parse_share)]
+    dead_letter_max_share: Option<f64>,
+
     /// What a run that is stopped still waits for a store or a Redis that does not answer
     #[arg(long, env = "STOREFLOW_STOP_PATIENCE", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     stop_patience: Duration,
@@ -81,6 +92,13 @@ struct Interval(Option<Duration>);
 
 fn parse_interval(text: &str) -> Result<Interval, String> {
     if text == "off" { Ok(Interval(None)) } else { parse_duration(text).map(|every| Interval(Some(every))) }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err("is a share from 0 to less than 1, such as 0.05".to_owned()),
+    }
 }
 
 fn parse_keep(text: &str) -> Result<usize, String> {
@@ -113,7 +131,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         },
     };
     let (stop, redis) = (stop_on_signals()?, args.redis.resolve()?);
-    tracing::info!(job = %args.job.display(), ?input, store = %args.store, ?redis, ?tuning, "starting");
+    tracing::info!(job = %args.job.display(), job_version = job.version(), ?input, store = %args.store, ?redis, ?tuning, "starting");
     // All processes must run the same job, not only one of the same name.
     let same = format!("{} {:016x}", job.name, xxhash_rust::xxh3::xxh3_64(format!("{job:?}").as_bytes()));
     let cluster = args.cluster.form(&same, tuning.workers)?;
@@ -132,6 +150,8 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         checkpoints: args.checkpoint_interval.0.map(|every| Checkpoints { every, keep: args.keep }),
         generation: args.generation,
         advance_every: args.advance_every,
+        accept_job_change: args.accept_job_change,
+        dead_letter_max_share: args.dead_letter_max_share,
         stop_patience: args.stop_patience,
         stop,
         registry,
@@ -170,9 +190,11 @@ pub(super) fn log_end(kept: &Kept) {
         bytes = finished.sum(|stats| stats.bytes.get()),
         took = ?finished.took,
         dead_letters = finished.sum(|stats| stats.dead_letters.get()),
-        corrections = finished.sum(|stats| stats.corrections.get() + stats.row_corrections.get()),
-        late = finished.sum(|stats| stats.late.get() + stats.row_late.get()),
+        corrections = finished.sum(|stats| stats.moved_late().0),
+        late = finished.sum(|stats| stats.moved_late().1),
         stale = finished.sum(|stats| stats.stale.get()),
+        duplicate_clicks = finished.sum(|stats| stats.duplicate_clicks.get()),
+        waiting_rows = finished.sum(|stats| stats.waiting_rows.get()),
         skipped = finished.sum(|stats| stats.skipped.iter().map(Counter::get).sum()),
         clock_jumps = finished.sum(|stats| stats.clock_jumps.get()),
         rows_kept = finished.sum(|stats| stats.entries.get()),

@@ -340,6 +340,12 @@ impl Idle {
 }
 
 impl Job {
+    /// Names this version of the job: a hash of what `storeflow check` prints of it, less `[kafka]`, which changes no record's meaning.
+    pub fn version(&self) -> String {
+        let text = Job { kafka: KafkaSpec::default(), ..self.clone() }.to_string();
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+    }
+
     /// How the quiet partitions of a topic are to be taken: of several sources that share it, the most careful words count.
     pub fn quiet(&self, topic: &str) -> (ClockMode, Idle) {
         let sources = || self.sources.iter().filter(|source| source.reads(topic));

@@ -90,7 +90,7 @@ impl Clicks {
             id.write(values, hints, names, kind)?;
         }
         let product = match &self.product {
-            Some(id) if !id.lacks(values) => {
+            Some(id) if !id.is_null(values) => {
                 id.write(values, hints, names, product)?;
                 if self.distinct { Text::new(product) } else { Text::EMPTY }
             }
@@ -113,5 +113,99 @@ impl Clicks {
         };
         let cell = cell_key(store, kind, cell);
         Ok(Record { decoded: Decoded::Click(Click { cell, product, time, event }), own_time: clock_time(time.into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::field_path::{FieldPath, IdPart, IdSpec};
+    use crate::config::{DedupSpec, Format, Role, TimeSpec, TimeUnit};
+    use crate::decode::Reason;
+    use crate::decode::testing::decode;
+
+    fn clicks() -> SourceSpec {
+        SourceSpec {
+            kind: Some("kind".into()),
+            product: Some("product".into()),
+            time: Some(TimeSpec { field: "at".into(), unit: TimeUnit::Millis, zone: None }),
+            distinct: true,
+            ..SourceSpec::plain("t", Role::Clicks, Format::Json, "store")
+        }
+    }
+
+    fn path(path: &str) -> FieldPath {
+        FieldPath::parse(path).expect("a path")
+    }
+
+    /// Store and kind, product, time, event.
+    fn click(spec: &SourceSpec, value: &str) -> Result<(String, String, u64, Option<Vec<u8>>), Reason> {
+        match decode(spec, None, Some(value)).map_err(|reject| reject.reason)?.decoded {
+            Decoded::Click(Click { cell, product, time, event }) => {
+                let (store, kind) = cell.cell_parts();
+                let cell = format!("{} {}", String::from_utf8_lossy(store), String::from_utf8_lossy(kind));
+                Ok((cell, product.to_str().into_owned(), time, event.map(|event| event.as_bytes().to_vec())))
+            }
+            other => panic!("{value} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn clicks_with_and_without_a_product() {
+        let good = |product: &str| Ok(("7 view".to_owned(), product.to_owned(), 5, None));
+        for (product, expected) in [
+            (r#","product":"p""#, good("p")),
+            (r#","product":9"#, good("9")),
+            (r#","product":null"#, good("")),
+            ("", good("")),
+            (r#","product":"""#, Err(Reason::BadId)),
+            (r#","product":[]"#, Err(Reason::BadId)),
+        ] {
+            let value = format!(r#"{{"store":7,"kind":"view","at":5{product}}}"#);
+            assert_eq!(click(&clicks(), &value), expected, "{product}");
+            let counted = SourceSpec { distinct: false, ..clicks() };
+            assert_eq!(click(&counted, &value), expected.and(good("")), "{product}");
+        }
+        for (value, reason) in [
+            (r#"{"kind":"view","at":5}"#, Reason::MissingField),
+            (r#"{"store":7,"at":5}"#, Reason::MissingField),
+            (r#"{"store":7,"kind":"view","at":"x"}"#, Reason::BadTime),
+            ("[]", Reason::NotAnObject),
+            ("null", Reason::NotAnObject),
+            ("", Reason::NotAnObject),
+        ] {
+            assert_eq!(click(&clicks(), value), Err(reason), "{value}");
+        }
+    }
+
+    #[test]
+    fn fields_lie_deep_and_ids_are_composed() {
+        let spec = SourceSpec {
+            topics: vec!["{site}".to_owned()],
+            store: StoreSpec::Own(IdSpec::Composed(vec![
+                IdPart::Captured("site".to_owned()),
+                IdPart::Text(":".to_owned()),
+                IdPart::Field(path("ctx.store")),
+            ])),
+            kind: Some(IdSpec::Field(path("ctx.event.kind"))),
+            product: Some(IdSpec::Composed(vec![IdPart::Field(path("a")), IdPart::Field(path("b"))])),
+            time: Some(TimeSpec { field: path("ctx.at"), unit: TimeUnit::Millis, zone: None }),
+            ..clicks()
+        };
+        let of = |more: &str| click(&spec, &format!(r#"{{"ctx":{{"store":7,"at":5,"event":{{"kind":"view"}}}}{more}}}"#));
+        let good = |product: &str| Ok(("t:7 view".to_owned(), product.to_owned(), 5, None));
+        assert_eq!(of(r#","a":1,"b":"x""#), good("1x"));
+        assert_eq!(of(r#","a":null"#), good(""));
+        assert_eq!(of(r#","a":1"#), Err(Reason::MissingField));
+        assert_eq!(of(r#","a":1,"b":null"#), Err(Reason::BadId));
+    }
+
+    #[test]
+    fn events_are_known_by_source_and_id() {
+        let spec = SourceSpec { slot: 300, dedup: Some(DedupSpec { id: "event".into(), horizon: 1 }), ..clicks() };
+        let of = |more: &str| click(&spec, &format!(r#"{{"store":7,"kind":"view","at":5{more}}}"#)).map(|(.., event)| event);
+        assert_eq!(of(r#","event":"e-1""#), Ok(Some(b"\xac\x02e-1".to_vec())));
+        assert_eq!(of(r#","event":12"#), Ok(Some(b"\xac\x0212".to_vec())));
+        assert_eq!((of(""), of(r#","event":"""#)), (Err(Reason::MissingField), Err(Reason::BadId)));
     }
 }

@@ -5,7 +5,7 @@
 
 use super::json::{self, Value};
 use super::paths::Texts;
-use super::values::{self, Hint};
+use super::values::Hint;
 
 /// The value within its wrapper, and what the wrapper says.
 #[inline]
@@ -50,15 +50,6 @@ fn wrapped(object: &[u8]) -> Option<(Value<'_>, Hint)> {
 /// What Debezium's MongoDB connector writes as a document's key: extended JSON as text, or a plain value.
 pub(super) fn in_text<'a>(value: Value<'a>, texts: &'a Texts) -> Value<'a> {
     texts.value(value).unwrap_or(value)
-}
-
-/// Milliseconds of a `$date`, for clocks.
-pub(super) fn date_millis(value: Value<'_>) -> Option<u64> {
-    let always = values::Times::new(&crate::config::TimeUnit::Rfc3339, None);
-    match open(value) {
-        (inner, hint @ (Hint::Date | Hint::DateMillis)) => always.read(inner, hint, "").ok(),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

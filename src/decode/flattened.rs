@@ -13,7 +13,7 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
+use super::{Reason, Record, Reject, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Flattened {
@@ -77,10 +77,7 @@ impl Flattened {
             found => found,
         });
         let [op, deleted, table, collection, schema, db, ..] = metadata;
-        let own_time = match (more[2 * METADATA.len()], more[2 * METADATA.len() + 1]) {
-            (Value::Absent, of_connector) => clock_millis(of_connector),
-            (of_source, _) => clock_millis(of_source),
-        };
+        let own_time = clock_millis(integer_of(more[2 * METADATA.len()], more[2 * METADATA.len() + 1]));
         let table = if table == Value::Absent { collection } else { table };
         if !self.table.takes(table, schema, db) {
             return Ok(Record::skipped(Skipped::OtherTable, own_time));
@@ -109,4 +106,120 @@ fn version(incarnations: &mut Incarnations, metadata: &[Value<'_>; METADATA.len(
     let [.., db, file, pos, name, server_id, row, lsn] = *metadata;
     let of_binlog = incarnations.mysql(name, [file, pos, row, server_id]);
     of_binlog.or_else(|| incarnations.postgres(name, db, lsn))
+}
+
+#[cfg(test)]
+mod tests {
+    use storeflow_dataflows::change::Position;
+    use storeflow_dataflows::key::Text;
+
+    use super::*;
+    use crate::config::{Format, Role};
+    use crate::decode::testing::decode;
+    use crate::decode::{Decoded, RowChange, Truncate};
+
+    fn products() -> SourceSpec {
+        SourceSpec { key: vec!["id".into()], ..SourceSpec::plain("t", Role::Products, Format::Flattened, "store") }
+    }
+
+    /// Key, store (none of a delete) and position of a change.
+    fn change(
+        spec: &SourceSpec,
+        key: Option<&str>,
+        value: Option<&str>,
+    ) -> Result<(String, Option<String>, Option<Position>), Reason> {
+        match decode(spec, key, value).map_err(|reject| reject.reason)?.decoded {
+            Decoded::Change(RowChange { key, version, what }) => {
+                let store = match what {
+                    What::Row(row) => Some(String::from_utf8_lossy(row.cell.cell_parts().0).into_owned()),
+                    What::Delete => None,
+                    other => panic!("{value:?} is {other:?}"),
+                };
+                Ok((key.text.to_str()[1..].to_owned(), store, version.map(|version| version.position)))
+            }
+            other => panic!("{value:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn rows_and_deletes() {
+        let spec = products();
+        let row = |id: &str| Ok((id.to_owned(), Some("7".to_owned()), None));
+        let deleted = |id: &str| Ok((id.to_owned(), None, None));
+        for (value, expected) in [
+            (r#"{"id":1,"store":7}"#, row("1")),
+            (r#"{"id":1,"store":7,"__op":"r","__deleted":"false"}"#, row("1")),
+            (r#"{"id":1,"store":7,"__source_op":"u","__deleted":false}"#, row("1")),
+            (r#"{"id":1,"store":7,"__op":null,"__source_op":"d"}"#, row("1")),
+            (r#"{"id":1,"store":7,"__deleted":"true"}"#, deleted("1")),
+            (r#"{"id":1,"store":"","__deleted":true,"__op":"u"}"#, deleted("1")),
+            (r#"{"id":1,"__op":"d"}"#, deleted("1")),
+            (r#"{"schema":{"type":"struct","fields":[]},"payload":{"id":1,"store":7}}"#, row("1")),
+            (r#"{"id":1,"store":7,"payload":{"id":9}}"#, row("1")),
+            (r#"{"id":1,"store":7,"__op":"x"}"#, Err(Reason::BadOp)),
+            (r#"{"id":1,"store":7,"__op":5}"#, Err(Reason::BadOp)),
+            (r#"{"id":1}"#, Err(Reason::MissingField)),
+            ("5", Err(Reason::NotAnObject)),
+        ] {
+            assert_eq!(change(&spec, None, Some(value)), expected, "{value}");
+        }
+        assert_eq!(change(&spec, Some(r#"{"id":2}"#), Some(r#"{"id":1,"store":7}"#)), row("2"));
+        for value in [None, Some("null"), Some(""), Some(r#"{"schema":null,"payload":null}"#)] {
+            assert_eq!(change(&spec, Some("2"), value), deleted("2"), "{value:?}");
+            assert_eq!(change(&spec, None, value), Err(Reason::MissingKey), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn positions() {
+        for (metadata, expected) in [
+            (r#""__lsn":77"#, Some(Position(0, 77, 0))),
+            (r#""__source_lsn":77"#, Some(Position(0, 77, 0))),
+            (r#""__file":"bin.000012","__pos":34,"__row":5"#, Some(Position(12, 34, 5))),
+            (r#""__source_file":"bin.000012","__source_pos":34"#, Some(Position(12, 34, 0))),
+            (r#""__file":"bin.000012","__pos":34,"__lsn":77"#, Some(Position(12, 34, 0))),
+            (r#""__file":"","__pos":0,"__lsn":77"#, Some(Position(0, 77, 0))),
+            (r#""__lsn":0"#, None),
+            (r#""__lsn":"77""#, None),
+        ] {
+            let value = format!(r#"{{"id":1,"store":7,{metadata}}}"#);
+            let found = change(&products(), None, Some(&value)).map(|(.., position)| position);
+            assert_eq!(found, Ok(expected), "{metadata}");
+        }
+    }
+
+    #[test]
+    fn own_times() {
+        for (metadata, expected) in [
+            (r#""__source_ts_ms":5,"__ts_ms":6"#, Some(5)),
+            (r#""__ts_ms":6"#, Some(6)),
+            (r#""__ts_ms":0"#, None),
+            (r#""x":6"#, None),
+        ] {
+            let record = decode(&products(), None, Some(&format!(r#"{{"id":1,"store":7,{metadata}}}"#)));
+            assert_eq!(record.map(|record| record.own_time), Ok(expected), "{metadata}");
+        }
+    }
+
+    #[test]
+    fn tables_and_truncates() {
+        let of = |table: &str| SourceSpec { table: Some(table.to_owned()), ..products() };
+        for (table, metadata, taken) in [
+            ("p", r#""__table":"p""#, true),
+            ("p", r#""__source_table":"p""#, true),
+            ("p", r#""__collection":"p""#, true),
+            ("public.p", r#""__table":"p","__schema":"public","__db":"shop""#, true),
+            ("shop.p", r#""__table":"p","__source_schema":"public","__db":"shop""#, false),
+            ("shop.p", r#""__table":"p","__source_db":"shop""#, true),
+            ("p", r#""__table":"q""#, false),
+            ("p", r#""x":1"#, false),
+        ] {
+            let record = decode(&of(table), None, Some(&format!(r#"{{"id":1,"store":7,{metadata}}}"#))).expect("a record");
+            let skipped = record.decoded == Decoded::Skipped(Skipped::OtherTable);
+            assert_eq!(skipped, !taken, "{table} of {metadata}");
+        }
+        let truncate = decode(&products(), None, Some(r#"{"__op":"t","__lsn":9}"#)).expect("a record");
+        let Decoded::Truncate(Truncate { space, version }) = truncate.decoded else { panic!("a truncate") };
+        assert_eq!((space, version.map(|version| version.position)), (Text::new(&[8]), Some(Position(0, 9, 0))));
+    }
 }

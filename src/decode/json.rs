@@ -244,6 +244,27 @@ pub fn items(array: &[u8]) -> Items<'_> {
 /// See [`items`].
 pub struct Items<'a>(Walker<'a>);
 
+impl<'a> Items<'a> {
+    /// The next item; if it is an object, its wanted fields go to `out` in the same walk. All are absent if it is none.
+    #[inline]
+    pub fn next_object<'b>(&mut self, fields: &Fields, out: &mut [Value<'b>]) -> Option<Value<'b>>
+    where
+        'a: 'b,
+    {
+        self.0.to_next();
+        // A walker of its own, so that values may live shorter than the array.
+        let mut walker = Walker { text: self.0.text, at: self.0.at };
+        let item = if walker.peek() == Some(b'{') {
+            walker.outer(1, fields, out, &mut []).ok()
+        } else {
+            out.fill(Value::Absent);
+            walker.value(1).ok()
+        };
+        self.0.at = walker.at;
+        item
+    }
+}
+
 impl<'a> Iterator for Items<'a> {
     type Item = Value<'a>;
 

@@ -99,7 +99,7 @@ impl Keys {
     pub(super) fn of_object(&mut self, text: &[u8]) -> Result<Key, Reject> {
         let texts = Texts::default();
         let key = self.of_message(text, &texts).map_err(not_json)?;
-        key.unwrap_or_else(|_| Err(missing_key(not_an_object("the message key"))))
+        key.unwrap_or_else(|_| Err(not_an_object_key()))
     }
 
     /// The key from a message key that may also be a bare text or integer.
@@ -113,7 +113,7 @@ impl Keys {
             Ok(Ok(key)) => return key,
             Ok(Err(value)) if single => value,
             Err(_) if single => Value::Plain(text),
-            _ => return Err(missing_key(not_an_object("the message key"))),
+            _ => return Err(not_an_object_key()),
         };
         self.writer.write(&[value], Hints::None).map_err(missing_key)
     }
@@ -169,8 +169,14 @@ pub(super) fn push_part(out: &mut Vec<u8>, part: &[u8], last: bool) {
     out.extend_from_slice(part);
 }
 
+#[cold]
+fn not_an_object_key() -> Reject {
+    Reject { reason: Reason::MissingKey, ..not_an_object("the message key") }
+}
+
+#[cold]
 fn missing_key(reject: Reject) -> Reject {
-    Reject { reason: Reason::MissingKey, ..reject }
+    Reject::new(Reason::MissingKey, format!("in the message key: {}", reject.detail))
 }
 
 /// A row's key, taken apart for people.
@@ -190,16 +196,21 @@ impl<'a> KeyParts<'a> {
 
     /// The texts of its fields, if it has so many.
     pub fn texts(&self, fields: usize) -> Option<Vec<String>> {
-        let (mut texts, mut rest) = (Vec::new(), self.rest);
-        for _ in 1..fields {
-            let (length, after) = leading_number(rest)?;
-            let (text, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
-            texts.push(String::from_utf8_lossy(text).into_owned());
-            rest = after;
-        }
-        texts.push(String::from_utf8_lossy(rest).into_owned());
-        Some(texts)
+        texts(self.rest, fields)
     }
+}
+
+/// The texts of a key's fields, if it has so many; `rest` is what follows the beginning of the key space.
+pub(crate) fn texts(mut rest: &[u8], fields: usize) -> Option<Vec<String>> {
+    let mut texts = Vec::new();
+    for _ in 1..fields {
+        let (length, after) = leading_number(rest)?;
+        let (text, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+        texts.push(String::from_utf8_lossy(text).into_owned());
+        rest = after;
+    }
+    texts.push(String::from_utf8_lossy(rest).into_owned());
+    Some(texts)
 }
 
 fn leading_number(bytes: &[u8]) -> Option<(u64, &[u8])> {

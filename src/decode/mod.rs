@@ -13,14 +13,20 @@ pub mod avro;
 pub mod json;
 pub mod values;
 
+mod auto;
 mod base64;
+mod canal;
 mod click;
 mod debezium;
+mod dms;
 mod extended_json;
 mod flattened;
 mod keys;
+mod maxwell;
 mod mongo_update;
+mod mongodb;
 mod paths;
+mod positions;
 mod project;
 mod scan;
 mod schema;
@@ -28,6 +34,8 @@ mod space;
 mod table;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod told;
 mod upsert;
 mod version;
 
@@ -36,11 +44,14 @@ use std::sync::Arc;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Key, Text};
+use storeflow_dataflows::key::{Hashing, Key, Text, push_varint};
 
 use self::avro::Schemas;
 use self::json::Value;
 pub use self::keys::KeyParts;
+pub(crate) use self::keys::texts as key_texts;
+pub use self::paths::FIELDS_MAX;
+pub(crate) use self::space::lookup as lookup_beginning;
 use crate::config::{Format, Job, Role, SourceSpec};
 
 /// The message of a record, as the source hands it over.
@@ -253,6 +264,11 @@ enum Envelope {
     Click(Box<click::Clicks>),
     Debezium(Box<debezium::Debezium>),
     Flattened(Box<flattened::Flattened>),
+    Dms(Box<dms::Dms>),
+    Maxwell(Box<maxwell::Maxwell>),
+    Canal(Box<canal::Canal>),
+    Mongodb(Box<mongodb::Mongodb>),
+    Auto(Box<auto::Auto>),
     Upsert(Box<upsert::Upsert>),
 }
 
@@ -265,9 +281,11 @@ impl Decoder {
             Format::Debezium => Envelope::Debezium(Box::new(debezium::Debezium::new(job, spec, topic, key_space))),
             Format::Flattened => Envelope::Flattened(Box::new(flattened::Flattened::new(job, spec, topic, key_space))),
             Format::Upsert => Envelope::Upsert(Box::new(upsert::Upsert::new(job, spec, topic, key_space))),
-            Format::Dms | Format::Maxwell | Format::Canal | Format::Mongodb | Format::Auto => {
-                unreachable!("no job with format {} passes yet", spec.format.name())
-            }
+            Format::Dms => Envelope::Dms(Box::new(dms::Dms::new(job, spec, topic, key_space))),
+            Format::Maxwell => Envelope::Maxwell(Box::new(maxwell::Maxwell::new(job, spec, topic, key_space))),
+            Format::Canal => Envelope::Canal(Box::new(canal::Canal::new(job, spec, topic, key_space))),
+            Format::Mongodb => Envelope::Mongodb(Box::new(mongodb::Mongodb::new(job, spec, topic, key_space))),
+            Format::Auto => Envelope::Auto(Box::new(auto::Auto::new(job, spec, topic, key_space))),
             Format::Avro => Envelope::Avro(Box::new(avro::Avro::new(job, spec, topic, key_space))),
         };
         Decoder { role: spec.role, envelope }
@@ -313,15 +331,32 @@ impl Decoder {
             Envelope::Click(clicks) => clicks.decode(value),
             Envelope::Debezium(debezium) => debezium.decode(message.key, value),
             Envelope::Flattened(flattened) => flattened.decode(message.key, value),
+            Envelope::Dms(dms) => dms.decode(value),
+            Envelope::Maxwell(maxwell) => maxwell.decode(value),
+            Envelope::Canal(canal) => canal.decode(value),
+            Envelope::Mongodb(mongodb) => mongodb.decode(value),
+            Envelope::Auto(auto) => auto.decode(message.key, value),
             Envelope::Upsert(upsert) => upsert.decode(message.key, value),
         }
     }
 }
 
+/// How texts are hashed, for the dataflow.
+pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
+
 impl Record {
     /// A record of one change.
     fn change(key: Key, version: Option<Version>, what: What, own_time: Option<u64>) -> Record {
         Record { decoded: Decoded::Change(RowChange { key, version, what }), own_time }
+    }
+
+    /// A record of a change of a row that had the key `old` before, if it has moved.
+    fn moved(old: Option<Key>, change: RowChange, own_time: Option<u64>) -> Record {
+        let decoded = match old {
+            None => Decoded::Change(change),
+            Some(key) => Decoded::Changes(vec![RowChange { key, version: change.version, what: What::Delete }, change]),
+        };
+        Record { decoded, own_time }
     }
 
     /// A record without an effect.
@@ -343,6 +378,37 @@ fn clock_millis(value: Value<'_>) -> Option<u64> {
     }
 }
 
+/// A message's own time from a value that is an integer, in seconds.
+fn clock_seconds(value: Value<'_>) -> Option<u64> {
+    match value {
+        Value::Number(text) => values::integer(text).and_then(|seconds| clock_time(seconds.saturating_mul(1_000))),
+        _ => None,
+    }
+}
+
+/// A message's own time from what was read as a time, unless it is none at all; one that is beyond any clock leaves the message
+/// without.
+fn clock_read(read: Result<u64, Reject>) -> Option<Option<u64>> {
+    match read {
+        Ok(time) => Some(clock_time(time.into())),
+        Err(reject) if reject.reason == Reason::TimeRange => Some(None),
+        Err(_) => None,
+    }
+}
+
+/// Of two values the first that is an integer.
+fn integer_of<'a>(first: Value<'a>, second: Value<'a>) -> Value<'a> {
+    match first {
+        Value::Number(text) if values::integer(text).is_some() => first,
+        _ => second,
+    }
+}
+
+/// Whether an object has a member, be it null.
+fn is_there(value: Value<'_>) -> bool {
+    value != Value::Absent
+}
+
 /// A number from 0 to 2^64 - 1.
 fn unsigned(value: Value<'_>) -> Option<u64> {
     match value {
@@ -358,6 +424,15 @@ fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
         Value::Escaped(text) => Cow::Owned(json::unescape(text)),
         _ => Cow::Borrowed(&[]),
     }
+}
+
+/// What the keys of a lookup's rows begin with.
+pub fn lookup_key_prefix(name: &str) -> Vec<u8> {
+    let mut prefix = Vec::with_capacity(name.len() + 2);
+    push_varint(&mut prefix, Role::Lookup as u64);
+    push_varint(&mut prefix, name.len() as u64);
+    prefix.extend_from_slice(name.as_bytes());
+    prefix
 }
 
 /// The stable hash of a row's key.

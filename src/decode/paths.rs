@@ -14,8 +14,8 @@ use std::cell::OnceCell;
 use super::json::{self, Fields, Value};
 use crate::config::field_path::FieldPath;
 
-/// How many fields a source can need.
-pub(super) const FIELDS_MAX: usize = 32;
+/// How many different fields a source can need.
+pub const FIELDS_MAX: usize = 32;
 
 /// What Debezium writes in the place of a large value that did not change, as text and as bytes.
 const PLACEHOLDERS: [&[u8]; 2] = [b"__debezium_unavailable_value", b"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="];
@@ -46,6 +46,11 @@ impl Paths {
     pub(super) fn new<'p>(paths: impl IntoIterator<Item = &'p FieldPath>) -> Self {
         let paths: Vec<&[String]> = paths.into_iter().map(FieldPath::names).collect();
         Paths::of(&paths)
+    }
+
+    /// Several paths, each by its names.
+    pub(super) fn of_all_names(paths: &[Vec<String>]) -> Self {
+        Paths::of(&paths.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     /// One path, by its names.

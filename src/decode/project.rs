@@ -144,9 +144,10 @@ impl Id {
         one.into_iter().chain(fields)
     }
 
-    /// Whether any of its fields is null or absent.
-    pub(super) fn lacks(&self, values: &[Value<'_>]) -> bool {
-        self.fields().any(|at| matches!(values[at], Value::Absent | Value::Null))
+    /// Whether it is null: it has fields, and all of them are null or absent.
+    pub(super) fn is_null(&self, values: &[Value<'_>]) -> bool {
+        let mut fields = self.fields().peekable();
+        fields.peek().is_some() && fields.all(|at| matches!(values[at], Value::Absent | Value::Null))
     }
 }
 
@@ -281,6 +282,12 @@ impl Projection {
     #[inline]
     pub(super) fn complete<'a>(&self, values: &mut [Value<'a>], texts: &'a Texts) {
         self.paths.descend(values, texts, self.placeholders);
+        self.complete_found(values);
+    }
+
+    /// As [`Projection::complete`], where the values are those of the needed fields already.
+    #[inline]
+    pub(super) fn complete_found(&self, values: &mut [Value<'_>]) {
         if self.absent == Absent::Unchanged {
             values.iter_mut().filter(|value| **value == Value::Absent).for_each(|value| *value = Value::Unsaid);
         }
@@ -402,10 +409,226 @@ fn currency(
     match (id, default) {
         (None, Some(_)) => of_job(out),
         (None, None) => Err(Reject::new(Reason::BadCurrency, "neither the source nor the job names a currency")),
-        (Some(id), Some(_)) if id.lacks(values) => of_job(out),
+        (Some(id), Some(_)) if id.is_null(values) => of_job(out),
         (Some(id), _) => id.write(values, hints, names, out).map_err(|reject| match reject.reason {
             Reason::PartialId => reject,
             _ => Reject { reason: Reason::BadCurrency, ..reject },
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storeflow_dataflows::key::Key;
+
+    use super::*;
+    use crate::config::{KeySpace, TimeSpec, TimeUnit};
+    use crate::decode::keys::Keys;
+    use crate::decode::testing::job_of;
+    use crate::decode::{Decoded, Skipped, Truncate, json};
+
+    fn payments() -> SourceSpec {
+        SourceSpec {
+            key: vec!["id".into()],
+            amount: Some("amount".into()),
+            currency: Some("currency".into()),
+            time: Some(TimeSpec { field: "at".into(), unit: TimeUnit::Millis, zone: None }),
+            counts_when: [("ok".into(), vec!["true".to_owned()]), ("state".into(), vec!["PAID".to_owned(), "1".to_owned()])]
+                .into(),
+            ..SourceSpec::plain("{site}.payments", Role::Payments, Format::Upsert, "store")
+        }
+    }
+
+    fn what(spec: &SourceSpec, row: &str) -> Result<What, Reason> {
+        what_of(&job_of(spec.clone()), spec, "kr.payments", row)
+    }
+
+    fn what_of(job: &Job, spec: &SourceSpec, topic: &str, row: &str) -> Result<What, Reason> {
+        let mut projection = Projection::new(job, spec, topic);
+        let (texts, mut values) = (Texts::default(), ROOM);
+        let values = &mut values[..projection.len()];
+        json::read(row.as_bytes(), projection.fields(), values).expect("JSON");
+        projection.complete(values, &texts);
+        let hints = if spec.format == Format::Mongodb { Hints::Extended } else { Hints::None };
+        projection.what(values, hints).map_err(|reject| reject.reason)
+    }
+
+    fn cell(store: &str, second: &str) -> Key {
+        cell_key(store.as_bytes(), second.as_bytes(), &mut Vec::new())
+    }
+
+    const WINDOW: u64 = 30 * 60_000;
+
+    #[test]
+    fn a_whole_row() {
+        let row = r#"{"id":1,"store":7,"amount":"12.30","currency":"KRW","at":1800001,"state":"PAID","ok":true}"#;
+        let expected = Row { cell: cell("7", "KRW"), member: Text::EMPTY, window: WINDOW as i64, amount: 1_230, lacks: 0 };
+        assert_eq!(what(&payments(), row), Ok(What::Row(expected.clone())));
+        for (state, ok, lacks) in
+            [("1", "true", 0), ("\"1\"", "\"true\"", 0), ("2", "true", 2), ("null", "true", 2), ("1", "false", 1), ("{}", "1", 3)]
+        {
+            let row = format!(r#"{{"id":1,"store":7,"amount":12.3,"currency":"KRW","at":1800001,"state":{state},"ok":{ok}}}"#);
+            assert_eq!(what(&payments(), &row), Ok(What::Row(Row { lacks, ..expected.clone() })), "{row}");
+        }
+        let without = r#"{"id":1,"store":7,"amount":"12.30","currency":"KRW","at":1800001}"#;
+        assert_eq!(
+            what(&payments(), without),
+            Ok(What::Row(Row { lacks: 3, ..expected })),
+            "a condition on what is not there does not hold"
+        );
+    }
+
+    #[test]
+    fn what_is_lacking_or_wrong_has_its_reason() {
+        for (row, reason) in [
+            (r#"{"amount":1,"currency":"K","at":1}"#, Reason::MissingField),
+            (r#"{"store":"","amount":1,"currency":"K","at":1}"#, Reason::BadId),
+            (r#"{"store":1,"amount":"x","currency":"K","at":1}"#, Reason::BadAmount),
+            (r#"{"store":1,"amount":0.001,"currency":"K","at":1}"#, Reason::AmountPrecision),
+            (r#"{"store":1,"amount":1e27,"currency":"K","at":1}"#, Reason::AmountRange),
+            (r#"{"store":1,"amount":1,"at":1}"#, Reason::BadCurrency),
+            (r#"{"store":1,"amount":1,"currency":"K","at":"x"}"#, Reason::BadTime),
+        ] {
+            assert_eq!(what(&payments(), row), Err(reason), "{row}");
+        }
+    }
+
+    #[test]
+    fn ids_are_composed_of_the_topic_and_of_fields() {
+        let field = |name: &str| IdPart::Field(FieldPath::parse(name).expect("a path"));
+        let text = |text: &str| IdPart::Text(text.to_owned());
+        let spec = SourceSpec {
+            store: StoreSpec::Own(IdSpec::Composed(vec![IdPart::Captured("site".to_owned()), text("/"), field("geo.store")])),
+            currency: Some(IdSpec::Composed(vec![field("unit"), text("-"), field("part")])),
+            absent: Absent::Unchanged,
+            ..payments()
+        };
+        let row = |ids: &str| what(&spec, &format!(r#"{{"id":1,"amount":1,"at":0,"ok":true,"state":1,{ids}}}"#));
+        let whole = |cell| Ok(What::Row(Row { cell, member: Text::EMPTY, window: 0, amount: 100, lacks: 0 }));
+        let patch = |cell, says: u32| Ok(What::Patch(Row { cell, member: Text::EMPTY, window: 0, amount: 100, lacks: 0 }, says));
+        assert_eq!(row(r#""geo":{"store":7},"unit":"K","part":"W""#), whole(cell("kr/7", "K-W")));
+        assert_eq!(row(r#""geo":{"store":7}"#), patch(cell("kr/7", ""), says::ALL & !says::SECOND));
+        assert_eq!(row(r#""unit":"K","part":"W""#), patch(cell("", "K-W"), says::ALL & !says::STORE));
+        assert_eq!(row(r#""geo":{"store":7},"unit":"K""#), Err(Reason::PartialId));
+        assert_eq!(row(r#""geo":{"store":7},"unit":"K","part":null"#), Err(Reason::BadCurrency));
+        assert_eq!(row(r#""geo":{"store":[]},"unit":"K","part":"W""#), Err(Reason::BadId));
+        let of_job = Job { currency: Some("EUR".to_owned()), ..job_of(spec.clone()) };
+        let null = r#"{"id":1,"amount":1,"at":0,"ok":true,"state":1,"geo":{"store":7},"unit":null,"part":null}"#;
+        assert_eq!(what_of(&of_job, &spec, "kr.payments", null), whole(cell("kr/7", "EUR")));
+    }
+
+    #[test]
+    fn a_patch_says_which_parts() {
+        let spec = SourceSpec { absent: Absent::Unchanged, ..payments() };
+        let (all, row) =
+            (says::ALL, |lacks, amount| Row { cell: cell("", ""), member: Text::EMPTY, window: NO_WINDOW, amount, lacks });
+        let nothing = all & !(says::STORE | says::SECOND | says::WINDOW | says::AMOUNT | 3);
+        assert_eq!(what(&spec, r#"{"id":1}"#), Ok(What::Patch(row(0, 0), nothing)));
+        assert_eq!(what(&spec, r#"{"id":1,"amount":2}"#), Ok(What::Patch(row(0, 200), nothing | says::AMOUNT)));
+        assert_eq!(what(&spec, r#"{"id":1,"state":"VOID"}"#), Ok(What::Patch(row(2, 0), nothing | 2)));
+        assert_eq!(what(&spec, r#"{"id":1,"state":null,"ok":true}"#), Ok(What::Patch(row(2, 0), nothing | 3)));
+        assert_eq!(what(&spec, r#"{"id":1,"amount":null}"#), Err(Reason::BadAmount), "a null is said");
+        let of_job = SourceSpec { currency: None, ..spec };
+        let job = Job { currency: Some("EUR".to_owned()), ..job_of(of_job.clone()) };
+        let expected = Row { cell: cell("", "EUR"), ..row(0, 0) };
+        let patch = what_of(&job, &of_job, "kr.payments", r#"{"id":1}"#);
+        assert_eq!(patch, Ok(What::Patch(expected, nothing | says::SECOND)), "every change says the job's currency");
+    }
+
+    /// Orders that payments find their store through.
+    fn through(lookup_topic: &str, topic: &str, key_space: KeySpace) -> (Job, SourceSpec, SourceSpec) {
+        let orders = SourceSpec {
+            name: Some("orders".to_owned()),
+            key: vec!["region".into(), "id".into()],
+            key_space,
+            ..SourceSpec::plain(lookup_topic, Role::Lookup, Format::Upsert, "store")
+        };
+        let payments = SourceSpec {
+            topics: vec![topic.to_owned()],
+            store: StoreSpec::Through {
+                lookup: "orders".to_owned(),
+                on: ["o.region", "o.id"].map(|path| FieldPath::parse(path).expect("a path")).to_vec(),
+            },
+            time: None,
+            counts_when: Default::default(),
+            ..payments()
+        };
+        let job = Job { sources: vec![orders.clone(), payments.clone()], ..job_of(payments.clone()) };
+        (job, orders, payments)
+    }
+
+    #[test]
+    fn a_row_refers_to_the_lookups_row_by_its_key_and_lives_in_its_shard() {
+        for (lookup_topic, topic, of_lookup, of_payment, key_space, beginning) in [
+            ("orders", "payments", "orders", "payments", KeySpace::Topic, &b"\x04\x06orders"[..]),
+            ("{site}.orders", "{site}.payments", "kr.orders", "kr.payments", KeySpace::Topic, b"\x04\x06orders\x02kr"),
+            ("{b}-{a}.orders", "p.{a}.{b}", "x-yy.orders", "p.yy.x", KeySpace::Topic, b"\x04\x06orders\x02yy\x01x"),
+            ("{site}.orders", "{site}.payments", "kr.orders", "kr.payments", KeySpace::Role, b"\x04\x06orders"),
+            ("orders", "{site}.payments", "orders", "kr.payments", KeySpace::Topic, b"\x04\x06orders"),
+        ] {
+            let (job, orders, payments) = through(lookup_topic, topic, key_space);
+            let mut keys = Keys::new(&job, &orders, of_lookup, 9_000);
+            let key = keys.of_object(br#"{"region":"ap","id":42}"#).expect("a key");
+            assert_eq!(key.text.as_bytes(), [beginning, b"\x02ap42"].concat(), "{lookup_topic}");
+            let row = r#"{"id":1,"amount":1,"currency":"KRW","o":{"region":"ap","id":"42"}}"#;
+            let Ok(What::Row(row)) = what_of(&job, &payments, of_payment, row) else { panic!("a row") };
+            assert_eq!(row.cell.cell_parts(), (key.text.as_bytes(), &b"KRW"[..]));
+            assert_eq!((row.cell.shard(), row.window), (key.shard(), ELSEWHERE));
+            let expected = match key_space {
+                KeySpace::Topic => Decoded::Truncate(Truncate { space: Text::new(beginning), version: None }),
+                KeySpace::Role => Decoded::Skipped(Skipped::Control),
+            };
+            assert_eq!(keys.truncate(None), expected);
+        }
+        let (job, _, payments) = through("orders", "payments", KeySpace::Topic);
+        let unchanged = SourceSpec { absent: Absent::Unchanged, ..payments.clone() };
+        let of = |spec: &SourceSpec, row: &str| what_of(&job, spec, "payments", row);
+        assert_eq!(of(&unchanged, r#"{"id":1,"amount":1,"currency":"K","o":{"id":1}}"#), Err(Reason::PartialId));
+        assert_eq!(of(&payments, r#"{"id":1,"amount":1,"currency":"K","o":{"id":1}}"#), Err(Reason::MissingField));
+        let Ok(What::Patch(row, said)) = of(&unchanged, r#"{"id":1,"amount":1,"currency":"K"}"#) else { panic!("a patch") };
+        assert_eq!((row.cell.cell_parts(), said), ((&b""[..], &b"K"[..]), says::ALL & !says::STORE));
+    }
+
+    #[test]
+    fn a_lookups_row_has_a_store_and_no_window_unless_it_has_a_time() {
+        let (job, orders, _) = through("orders", "payments", KeySpace::Topic);
+        let row = r#"{"region":"ap","id":42,"store":7,"at":1800000}"#;
+        let of = |spec: &SourceSpec| what_of(&job, spec, "orders", row);
+        let expected = Row { cell: cell("7", ""), member: Text::EMPTY, window: NO_WINDOW, amount: 0, lacks: 0 };
+        assert_eq!(of(&orders), Ok(What::Row(expected.clone())));
+        let timed = SourceSpec { time: Some(TimeSpec { field: "at".into(), unit: TimeUnit::Millis, zone: None }), ..orders };
+        assert_eq!(of(&timed), Ok(What::Row(Row { window: WINDOW as i64, ..expected })));
+    }
+
+    #[test]
+    fn extended_json_says_itself_what_it_is() {
+        let spec =
+            SourceSpec { format: Format::Mongodb, counts_when: [("state".into(), vec!["1".to_owned()])].into(), ..payments() };
+        let row = |store: &str, amount: &str, at: &str, state: &str| {
+            what(&spec, &format!(r#"{{"store":{store},"amount":{amount},"currency":"K","at":{at},"state":{state}}}"#))
+        };
+        let good = |store: &str, lacks| {
+            Ok(What::Row(Row { cell: cell(store, "K"), member: Text::EMPTY, window: WINDOW as i64, amount: 150, lacks }))
+        };
+        let (date, decimal) = (r#"{"$date":1800000}"#, r#"{"$numberDecimal":"1.50"}"#);
+        assert_eq!(row(r#"{"$oid":"66f0"}"#, decimal, date, "1"), good("66f0", 0));
+        let (long, canonical) = (r#"{"$numberLong":"12"}"#, r#"{"$date":{"$numberLong":"1800000"}}"#);
+        assert_eq!(row(long, "\"1.5\"", canonical, r#"{"$numberInt":"1"}"#), good("12", 0));
+        assert_eq!(
+            row(r#"{"$uuid":"a-b"}"#, decimal, r#"{"$date":"1970-01-01T00:30:00Z"}"#, r#"{"$numberDouble":"1"}"#),
+            good("a-b", 0)
+        );
+        assert_eq!(row("5", decimal, "1800000", date), good("5", 1), "a date is no text");
+        assert_eq!(row("5", "1.5", date, "1"), Err(Reason::Float));
+        assert_eq!(row("5", r#"{"$numberDouble":"1.5"}"#, date, "1"), Err(Reason::Float));
+        assert_eq!(row(decimal, decimal, date, "1"), Err(Reason::BadId));
+        assert_eq!(row("5", r#"{"$oid":"12"}"#, date, "1"), Err(Reason::BadAmount));
+        assert_eq!(row("5", decimal, r#"{"$oid":"12"}"#, "1"), Err(Reason::BadTime));
+        let floats = SourceSpec { allow_float: true, ..spec.clone() };
+        let of =
+            |amount: &str| what(&floats, &format!(r#"{{"store":5,"amount":{amount},"currency":"K","at":1800000,"state":1}}"#));
+        assert_eq!(of("1.5"), good("5", 0));
+        assert_eq!(of(r#"{"$numberDouble":"1.5"}"#), good("5", 0));
+        assert_eq!(of(r#"{"$numberDouble":"NaN"}"#), Err(Reason::BadAmount));
     }
 }

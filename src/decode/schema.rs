@@ -166,6 +166,8 @@ fn hint_of(schema: &[u8]) -> Hint {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const SCHEMA: &str = r#"{"type":"struct","fields":[
@@ -226,6 +228,52 @@ mod tests {
         }
         assert_eq!(read("{\"op\":1}"), Some((Value::Object(b"{\"op\":1}"), vec![], Value::Number(b"1"))));
         assert_eq!(read("[]").map(|(value, ..)| value), Some(Value::Array(b"[]")));
+    }
+
+    /// What a reader that has seen `known` makes of `text`.
+    fn read(known: Option<&str>, text: &[u8]) -> Option<(Vec<u8>, Vec<Hint>)> {
+        let mut schemas = Schemas::new(paths(&["after.amount", "after.at"]), Wrapper::ByPayload);
+        let fields = Fields::new(["op", "payload", "schema"]);
+        if let Some(known) = known {
+            let primer = format!("{{\"schema\":{known},\"payload\":{{}}}}");
+            schemas.read(primer.as_bytes(), &fields, &mut [Value::Absent; 3], &mut []).expect("JSON");
+        }
+        let mut out = [Value::Absent; 3];
+        let (value, hints) = schemas.read(text, &fields, &mut out, &mut []).ok()?;
+        Some((format!("{value:?} {:?}", out[0]).into_bytes(), hints.to_vec()))
+    }
+
+    #[test]
+    fn nesting_is_bounded_whether_a_schema_is_known_or_not() {
+        for depth in [1, 124, 125, 126, 127] {
+            let payload = ["{\"k\":".repeat(depth), "1".to_owned(), "}".repeat(depth)].concat();
+            let text = format!("{{\"schema\":{{\"a\":1}},\"payload\":{payload}}}");
+            assert_eq!(read(None, text.as_bytes()).is_some(), depth < 127, "{depth}");
+            assert_eq!(read(Some("{\"a\":1}"), text.as_bytes()).is_some(), depth < 127, "{depth}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        /// Skipping a known schema makes no difference, whatever the bytes are.
+        #[test]
+        fn what_is_skipped_would_have_been_read_the_same(
+            inner in any::<bool>(),
+            edits in proptest::collection::vec((any::<u16>(), any::<u8>(), 0u8..3), 0..4),
+        ) {
+            let schema = if inner { SCHEMA.replace(['\n', ' '], "") } else { "{\"a\":{}}".to_owned() };
+            let mut text = format!("{{\"schema\":{schema},\"payload\":{{\"op\":\"c\",\"after\":{{}}}}}}").into_bytes();
+            for (at, byte, kind) in edits {
+                // More often near the end, where the payload is.
+                let at = if at % 2 == 0 { usize::from(at) % (text.len() + 1) } else { text.len() - usize::from(at) % 60.min(text.len()) };
+                match kind {
+                    0 if at < text.len() => text[at] = byte,
+                    1 if at < text.len() => { text.remove(at); }
+                    _ => text.insert(at, b"{}[]\",:\\0e- "[usize::from(byte) % 12]),
+                }
+            }
+            prop_assert_eq!(read(Some(&schema), &text), read(None, &text), "{:?}", String::from_utf8_lossy(&text));
+        }
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Space {
 }
 
 /// What the keys of a lookup begin with, as `topic` of `spec` tells them: the lookup's own, or that of a source that refers to it.
-pub(super) fn lookup(job: &Job, name: &str, spec: &SourceSpec, topic: &str) -> Vec<u8> {
+pub(crate) fn lookup(job: &Job, name: &str, spec: &SourceSpec, topic: &str) -> Vec<u8> {
     let mut beginning = Vec::new();
     push_varint(&mut beginning, Role::Lookup as u64);
     push_part(&mut beginning, name.as_bytes());

@@ -72,3 +72,54 @@ impl Upsert {
         Ok(Record::change(key, None, what, own_time))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Format, Role};
+    use crate::decode::testing::decode;
+    use crate::decode::{Decoded, RowChange};
+
+    fn products() -> SourceSpec {
+        SourceSpec { key: vec!["id".into()], ..SourceSpec::plain("t", Role::Products, Format::Upsert, "geo") }
+    }
+
+    fn change(key: Option<&str>, value: Option<&str>) -> Result<(String, bool), Reason> {
+        match decode(&products(), key, value).map_err(|reject| reject.reason)?.decoded {
+            Decoded::Change(RowChange { key, version: None, what }) => {
+                Ok((key.text.to_str()[1..].to_owned(), what == What::Delete))
+            }
+            other => panic!("{value:?} is {other:?}"),
+        }
+    }
+
+    #[test]
+    fn rows_by_key_and_null_deletes() {
+        let row = r#"{"id":1,"geo":"s"}"#;
+        for (key, value, expected) in [
+            (None, Some(row), Ok(("1", false))),
+            (Some("2"), Some(row), Ok(("2", false))),
+            (Some("raw text"), Some(row), Ok(("raw text", false))),
+            (Some(r#"{"id":"2"}"#), Some(row), Ok(("2", false))),
+            (Some(r#"{"id":"2"}"#), None, Ok(("2", true))),
+            (Some("2"), Some(""), Ok(("2", true))),
+            (Some("2"), Some(" null "), Ok(("2", true))),
+            (None, None, Err(Reason::MissingKey)),
+            (Some("[]"), Some(row), Err(Reason::MissingKey)),
+            (Some(""), Some(row), Err(Reason::MissingKey)),
+            (None, Some("5"), Err(Reason::NotAnObject)),
+            (None, Some(r#"{"id":1}"#), Err(Reason::MissingField)),
+            (None, Some("{"), Err(Reason::NotJson)),
+        ] {
+            let expected = expected.map(|(key, deletes)| (key.to_owned(), deletes));
+            assert_eq!(change(key, value), expected, "{key:?} {value:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_says_what_table_it_is() {
+        let spec = SourceSpec { table: Some("p".to_owned()), ..products() };
+        let skipped = decode(&spec, Some("1"), Some(r#"{"id":1,"geo":"s"}"#));
+        assert_eq!(skipped, Ok(Record::skipped(Skipped::OtherTable, None)));
+    }
+}

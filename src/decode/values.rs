@@ -367,6 +367,7 @@ impl Times {
             _ => return None,
         };
         let clock = match (hint, &self.unit) {
+            (Hint::Label | Hint::Decimal128 | Hint::Float, _) if quoted => return None,
             (Hint::Date, _) if quoted => return rfc3339(text),
             (Hint::Date | Hint::DateMillis, _) => return integer(text),
             (Hint::Time(clock), TimeUnit::Auto) => clock,
@@ -575,6 +576,199 @@ mod tests {
         }
     }
 
+    const PLAIN: Measure = Measure { decimal: Decimal::Text, allow_float: false };
+
+    fn amount(measure: Measure, value: Value<'_>, hint: Hint) -> Result<i128, Reason> {
+        measure.amount(value, hint, 2, "amount").map_err(|reject| reject.reason)
+    }
+
+    #[test]
+    fn decimals_of_schemas_are_base64_or_numbers() {
+        use Reason::{AmountPrecision, AmountRange, BadAmount};
+        for (text, scale, expected) in [
+            ("EtaH", 4, Err(AmountPrecision)),
+            ("AYag", 3, Ok(10_000)),
+            ("MDk=", 2, Ok(12_345)),
+            ("z8c=", 2, Ok(-12_345)),
+            ("Bw==", 0, Ok(700)),
+            ("Bw==", -3, Ok(700_000)),
+            ("", 9, Ok(0)),
+            ("AA==", 400, Ok(0)),
+            ("Bw==", 400, Err(AmountPrecision)),
+            ("Bw==", -400, Err(AmountRange)),
+            ("f////////////////////w==", 2, Err(AmountRange)),
+            ("f////////////////////w==", 0, Err(AmountRange)),
+            ("12.5", 2, Err(BadAmount)),
+            ("12345678", 2, Ok(-44_607_649_370_372)),
+        ] {
+            assert_eq!(amount(PLAIN, Value::Plain(text.as_bytes()), Hint::Decimal(scale)), expected, "{text} of scale {scale}");
+        }
+        assert_eq!(amount(PLAIN, Value::Number(b"123.45"), Hint::Decimal(4)), Ok(12_345), "decimal.format=NUMERIC");
+        assert_eq!(amount(PLAIN, Value::Escaped(br"\/\/\/\/"), Hint::Decimal(2)), Ok(-1), "a slash may be escaped");
+        assert_eq!(amount(PLAIN, Value::Null, Hint::Decimal(2)), Err(BadAmount));
+        assert_eq!(amount(PLAIN, Value::Absent, Hint::Decimal(2)), Err(Reason::MissingField));
+    }
+
+    #[test]
+    fn decimals_of_the_job_file_are_base64_unless_a_schema_says_more() {
+        let base64 = Measure { decimal: Decimal::Base64 { scale: 4 }, allow_float: false };
+        assert_eq!(amount(base64, Value::Plain(b"D0JA"), Hint::Unknown), Ok(10_000));
+        assert_eq!(amount(base64, Value::Escaped(br"\u0044\u0030JA"), Hint::Unknown), Ok(10_000));
+        assert_eq!(amount(base64, Value::Plain(b"D0JA"), Hint::Decimal(2)), Ok(1_000_000));
+        assert_eq!(amount(base64, Value::Number(b"1.5"), Hint::Unknown), Ok(150));
+        assert_eq!(amount(base64, Value::Plain(b"1.5"), Hint::Unknown), Err(Reason::BadAmount));
+        let quantity = base64.quantity(Value::Plain(b"D0JA"), Hint::Unknown, "q").map_err(|reject| reject.reason);
+        assert_eq!(quantity, Ok(100));
+    }
+
+    #[test]
+    fn decimals_of_any_scale_say_it_themselves() {
+        for (object, expected) in [
+            (r#"{"scale":2,"value":"JwY="}"#, Ok(9_990)),
+            (r#"{ "value" : "JwY=" , "scale" : 1 }"#, Ok(99_900)),
+            (r#"{"scale":0,"scale":2,"value":"Bw==","value":"JwY=","x":1}"#, Ok(9_990)),
+            (r#"{"scale":-38,"value":"AQ=="}"#, Err(Reason::AmountRange)),
+            (r#"{"scale":38,"value":"AQ=="}"#, Err(Reason::AmountPrecision)),
+            (r#"{"scale":39,"value":"AA=="}"#, Err(Reason::BadAmount)),
+            (r#"{"scale":"2","value":"JwY="}"#, Err(Reason::BadAmount)),
+            (r#"{"scale":2,"value":5}"#, Err(Reason::BadAmount)),
+            (r#"{"scale":2}"#, Err(Reason::BadAmount)),
+            ("{}", Err(Reason::BadAmount)),
+        ] {
+            assert_eq!(amount(PLAIN, Value::Object(object.as_bytes()), Hint::Unknown), expected, "{object}");
+        }
+    }
+
+    #[test]
+    fn floats_are_refused_unless_they_are_allowed() {
+        let allowed = Measure { allow_float: true, ..PLAIN };
+        for value in [Value::Number(b"99.9"), Value::Plain(b"99.9")] {
+            assert_eq!(amount(PLAIN, value, Hint::Float), Err(Reason::Float));
+            assert_eq!(amount(allowed, value, Hint::Float), Ok(9_990));
+            assert_eq!(amount(PLAIN, value, Hint::Unknown), Ok(9_990));
+        }
+        assert_eq!(amount(allowed, Value::Plain(b"NaN"), Hint::Float), Err(Reason::BadAmount));
+        assert_eq!(amount(PLAIN, Value::Null, Hint::Float), Err(Reason::BadAmount));
+        let quantity =
+            |measure: Measure| measure.quantity(Value::Number(b"3.0"), Hint::Float, "q").map_err(|reject| reject.reason);
+        assert_eq!((quantity(PLAIN), quantity(allowed)), (Err(Reason::Float), Ok(3)));
+    }
+
+    #[test]
+    fn a_dead_amount_says_what_to_do() {
+        let detail = |value, hint| PLAIN.amount(value, hint, 2, "amount").map_err(|reject| reject.detail);
+        assert!(detail(Value::Plain(b"JwY="), Hint::Unknown).is_err_and(|detail| detail.contains("decimal = \"base64\"")));
+        assert!(detail(Value::Plain(b"12,50"), Hint::Unknown).is_err_and(|detail| !detail.contains("base64")));
+        assert!(detail(Value::Number(b"1.5"), Hint::Float).is_err_and(|detail| detail.contains("allow_float")));
+    }
+
+    #[test]
+    fn ids_by_what_is_known_of_them() {
+        let id = |value, hint| {
+            let mut out = Vec::new();
+            push_id(value, hint, "id", &mut out)
+                .map(|()| String::from_utf8_lossy(&out).into_owned())
+                .map_err(|reject| reject.reason)
+        };
+        let is = |text: &str| Ok(text.to_owned());
+        assert_eq!(id(Value::Plain(b"AP//////////"), Hint::Decimal(0)), is("18446744073709551615"));
+        assert_eq!(id(Value::Number(b"18446744073709551615"), Hint::Decimal(0)), is("18446744073709551615"));
+        assert_eq!(id(Value::Plain(b"12"), Hint::Decimal(0)), Err(Reason::BadId));
+        assert_eq!(id(Value::Plain(b"Bw=="), Hint::Decimal(2)), Err(Reason::BadId));
+        assert_eq!(id(Value::Plain(b"12"), Hint::Integer), is("12"));
+        assert_eq!(id(Value::Plain(b"x"), Hint::Integer), Err(Reason::BadId));
+        assert_eq!(id(Value::Plain(b"2026"), Hint::Time(Clock::IsoDate)), is("2026"));
+        assert_eq!(id(Value::Escaped(br"a\u0062"), Hint::Unknown), is("ab"));
+        assert_eq!(id(Value::Number(b"1.0"), Hint::Unknown), Err(Reason::BadId));
+        for value in [Value::Null, Value::Plain(b""), Value::Bool(b"true"), Value::Object(b"{}"), Value::Array(b"[]")] {
+            assert_eq!(id(value, Hint::Unknown), Err(Reason::BadId), "{value:?}");
+        }
+        for value in [Value::Absent, Value::Unsaid] {
+            assert_eq!(id(value, Hint::Unknown), Err(Reason::MissingField), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn conditions_compare_text() {
+        let text = |value, hint| comparable(value, hint).map(|text| String::from_utf8_lossy(&text).into_owned());
+        assert_eq!(text(Value::Plain(b"PAID"), Hint::Unknown).as_deref(), Some("PAID"));
+        assert_eq!(text(Value::Escaped(br"P\u0041ID"), Hint::Unknown).as_deref(), Some("PAID"));
+        assert_eq!(text(Value::Number(b"1.0"), Hint::Float).as_deref(), Some("1.0"));
+        assert_eq!(text(Value::Bool(b"true"), Hint::Unknown).as_deref(), Some("true"));
+        assert_eq!(text(Value::Plain(b"AQ=="), Hint::Decimal(0)).as_deref(), Some("1"));
+        assert_eq!(text(Value::Plain(b"AQ=="), Hint::Decimal(1)).as_deref(), Some("AQ=="));
+        for (value, hint) in
+            [(Value::Null, Hint::Unknown), (Value::Object(b"{}"), Hint::Unknown), (Value::Plain(b"x"), Hint::Date)]
+        {
+            assert_eq!(text(value, hint), None);
+        }
+    }
+
+    #[test]
+    fn times_by_their_schema() {
+        let at = |value, clock, unit: TimeUnit| {
+            Times::new(&unit, None).read(value, Hint::Time(clock), "t").map_err(|reject| reject.reason)
+        };
+        for (value, clock, unit) in [
+            (Value::Number(b"20777"), Clock::Days, TimeUnit::Days),
+            (Value::Number(b"1795132800000"), Clock::Millis, TimeUnit::Millis),
+            (Value::Number(b"1795132800000999"), Clock::Micros, TimeUnit::Micros),
+            (Value::Number(b"1795132800000999999"), Clock::Nanos, TimeUnit::Nanos),
+            (Value::Plain(b"2026-11-20T00:00:00Z"), Clock::Rfc3339, TimeUnit::Rfc3339),
+            (Value::Plain(b"2026-11-20Z"), Clock::IsoDate, TimeUnit::Auto),
+            (Value::Plain(b"2026-11-20"), Clock::IsoDate, TimeUnit::Auto),
+        ] {
+            assert_eq!(at(value, clock, TimeUnit::Auto), Ok(1_795_132_800_000), "{clock:?}");
+            assert_eq!(at(value, clock, unit), Ok(1_795_132_800_000), "{clock:?}");
+            assert_eq!(at(value, clock, TimeUnit::Seconds), Err(Reason::BadTime), "{clock:?}");
+        }
+        assert_eq!(at(Value::Number(b"1795132800000"), Clock::Micros, TimeUnit::Millis), Err(Reason::BadTime), "never a guess");
+        for text in ["2026-11-20T", "2026-11-2Z", "2026-02-30", "20261120Z", "2026-11-20ZZ"] {
+            assert_eq!(at(Value::Plain(text.as_bytes()), Clock::IsoDate, TimeUnit::Auto), Err(Reason::BadTime), "{text}");
+        }
+        let auto = |value| Times::new(&TimeUnit::Auto, None).read(value, Hint::Unknown, "t").map_err(|reject| reject.reason);
+        assert_eq!(auto(Value::Plain(b"2026-11-20T00:00:00Z")), Ok(1_795_132_800_000));
+        assert_eq!(auto(Value::Number(b"1795132800000")), Err(Reason::BadTime));
+    }
+
+    #[test]
+    fn clocks_on_the_wall() {
+        fn at(value: Value<'_>, unit: TimeUnit, hint: Hint, zone: &str) -> Result<u64, Reason> {
+            Times::new(&unit, Some(zone)).read(value, hint, "t").map_err(|reject| reject.reason)
+        }
+        // 2026-11-20 19:00 as if it were UTC is 10:00 in UTC when Seoul's clocks show it.
+        let wall = 1_795_168_800_000 + 9 * 3_600_000u64;
+        for (text, unit) in [
+            (format!("{}", wall / 1_000), TimeUnit::Seconds),
+            (format!("{wall}"), TimeUnit::Millis),
+            (format!("{wall}000"), TimeUnit::Micros),
+            (format!("{wall}000999"), TimeUnit::Nanos),
+        ] {
+            assert_eq!(at(Value::Number(text.as_bytes()), unit, Hint::Unknown, "Asia/Seoul"), Ok(1_795_168_800_000), "{text}");
+        }
+        let micros = format!("{wall}000");
+        assert_eq!(
+            at(Value::Number(micros.as_bytes()), TimeUnit::Auto, Hint::Time(Clock::Micros), "Asia/Seoul"),
+            Ok(1_795_168_800_000)
+        );
+        assert_eq!(
+            at(Value::Number(b"20777"), TimeUnit::Days, Hint::Unknown, "Asia/Seoul"),
+            Ok(1_795_132_800_000 - 9 * 3_600_000)
+        );
+        // Berlin, 2026-03-29: 02:30 is skipped and read as 03:30; 2026-10-25: 02:30 comes twice, the first counts.
+        let berlin = |text: &'static str| at(Value::Number(text.as_bytes()), TimeUnit::Millis, Hint::Unknown, "Europe/Berlin");
+        assert_eq!(berlin("1774751400000"), Ok(1_774_747_800_000));
+        assert_eq!(berlin("1792895400000"), Ok(1_792_888_200_000));
+        let untouched = Ok(1_795_168_800_000);
+        let text = Value::Plain(b"2026-11-20T10:00:00Z");
+        assert_eq!(at(text, TimeUnit::Auto, Hint::Time(Clock::Rfc3339), "Asia/Seoul"), untouched);
+        assert_eq!(at(text, TimeUnit::Millis, Hint::Date, "Asia/Seoul"), untouched);
+        assert_eq!(at(Value::Number(b"1795168800000"), TimeUnit::Micros, Hint::Date, "Asia/Seoul"), untouched);
+        assert_eq!(at(Value::Plain(b"1795168800000"), TimeUnit::Micros, Hint::DateMillis, "Asia/Seoul"), untouched);
+        assert_eq!(at(Value::Number(&[b'9'; 60]), TimeUnit::Millis, Hint::Unknown, "Asia/Seoul"), Err(Reason::TimeRange));
+        assert_eq!(at(Value::Number(b"3600000"), TimeUnit::Millis, Hint::Unknown, "Asia/Seoul"), Err(Reason::TimeRange));
+    }
+
     #[test]
     fn times_of_every_unit() {
         let at = |value, unit: TimeUnit| Times::new(&unit, None).read(value, Hint::Unknown, "t").map_err(|reject| reject.reason);
@@ -617,6 +811,16 @@ mod tests {
         fn rfc3339_agrees_with_jiff(millis in 0i64..7_258_118_400_000) {
             let text = jiff::Timestamp::from_millisecond(millis).expect("in range").to_string();
             prop_assert_eq!(rfc3339(text.as_bytes()), Some(i128::from(millis)));
+        }
+
+        /// A binary decimal is what its digits are as text.
+        #[test]
+        fn binary_decimals_are_what_their_text_is(unscaled in any::<i128>(), drop in 0usize..16, its in -6i32..24, scale in 0u32..=18) {
+            use ::base64::Engine;
+            let unscaled = unscaled >> (8 * drop);
+            let encoded = ::base64::engine::general_purpose::STANDARD.encode(unscaled.to_be_bytes());
+            let text = format!("{unscaled}e{}", -its);
+            prop_assert_eq!(binary(encoded.as_bytes(), its, scale, AMOUNT_MAX), decimal(text.as_bytes(), scale, AMOUNT_MAX));
         }
 
         #[test]

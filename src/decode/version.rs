@@ -53,10 +53,10 @@ impl Incarnations {
 
     /// A cluster time as Debezium writes it: whole seconds in milliseconds, and the ordinal within the second.
     pub(super) fn mongodb(&mut self, name: Value<'_>, rs: Value<'_>, ts_ms: Value<'_>, ord: Value<'_>) -> Option<Version> {
-        let seconds = unsigned(ts_ms).filter(|&millis| millis > 0)? / 1_000;
-        let position = seconds.checked_mul(1 << 32)?.checked_add(unsigned(ord)?)?;
+        let seconds = u32::try_from(unsigned(ts_ms).filter(|&millis| millis > 0)? / 1_000).ok()?;
+        let position = cluster_time(seconds, u32::try_from(unsigned(ord)?).ok()?);
         let incarnation = self.name(&[b"mongodb", &text_of(name), &text_of(rs)]);
-        Some(Version { incarnation, server: 0, position: Position(0, position, 0) })
+        Some(Version { incarnation, server: 0, position })
     }
 }
 
@@ -66,6 +66,11 @@ pub(super) fn binlog_file(file: &[u8]) -> Option<(&[u8], u32)> {
     let number = Some(&file[dot + 1..]).filter(|digits| digits.iter().all(u8::is_ascii_digit));
     let number = number.and_then(values::integer).and_then(|number| u32::try_from(number).ok())?;
     Some((&file[..dot], number))
+}
+
+/// The position of a cluster time: seconds, and the ordinal within the second.
+pub(super) fn cluster_time(seconds: u32, ordinal: u32) -> Position {
+    Position(0, u64::from(seconds) << 32 | u64::from(ordinal), 0)
 }
 
 /// A number of 32 bits; 0 for anything else.
@@ -103,6 +108,6 @@ mod tests {
         assert_eq!(of("1700000000000", "3"), Some(Position(0, (1_700_000_000 << 32) + 3, 0)));
         assert_eq!(of("1700000000999", "0"), Some(Position(0, 1_700_000_000 << 32, 0)));
         assert_eq!((of("0", "3"), of("1700000000000", ""), of("", "1")), (None, None, None));
-        assert_eq!(of("18446744073709551615", "1"), None);
+        assert_eq!((of("18446744073709551615", "1"), of("1700000000000", "4294967296")), (None, None));
     }
 }

@@ -61,6 +61,7 @@ catalogue! {
     WORKER_RECORDS: Counter "worker_records" ["worker"], "Records that a worker has decoded";
     TOPIC_RECORDS: Counter "topic_records" ["topic"], "Records read of a topic";
     TOPIC_BYTES: Counter "topic_bytes" ["topic"], "Bytes of keys and values read of a topic, unpacked";
+    TOPIC_DEAD_LETTERS: Counter "topic_dead_letters" ["topic"], "Records of a topic that could not be decoded; over topic_records it is their share";
     PARTITION_LAG: Gauge "partition_lag_records" ["topic", "partition"], "Positions between the next record to take and the end of the partition";
     PARTITION_AGE: Gauge "partition_age_seconds" ["topic", "partition"], "Wall time less the partition's log clock";
     IN_FLIGHT: Gauge "in_flight_bytes" [], "Bytes fetched and not yet decoded";
@@ -72,9 +73,12 @@ catalogue! {
     LATE: Counter "late_contributions" ["of"], "Contributions to expired windows, of clicks and of rows; they went to late_adjustments";
     CORRECTIONS: Counter "corrections" ["of"], "Contributions to closed windows, of clicks and of rows";
     STALE: Counter "stale_changes" [], "Changes older than the stored row, which changed nothing";
+    DUPLICATE_CLICKS: Counter "duplicate_clicks" [], "Clicks whose event id had been counted, which were not counted again";
+    WAITING_ROWS: Gauge "waiting_rows" [], "Rows that count for nothing until the row comes that they find their store in";
+    WAITING_OLDEST: Gauge "waiting_oldest_seconds" [], "Wall time since the oldest of them, with those it is summed up with, last changed";
     CLOCK_JUMPS: Counter "clock_jumps" [], "Jumps of a log clock by more than an hour that later records confirmed";
-    ROWS: Gauge "latest_rows" [], "Latest rows and markers kept";
-    ROW_BYTES: Gauge "latest_row_bytes" [], "Memory of latest rows and markers";
+    ROWS: Gauge "latest_rows" [], "Latest rows and markers kept, groups of rows that refer to lookups, and event ids";
+    ROW_BYTES: Gauge "latest_row_bytes" [], "Memory of them";
     FRONTIER_AGE: Gauge "frontier_age_seconds" [], "Wall time less the frontier";
     AS_OF_AGE: Gauge "as_of_age_seconds" [], "Wall time less the as-of that is shown";
     FRONTIER_HELD: Gauge "frontier_held_seconds" ["topic", "partition"], "How long this partition has held the frontier; only the one that does is there";
@@ -230,11 +234,13 @@ impl Observed for Workers {
             for kind in Skipped::ALL {
                 sample.count(&SKIPPED, &[kind.code()], stats.skipped[kind as usize].get());
             }
-            sample.count(&LATE, &["clicks"], stats.late.get());
+            sample.count(&LATE, &["clicks"], stats.late.get() + stats.told_late.get());
             sample.count(&LATE, &["rows"], stats.row_late.get());
-            sample.count(&CORRECTIONS, &["clicks"], stats.corrections.get());
+            sample.count(&CORRECTIONS, &["clicks"], stats.corrections.get() + stats.told_corrections.get());
             sample.count(&CORRECTIONS, &["rows"], stats.row_corrections.get());
             sample.count(&STALE, &[], stats.stale.get());
+            sample.count(&DUPLICATE_CLICKS, &[], stats.duplicate_clicks.get());
+            sample.count(&WAITING_ROWS, &[], stats.waiting_rows.get());
             sample.count(&CLOCK_JUMPS, &[], stats.clock_jumps.get());
             sample.count(&ROWS, &[], stats.entries.get());
             sample.count(&ROW_BYTES, &[], stats.entry_bytes.get());
@@ -244,12 +250,15 @@ impl Observed for Workers {
             for of in &*locked(&stats.partitions) {
                 sample.count(&TOPIC_RECORDS, &[&of.topic], of.records.get());
                 sample.count(&TOPIC_BYTES, &[&of.topic], of.bytes.get());
+                sample.count(&TOPIC_DEAD_LETTERS, &[&of.topic], locked(&of.dead_letters).values().sum());
                 sample.age(&PARTITION_AGE, &[&of.topic, &of.partition.to_string()], of.clock.get());
             }
         }
         let least = |of: fn(&WorkerStats) -> u64| self.stats.iter().map(|stats| of(stats)).min().unwrap_or(0);
         sample.age(&FRONTIER_AGE, &[], least(|stats| stats.frontier.get()));
         sample.age(&AS_OF_AGE, &[], least(|stats| stats.as_of.get()));
+        let oldest = self.stats.iter().map(|stats| stats.waiting_since.get()).filter(|since| *since > 0).min();
+        sample.age(&WAITING_OLDEST, &[], oldest.unwrap_or(0));
         if let Some((holder, since)) = holder_of(&self.stats) {
             sample.age(&FRONTIER_HELD, &[&holder.topic, &holder.partition.to_string()], since);
         }
@@ -322,5 +331,8 @@ mod tests {
         assert_eq!(sample.value(&FRONTIER_HELD, &["clicks", "3"]), Some(3.0));
         assert_eq!(sample.value(&TOPIC_RECORDS, &["clicks"]), Some(7.0));
         assert_eq!(sample.value(&AS_OF_AGE, &[]), None);
+        assert_eq!(sample.value(&WAITING_OLDEST, &[]), None, "nothing waits");
+        stats.waiting_since.set(2_000);
+        assert_eq!(registry.sample(10_000).value(&WAITING_OLDEST, &[]), Some(8.0));
     }
 }

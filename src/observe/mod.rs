@@ -73,16 +73,26 @@ pub struct WorkerStats {
     pub dead_letters: Counter,
     /// Records without data for this job, by the place of their kind in [`Skipped::ALL`].
     pub skipped: [Counter; Skipped::ALL.len()],
-    /// Clicks that reached a closed window.
+    /// Clicks without an event id that reached a closed window.
     pub corrections: Counter,
-    /// Clicks that reached an expired window.
+    /// Clicks without an event id that reached an expired window.
     pub late: Counter,
+    /// Clicks with an event id that reached a closed window.
+    pub told_corrections: Counter,
+    /// Clicks with an event id that reached an expired window.
+    pub told_late: Counter,
+    /// Clicks that were told before.
+    pub duplicate_clicks: Counter,
     /// Of rows: contributions that reached a closed window.
     pub row_corrections: Counter,
     /// Of rows: contributions that reached an expired window.
     pub row_late: Counter,
     /// Changes older than what was stored.
     pub stale: Counter,
+    /// Rows that wait for the row they find their store in.
+    pub waiting_rows: Counter,
+    /// About when the oldest of them last changed, milliseconds of log time; 0: none waits.
+    pub waiting_since: Counter,
     /// Confirmed jumps of log clocks.
     pub clock_jumps: Counter,
     /// Rows and markers kept.
@@ -107,6 +117,15 @@ pub struct WorkerStats {
     pub holder: Mutex<Option<(Arc<PartitionStats>, u64)>>,
 }
 
+impl WorkerStats {
+    /// Contributions of clicks and rows to closed windows, and to expired ones.
+    pub fn moved_late(&self) -> (u64, u64) {
+        let corrections = [&self.corrections, &self.told_corrections, &self.row_corrections];
+        let late = [&self.late, &self.told_late, &self.row_late];
+        (corrections.map(Counter::get).iter().sum(), late.map(Counter::get).iter().sum())
+    }
+}
+
 /// The partition that holds the frontier, as far as these workers know, and since when (wall time, milliseconds): of those
 /// that hold their workers, the one with the lowest clock.
 pub fn holder_of(stats: &[Arc<WorkerStats>]) -> Option<(Arc<PartitionStats>, u64)> {
@@ -125,6 +144,8 @@ pub struct PartitionStats {
     pub records: Counter,
     /// Bytes of them.
     pub bytes: Counter,
+    /// Dead letters among them, by reason.
+    pub dead_letters: Mutex<BTreeMap<&'static str, u64>>,
     /// Its log clock, milliseconds.
     pub clock: Counter,
     /// The position of the first record that no published as-of covers.
@@ -134,7 +155,7 @@ pub struct PartitionStats {
 impl PartitionStats {
     /// Of a partition that has not been read.
     pub fn new(topic: &str, partition: u32) -> Self {
-        let (records, bytes, clock, published_position) = Default::default();
-        PartitionStats { topic: topic.to_owned(), partition, records, bytes, clock, published_position }
+        let (records, bytes, dead_letters, clock, published_position) = Default::default();
+        PartitionStats { topic: topic.to_owned(), partition, records, bytes, dead_letters, clock, published_position }
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod checkpointer;
 pub mod cluster;
+pub mod dead_share;
 pub mod durable;
 mod latency;
 pub mod launch;
@@ -16,6 +17,7 @@ pub mod replay;
 pub mod run;
 pub mod setting;
 mod stage;
+pub mod stepped_back;
 mod worker;
 pub mod workers;
 

@@ -8,6 +8,7 @@ use storeflow_dataflows::beginning::Beginning;
 use super::publisher::{Copies, Publisher};
 use super::workers::{self, Crew, Finished, RunError, Tuning, Watch, alone};
 use crate::config::Job;
+use crate::decode::HASHING;
 use crate::publish::error::PublishError;
 use crate::publish::history::{HistoryWriter, Totals};
 use crate::publish::layout::Generation;
@@ -128,7 +129,7 @@ pub fn replay_opened(
     let crew = Crew {
         job: Arc::new(job.clone()),
         tuning: tuning.clone(),
-        beginnings: (0..workers).map(|_| Beginning::new(job.horizons, false)).collect(),
+        beginnings: (0..workers).map(|_| Beginning::new(job.horizons, HASHING, false)).collect(),
         origin: 0,
         durability: None,
         start,

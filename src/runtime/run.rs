@@ -9,6 +9,7 @@
 //! number of workers, and shows nothing older than what is shown; (3) a later generation becomes the current one only when
 //! it has caught up with the one before; (4) a signal lets what was read be published, a second one does not wait.
 
+mod again;
 mod arrivals;
 mod opening;
 mod recovery;
@@ -22,13 +23,16 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use storeflow_checkpoints::collect::Collector;
 use storeflow_checkpoints::commit::Writer;
+use storeflow_checkpoints::damage::CheckpointError;
 use storeflow_checkpoints::manifest::Manifest;
 
+use self::again::Again;
 use self::arrivals::Arrivals;
 use self::opening::{Clocks, Opener, agree, chain, clocks_of, decoded, encoded, intake};
-use self::recovery::{Loaded, Places, Restored, adopt, choose, log_of, setting_of};
+use self::recovery::{Adopted, Loaded, Places, Restored, adopt, check_accepted, choose, log_of, setting_of};
 use super::checkpointer::{self, Checkpointer, Leader, Silence};
 use super::cluster::Cluster;
+use super::dead_share::DeadShare;
 use super::durable::Durability;
 use super::publisher::Copies;
 use super::replay::{Kept, settle};
@@ -41,11 +45,12 @@ use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
 use crate::publish::layout::{Current, Generation, run_id};
 use crate::publish::redis::{RedisSettings, RedisSink, RedisView};
+use crate::publish::replays::{Request, requests};
 use crate::publish::time::instant;
 use crate::publish::view::MemoryView;
 use crate::source::dataset::partitions;
 use crate::source::kafka::{KafkaSettings, KafkaSource, Listed};
-use crate::source::names::PartitionNames;
+use crate::source::names::{PartitionNames, REPLAY};
 use crate::source::registry::SchemaRegistry;
 use crate::store::Store;
 
@@ -78,6 +83,10 @@ pub struct Setup {
     pub generation: Option<u64>,
     /// Between two moves of the store's pointer, while the job goes on.
     pub advance_every: Duration,
+    /// Whether the job may read records in another way than the one that has made the checkpoint.
+    pub accept_job_change: bool,
+    /// The share of a topic's records that may be dead letters; `None`: any.
+    pub dead_letter_max_share: Option<f64>,
     /// What a stopped run still waits for a store or a Redis that does not answer.
     pub stop_patience: Duration,
     /// Set to stop.
@@ -106,6 +115,10 @@ struct Plan {
     /// The name of this start of the cluster, which no other has.
     run: String,
     listed: Vec<Listed>,
+    /// As-of of what the store showed before this run.
+    shown_before: u64,
+    /// Dead letters to be read again.
+    requests: Vec<Request>,
 }
 
 /// Between two reports of positions to Kafka.
@@ -121,14 +134,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Whatever the user can mend; nothing half-written is taken for whole then.
 pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
     let Setup { mut job, tuning, input, store, redis, mut cluster, checkpoints, generation, .. } = setup;
-    let Setup { advance_every, stop_patience, stop, registry, health, .. } = setup;
+    let Setup { advance_every, accept_job_change, dead_letter_max_share, stop_patience, stop, registry, health, .. } = setup;
     let leader = cluster.process() == 0;
     let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
     let (process, processes) = (cluster.process(), cluster.processes());
     let (began, silence) = (Instant::now(), Silence::new());
 
     // Everybody proves that it can reach all it needs before anything begins.
-    let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, checkpoints.is_some(), leader, peers);
+    let wanted = Wanted { generation, durable: checkpoints.is_some(), accept_job_change };
+    let ready = prepare(&mut job, &input, &store, redis.as_ref(), &wanted, leader, peers);
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
     let mut plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
@@ -139,41 +153,30 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         };
         let schema_registry = SchemaRegistry::start(&job, dataset, Some(&store))?;
         let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
-        if let Some(restored) = &restored {
-            adopt(&mut job, &input, &restored.read.manifest)?;
-        }
+        let adopted = match &restored {
+            Some(restored) => adopt(&mut job, &input, &restored.read.manifest, accept_job_change)?,
+            None => Adopted::default(),
+        };
         let generation = match ready.generation.take() {
             Some(generation) => generation,
             None => Generation::join(&store, &job, peers, plan.generation)?,
         };
-        Ok((generation, restored, schema_registry))
+        Ok((generation, restored, adopted.accepted, schema_registry))
     })();
-    let ((generation, mut restored, schema_registry), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    let ((generation, restored, accepted, schema_registry), _) = agree(&mut cluster, joined, |_| Vec::new())?;
     registry.register(schema_registry.observed());
-    let mut loaded = None;
-    while let Some(from) = restored.take() {
-        let part = from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
-        let damage = part.as_ref().err().filter(|error| error.is_damage()).map(|error| chain(error));
-        let part = match (part, &damage) {
-            (Err(error), None) => Err(error.into()),
-            (part, _) => Ok(part.ok()),
-        };
-        let (part, damaged) = agree(&mut cluster, part, |_| encoded(&damage))?;
-        let damaged = damaged.iter().find_map(|damage| decoded::<Option<String>>(damage));
-        restored = match damaged {
-            Some(damaged) => {
-                Some(agree(&mut cluster, from.fall_back(&log, peers, &setting_of(&job, &input), &damaged), |_| Vec::new())?.0)
-            }
-            None => {
-                loaded = part.map(|part| (from, part));
-                None
-            }
-        };
-    }
-    let (restored, Loaded { beginnings, chains, pending, unshown }) = match loaded {
-        Some((restored, loaded)) => (Some(restored), loaded),
+    let schemas = schema_registry.schemas();
+    let (restored, loaded) = match restored {
+        Some(restored) => {
+            let part = |from: &Restored| from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
+            let setting = setting_of(&job, &input, &accepted);
+            let (restored, loaded) =
+                load(&mut cluster, restored, part, |from, damaged| from.fall_back(&log, peers, &setting, damaged))?;
+            (Some(restored), loaded)
+        }
         None => (None, Loaded::nothing(job.horizons, workers.len(), checkpoints.is_some())),
     };
+    let Loaded { beginnings, chains, pending, unshown } = loaded;
     let origin = restored.as_ref().map_or(0, Restored::as_of);
     let names = Arc::new(match &restored {
         Some(restored) => PartitionNames::numbered(&restored.newest().manifest.topics),
@@ -192,8 +195,27 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         let (kafka, places) = (ready.kafka.as_ref(), &places);
         let (job, input, tuning, listed, names, stop) = (&job, &input, &tuning, &plan.listed[..], &*names, &*stop);
-        let (schemas, health, workers) = (schema_registry.schemas(), &*health, workers.clone());
-        Opener { job, input, tuning, kafka, listed, names, schemas, places, origin, workers, peers, stop, health }.open()
+        let (store, keys, requests, workers) = (&store, generation.keys(), &plan.requests[..], workers.clone());
+        let (places, health) = (places, &*health);
+        let at = Opener {
+            job,
+            input,
+            tuning,
+            kafka,
+            listed,
+            names,
+            schemas,
+            places,
+            origin,
+            workers,
+            peers,
+            stop,
+            health,
+            store,
+            keys,
+            requests,
+        };
+        at.open()
     })();
     let (hands, clocks) = agree(&mut cluster, opened, |hands| encoded(&clocks_of(hands)))?;
     let clocks: Vec<Clocks> = clocks.iter().map(|clocks| decoded(clocks)).collect();
@@ -227,11 +249,14 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let copies = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())).outside(committed, open_redis));
     let checkpointer = checkpoints.as_ref().map(|settings| {
         let newest = restored.as_ref().map(Restored::newest);
-        let left_out = match (&input, &restored) {
-            (Input::Kafka(kafka), Some(restored)) => restored.left_out(&kafka.exclude),
-            _ => Vec::new(),
+        let mut left_out = match &input {
+            Input::Kafka(kafka) => kafka.exclude.clone(),
+            Input::Dataset(_) => Vec::new(),
         };
-        let setting = setting_of(&job, &input);
+        let read = plan.requests.iter().filter(|request| places.has_read(request));
+        left_out.extend(read.map(|request| (REPLAY.to_owned(), request.number)));
+        let left_out = restored.as_ref().map(|restored| restored.left_out(&left_out)).unwrap_or_default();
+        let setting = setting_of(&job, &input, &accepted);
         let leader = leader.then(|| Leader {
             writer: Writer::after(&log, newest, &plan.run, settings.keep).making_up_from(origin),
             collector: Collector::new(&log, &plan.run),
@@ -242,7 +267,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         });
         let number = newest.map_or(1, |newest| newest.manifest.number + 1);
         let (log, run, horizons) = (log.clone(), plan.run.clone(), job.horizons);
-        let setting = checkpointer::Setting { log, run, workers: workers.clone(), peers, number, chains, horizons, leader };
+        let (workers, made_by) = (workers.clone(), Arc::clone(generation.made_by()));
+        let setting = checkpointer::Setting { log, run, workers, peers, number, chains, horizons, made_by, leader };
         Checkpointer::start(setting).map(Arc::new)
     });
     let checkpointer = checkpointer.transpose()?;
@@ -284,11 +310,16 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     health.set_sources_reading(true);
     health.set_view_connected(!with_redis);
 
-    let (schemas, unnamed) = (schema_registry.schemas(), Vec::new());
+    let unnamed = Vec::new();
     let mut arrivals = Arrivals { job: &job, names: &names, schemas, senders, workers: workers.clone(), peers, leader, unnamed };
-    let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
+    let known = plan.requests.iter().map(|request| request.number).collect();
+    let look = || Again::look(&store, generation.keys(), known, workers.clone(), peers);
+    let again = (goes_on && checkpoints.is_some()).then(look).transpose()?;
+    let mut pointer = Pointer { advanced: plan.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let opening = began.elapsed();
+    let mut share = dead_letter_max_share.map(|allowed| DeadShare::new(allowed, job.horizons.window));
+    let mut too_many = None;
     let ran = workers::run(crew, builders, Arc::clone(&copies) as _, || {
         watch(Watch { stats: &stats, input_bytes: ready.input_bytes });
         for (worker, stats) in stats.iter().enumerate().filter(|(_, stats)| stats.stepped.get() > 0) {
@@ -310,10 +341,18 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
                 kafka.report(&published_positions(&stats));
             }
         }
+        if let Some(again) = &again {
+            again.found().for_each(|(number, letters)| arrivals.take_again(number, letters));
+        }
         if goes_on {
             holder.say(&stats);
         }
         health.set_schema_wait(schemas.longest_wait());
+        if let (Some(share), None) = (&mut share, &too_many) {
+            too_many = share.look(&stats);
+            // Others of the cluster learn of it as of any process that is told to stop.
+            too_many.iter().for_each(|_| stop.store(true, Ordering::Relaxed));
+        }
         if leader && goes_on {
             pointer.advance(&generation, copies.shown_everywhere().history)?;
         }
@@ -331,10 +370,15 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         checkpointer.close();
     }
     let (finished, totals) = settle(ran, history)?;
+    // An input may end before it is looked at.
+    let too_many = too_many.or_else(|| share.as_mut()?.look(&stats));
     // Stopped before it had caught up, a run takes nothing back: what was shown before stays current.
     let stopped = stop.load(Ordering::Relaxed);
     let finished = Finished { took: opening + finished.took, ..finished };
-    view.dump(&generation)?;
+    let behind = stopped && finished.as_of < plan.shown_before.max(committed);
+    if !behind {
+        view.dump(&generation)?;
+    }
     if let Some(kafka) = ready.kafka {
         kafka.report(&published_positions(&stats));
         kafka.close();
@@ -347,9 +391,34 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         close_redis(sink, stop_patience)?;
     }
     let place = generation.place();
-    let behind = stopped && finished.as_of < ready.shown_before;
     end(generation, process, processes, finished.as_of, behind, &plan.run)?;
+    if let Some(too_many) = too_many {
+        return Err(RunError::DeadLetters(too_many));
+    }
     Ok(Kept { finished, view, totals, dir: place })
+}
+
+/// Loads a checkpoint's state in all processes; if one of them finds it damaged, all take the checkpoint before it, and so on.
+fn load(
+    cluster: &mut Cluster,
+    mut from: Restored,
+    part: impl Fn(&Restored) -> Result<Loaded, CheckpointError>,
+    fall_back: impl Fn(Restored, &str) -> Result<Restored, RunError>,
+) -> Result<(Restored, Loaded), RunError> {
+    loop {
+        let (mine, damage) = match part(&from) {
+            Ok(loaded) => (Ok(Some(loaded)), None),
+            Err(error) if error.is_damage() => (Ok(None), Some(chain(&error))),
+            Err(error) => (Err(error.into()), None),
+        };
+        let (mine, damages) = agree(cluster, mine, |_| encoded(&damage))?;
+        let damaged = damages.iter().find_map(|damage| decoded::<Option<String>>(damage));
+        match (mine, damaged) {
+            (Some(loaded), None) => return Ok((from, loaded)),
+            (_, Some(damaged)) => from = agree(cluster, fall_back(from, &damaged), |_| Vec::new())?.0,
+            (None, None) => unreachable!("whoever has nothing has told why"),
+        }
+    }
 }
 
 /// What a process has at hand before the run.
@@ -358,19 +427,24 @@ struct Ready {
     generation: Option<Generation>,
     kafka: Option<KafkaSource>,
     redis: Option<RedisView>,
-    /// As-of of what the store showed before this run.
-    shown_before: u64,
     input_bytes: u64,
 }
 
-#[allow(clippy::too_many_arguments, reason = "called in one place, with what that place has at hand")]
+/// What is wanted of what there is.
+struct Wanted {
+    /// The generation to go on with or to begin; `None`: the one that is shown.
+    generation: Option<u64>,
+    /// There are checkpoints.
+    durable: bool,
+    accept_job_change: bool,
+}
+
 fn prepare(
     job: &mut Job,
     input: &Input,
     store: &Store,
     redis: Option<&RedisSettings>,
-    wanted: Option<u64>,
-    durable: bool,
+    wanted: &Wanted,
     leader: bool,
     peers: usize,
 ) -> Result<Ready, RunError> {
@@ -379,27 +453,28 @@ fn prepare(
         Input::Dataset(dataset) => (None, partitions(job, dataset)?.iter().map(|file| file.bytes).sum()),
     };
     let mut redis = redis.map(|settings| RedisView::connect(settings, &job.name)).transpose()?;
-    let mut ready = Ready { plan: Plan::default(), generation: None, kafka, redis: None, shown_before: 0, input_bytes };
+    let mut ready = Ready { plan: Plan::default(), generation: None, kafka, redis: None, input_bytes };
     if leader {
         let current = match Current::open(store) {
             Ok(current) => Some(current),
             Err(PublishError::NoRun { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        ready.shown_before = current.as_ref().map_or(0, |current| current.as_of);
+        ready.plan.shown_before = current.as_ref().map_or(0, |current| current.as_of);
         // What is shown without checkpoints can be gone on with by nobody.
-        let chosen = if durable { choose(store, job, input, wanted, current.as_ref())? } else { None };
+        let chosen = if wanted.durable { choose(store, job, input, wanted.generation, current.as_ref())? } else { None };
         let generation = match &chosen {
             Some((generation, read)) => {
                 if let Some(read) = read {
-                    adopt(job, input, &read.manifest)?;
+                    let adopted = adopt(job, input, &read.manifest, wanted.accept_job_change)?;
+                    check_accepted(store, job, &read.manifest, &adopted)?;
                 }
                 Generation::resume(store, job, peers, *generation)?
             }
             None => {
                 let in_redis = redis.as_mut().map(RedisView::current).transpose()?.flatten();
                 let next = in_redis.map(|current| current.about.generation + 1);
-                Generation::create(store, job, peers, wanted.or(next))?
+                Generation::create(store, job, peers, wanted.generation.or(next))?
             }
         };
         let number = generation.about().generation;
@@ -411,6 +486,10 @@ fn prepare(
             ready.plan.listed = kafka.list()?;
         }
         (ready.plan.generation, ready.plan.run) = (number, run_id());
+        // Without checkpoints nobody could tell which of them were read.
+        if wanted.durable {
+            ready.plan.requests = requests(store, generation.keys())?;
+        }
         ready.plan.checkpoint = read.map(|read| read.manifest.number);
         ready.generation = Some(generation);
     }
@@ -504,7 +583,7 @@ impl Pointer {
 fn published_positions(stats: &[Arc<WorkerStats>]) -> Vec<(String, u32, u64)> {
     let known = |of: &Arc<PartitionStats>| {
         let position = of.published_position.get();
-        (position > 0).then(|| (of.topic.clone(), of.partition, position))
+        (position > 0 && of.topic != REPLAY).then(|| (of.topic.clone(), of.partition, position))
     };
     stats.iter().flat_map(|stats| locked(&stats.partitions).iter().filter_map(known).collect::<Vec<_>>()).collect()
 }
@@ -553,7 +632,7 @@ fn end(generation: Generation, process: usize, processes: usize, as_of: u64, beh
         store.delete(key).map_err(PublishError::from)?;
     }
     if behind {
-        tracing::warn!(as_of, "stopped before it had caught up with the generation before it, which stays the current one");
+        tracing::warn!(as_of, "stopped before it had caught up with what was shown before, which stays as it is");
         return Ok(());
     }
     generation.finish(as_of)?;

@@ -19,9 +19,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use storeflow_dataflows::beginning::Beginning;
+use storeflow_dataflows::counts::Counts;
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::graph::{Inputs, Outputs, storeflow};
-use storeflow_dataflows::latest::Counts;
+use storeflow_dataflows::stored::Keeps;
 use storeflow_dataflows::table::Table;
 use storeflow_dataflows::tally::{End, Published};
 use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
@@ -40,11 +41,14 @@ use super::durable::{Durability, Durable, Gathered, Seen, WAITING_MAX, gather};
 use super::latency::Latencies;
 use super::publisher::{Publisher, Shown};
 use super::stage::{CELL_BYTES, Reached, Stage, WRITTEN};
+use super::stepped_back;
 use super::workers::RunError;
-use crate::config::{Job, Role};
+use crate::config::{Job, Role, SourceSpec};
+use crate::decode::lookup_key_prefix;
 use crate::observe::{WorkerStats, wall_ms};
 use crate::source::names::PartitionNames;
 use crate::source::operator::{Control, Intake, Pace, ReadTimes, Records, Shelf, Speed, records};
+use crate::source::partition::Feeds;
 
 /// What a worker is given.
 pub(super) struct Assignment {
@@ -108,6 +112,7 @@ pub(super) fn work(
         brake: Rc::clone(&brake),
     };
     let shelf = Rc::new(RefCell::new(Shelf::new(partitions, going_on || durability.is_some())));
+    let names_here = Arc::clone(&names);
     let mut durable = durability.map(|durability| Durable::new(durability, worker.index(), worker.peers(), origin));
     let read_times: Option<ReadTimes> = measure_latency.then(Rc::default);
     let failure = Rc::new(RefCell::new(None));
@@ -115,13 +120,14 @@ pub(super) fn work(
     let (cut, committed, written) = (Handle::new(), Handle::new(), Rc::new(RefCell::new(Gathered::default())));
     let stage_activator = Rc::new(RefCell::new(None));
     let stage = Rc::new(RefCell::new(Stage::new(worker.index() as u64 == LEADER, durable.is_some())));
-    let has = |role: Role| job.sources.iter().any(|source| source.role == role);
+    let feeds: Vec<Feeds> = job.sources.iter().map(Feeds::of).collect();
     let dataflow = worker.next_dataflow_index();
-    let counts: Vec<(Table, Rc<Counts>)> = worker.dataflow(|scope| {
+    let counts: Vec<(&'static str, Rc<Counts>)> = worker.dataflow(|scope| {
         let read = records(
             scope,
             Rc::clone(&shelf),
             arrivals,
+            &feeds,
             job.horizons,
             pace,
             frontier.clone(),
@@ -129,16 +135,10 @@ pub(super) fn work(
             read_times.clone(),
             Rc::clone(&failure),
         );
-        let Records { changes: [payments, order_items, products], clicks, late_clicks, dead_letters, ends, volumes, controls } =
-            read;
-        let inputs = Inputs {
-            payments: has(Role::Payments).then_some(payments),
-            order_items: has(Role::OrderItems).then_some(order_items),
-            products: has(Role::Products).then_some(products),
-            clicks: has(Role::Clicks).then_some(clicks),
-            late_clicks,
-            ends: ends.clone(),
-        };
+        let Records { rows, referring, lookups, told, clicks, late_clicks, dead_letters, ends, volumes, controls } = read;
+        let clicks = Some(clicks).filter(|_| feeds.contains(&Feeds::Clicks(None)));
+        let lookups = lookups.map(|lookups| (lookups, keeps(job)));
+        let inputs = Inputs { rows, referring, lookups, clicks, told, late_clicks, ends: ends.clone() };
         let Outputs { published, late, counts } = storeflow(inputs, beginning);
 
         let controls = announcements(volumes, pacemaker, going_on).concat(controls).broadcast();
@@ -246,15 +246,11 @@ pub(super) fn work(
             return Err(error.into());
         }
         let more = worker.step_or_park(Some(PATIENCE));
-        for (at, counter) in [
-            (&stats.stale, (|c: &Counts| c.stale.get()) as fn(&Counts) -> u64),
-            (&stats.entries, |c| c.entries.get()),
-            (&stats.entry_bytes, |c| c.bytes.get()),
-            (&stats.row_corrections, |c| c.corrections.get()),
-            (&stats.row_late, |c| c.late.get()),
-        ] {
-            at.set(counts.iter().map(|(_, counts)| counter(counts)).sum());
+        if let Some((of, back)) = counts.iter().find_map(|(of, counts)| Some((of, counts.stepped_back()?))) {
+            worker.drop_dataflow(dataflow);
+            return Err(stepped_back::error(of, &back, job, &names_here));
         }
+        note(&counts, &stats);
         stats.stepped.set(wall_ms());
         let shown = (|| {
             let mut stage = stage.borrow_mut();
@@ -323,6 +319,36 @@ pub(super) fn work(
             return Ok(handover.outcome);
         }
     }
+}
+
+/// What operators have counted, for whoever watches.
+fn note(counts: &[(&'static str, Rc<Counts>)], stats: &WorkerStats) {
+    let sum = |of: &dyn Fn(&Counts) -> u64| counts.iter().map(|(_, counts)| of(counts)).sum::<u64>();
+    let clicks = |name: &str| name == Table::StoreClicks.name();
+    let part = |clicked: bool, of: fn(&Counts) -> u64| {
+        counts.iter().filter(|(name, _)| clicks(name) == clicked).map(|(_, counts)| of(counts)).sum::<u64>()
+    };
+    stats.stale.set(sum(&|counts| counts.stale.get()));
+    stats.entries.set(sum(&|counts| counts.entries.get()));
+    stats.entry_bytes.set(sum(&|counts| counts.bytes.get()));
+    stats.duplicate_clicks.set(sum(&|counts| counts.duplicates.get()));
+    stats.waiting_rows.set(sum(&|counts| counts.waiting.get()));
+    stats.row_corrections.set(part(false, |counts| counts.corrections.get()));
+    stats.row_late.set(part(false, |counts| counts.late.get()));
+    stats.told_corrections.set(part(true, |counts| counts.corrections.get()));
+    stats.told_late.set(part(true, |counts| counts.late.get()));
+    let since = counts.iter().map(|(_, counts)| counts.waiting_since.get()).filter(|since| *since > 0).min();
+    stats.waiting_since.set(since.unwrap_or(0));
+}
+
+/// How long the rows of each lookup are kept, by what their keys begin with.
+fn keeps(job: &Job) -> Keeps {
+    let lookups = job.sources.iter().filter(|source| source.role == Role::Lookup);
+    let keep = |source: &SourceSpec| {
+        let name = source.name.as_deref().unwrap_or_default();
+        (lookup_key_prefix(name).into_boxed_slice(), source.keep.unwrap_or(0))
+    };
+    lookups.map(keep).collect()
 }
 
 /// The one worker that decides for all.

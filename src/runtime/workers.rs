@@ -15,6 +15,7 @@ use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::communication::allocator::AllocatorBuilder;
 
 use super::cluster::{ClusterError, PeerLost, PeerWatch};
+use super::dead_share::TooMany;
 use super::durable::Durability;
 use super::latency::Latencies;
 use super::publisher::Publisher;
@@ -96,9 +97,15 @@ pub enum RunError {
     /// One of the other processes, in the run.
     #[error(transparent)]
     Peer(#[from] PeerLost),
+    /// A source's positions have jumped back.
+    #[error("{0}")]
+    SteppedBack(String),
     /// A flag that does not fit the job.
     #[error("{0}")]
     Flag(String),
+    /// Too many records could not be decoded; what was read is finished.
+    #[error("{0}")]
+    DeadLetters(TooMany),
     /// Worker threads could not be started or one broke; its own message was printed.
     #[error("{0}")]
     Workers(String),
@@ -119,7 +126,8 @@ impl RunError {
             RunError::Schemas(_) | RunError::Log(_) | RunError::Checkpoint(_) => false,
             RunError::Peer(_) | RunError::Workers(_) => true,
             RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
-            RunError::Source(_) | RunError::Flag(_) | RunError::Recovery(_) => false,
+            RunError::Source(_) | RunError::SteppedBack(_) | RunError::Flag(_) => false,
+            RunError::Recovery(_) | RunError::DeadLetters(_) => false,
         }
     }
 }

@@ -81,13 +81,13 @@ pub enum Refused {
 struct Flat {
     stamp: u64,
     position: u64,
-    /// Of a dead letter.
+    /// Of a dead letter; or what a row lacks.
     timestamp: i64,
     key_hash: u64,
     cell_hash: u64,
     incarnation: u64,
     position_minor: u64,
-    /// A row's window or a click's time.
+    /// A row's window, a click's time, or why a record was skipped, by its place in [`Skipped::ALL`].
     time: i64,
     /// Low and high half: an `i128` would be aligned to sixteen.
     amount: [u64; 2],
@@ -109,16 +109,13 @@ const _: () = assert!(size_of::<Flat>() == 11 * 8 + 10 * 4 && align_of::<Flat>()
 const CLICK: u32 = 0;
 const UPSERT: u32 = 1;
 const DELETE: u32 = 2;
-const TOMBSTONE: u32 = 3;
-const CONTROL: u32 = 4;
-const OTHER_TABLE: u32 = 5;
-const DEAD: u32 = 6;
+const SKIPPED: u32 = 3;
+const DEAD: u32 = 4;
 
-const COUNTS: u32 = 1;
-const VERSIONED: u32 = 2;
-const HAS_KEY: u32 = 4;
-const HAS_VALUE: u32 = 8;
-const HAS_TIMESTAMP: u32 = 16;
+const VERSIONED: u32 = 1;
+const HAS_KEY: u32 = 2;
+const HAS_VALUE: u32 = 4;
+const HAS_TIMESTAMP: u32 = 8;
 
 /// What follows the header.
 #[repr(C)]
@@ -330,7 +327,10 @@ fn write(
     let (clock, records_per_hour) = (partition.clock().now(), partition.records_per_hour());
     let mut records = Records::default();
     while let Some(placed) = partition.next_record()? {
-        let flat = flatten(&placed, &mut records.texts);
+        let flat = flatten(&placed, &mut records.texts).map_err(|what| DatasetError::BadFile {
+            path: path.to_owned(),
+            what: format!("cannot be written: line {} of the partition holds {what}, which a replay cache has no room for; leave --cache away", placed.order.position),
+        })?;
         records.flat.push(flat);
     }
     let mut bytes = Vec::new();
@@ -351,7 +351,8 @@ fn write(
     write().map_err(failed)
 }
 
-fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Flat {
+/// The record in flat form, or what it is that has none.
+fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Result<Flat, &'static str> {
     let mut flat = Flat {
         stamp: placed.order.stamp,
         position: placed.order.position,
@@ -364,7 +365,11 @@ fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Flat {
         parts.map(|part| length(part.len()))
     };
     match &placed.outcome {
-        Ok((Decoded::Click(Click { cell, product, time, event: _ }), decoder)) => {
+        Ok((Decoded::Click(Click { event: Some(_), .. }), _)) => return Err("a click with an event id"),
+        Ok((Decoded::Changes(_), _)) => return Err("several changes in one record"),
+        Ok((Decoded::Truncate(_), _)) => return Err("a truncate"),
+        Ok((Decoded::Change(RowChange { what: What::Patch(..), .. }), _)) => return Err("a change that says a part of a row"),
+        Ok((Decoded::Click(Click { cell, product, time, event: None }), decoder)) => {
             flat = Flat { kind: CLICK, decoder: *decoder as u32, cell_hash: cell.hash, time: *time as i64, ..flat };
             flat.texts = add([&[], cell.text.as_bytes(), product.as_bytes()]);
         }
@@ -378,20 +383,13 @@ fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Flat {
             if let What::Row(Row { cell, member, window, amount, lacks }) = what {
                 (cell_text, member_text) = (cell.text.as_bytes(), member.as_bytes());
                 let amount = [*amount as u64, (*amount >> 64) as u64];
-                let flags = flat.flags | if *lacks == 0 { COUNTS } else { 0 };
-                flat = Flat { kind: UPSERT, flags, cell_hash: cell.hash, time: *window, amount, ..flat };
+                flat = Flat { kind: UPSERT, cell_hash: cell.hash, time: *window, timestamp: (*lacks).into(), amount, ..flat };
             }
             flat.texts = add([key.text.as_bytes(), cell_text, member_text]);
         }
         Ok((Decoded::Skipped(why), decoder)) => {
-            flat.decoder = *decoder as u32;
-            flat.kind = match why {
-                Skipped::Tombstone => TOMBSTONE,
-                Skipped::OtherTable => OTHER_TABLE,
-                _ => CONTROL,
-            };
+            flat = Flat { kind: SKIPPED, decoder: *decoder as u32, time: *why as i64, ..flat };
         }
-        Ok((Decoded::Changes(_) | Decoded::Truncate(_), _)) => unreachable!("no format that passes makes them yet"),
         Err(letter) => {
             let flag = |set: bool, bit: u32| if set { bit } else { 0 };
             flat.kind = DEAD;
@@ -404,7 +402,7 @@ fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Flat {
             flat.texts = add([key.unwrap_or_default(), value.unwrap_or_default(), letter.error.as_bytes()]);
         }
     }
-    flat
+    Ok(flat)
 }
 
 fn length(bytes: usize) -> u32 {
@@ -431,17 +429,17 @@ impl Cached {
                 let position = Position(flat.position_major, flat.position_minor, flat.position_row);
                 let version = Version { incarnation: flat.incarnation, server: flat.server, position };
                 let amount = (u128::from(flat.amount[1]) << 64 | u128::from(flat.amount[0])) as i128;
-                let row =
-                    || Row { cell: cell(), member: Text::new(third), window: flat.time, amount, lacks: u32::from(!set(COUNTS)) };
+                let row = || {
+                    let (member, lacks) = (Text::new(third), flat.timestamp as u32);
+                    Row { cell: cell(), member, window: flat.time, amount, lacks }
+                };
                 Decoded::Change(RowChange {
                     key: Key { hash: flat.key_hash, text: Text::new(first) },
                     version: set(VERSIONED).then_some(version),
                     what: if flat.kind == UPSERT { What::Row(row()) } else { What::Delete },
                 })
             }
-            TOMBSTONE => Decoded::Skipped(Skipped::Tombstone),
-            CONTROL => Decoded::Skipped(Skipped::Control),
-            OTHER_TABLE => Decoded::Skipped(Skipped::OtherTable),
+            SKIPPED => Decoded::Skipped(Skipped::ALL[flat.time as usize]),
             _ => {
                 let letter = DeadLetter {
                     topic: Arc::clone(topic),
@@ -450,14 +448,22 @@ impl Cached {
                     timestamp: set(HAS_TIMESTAMP).then_some(flat.timestamp),
                     key: set(HAS_KEY).then(|| first.to_vec()),
                     value: set(HAS_VALUE).then(|| second.to_vec()),
+                    headers: Vec::new(),
                     reason: Reason::ALL[flat.decoder as usize].code(),
                     error: String::from_utf8_lossy(third).into_owned(),
                     stamp: flat.stamp,
+                    by: None,
                 };
-                return Some(Placed { order, bytes: flat.bytes as usize, line: None, outcome: Err(letter) });
+                return Some(Placed { order, bytes: flat.bytes as usize, line: None, fresh: false, outcome: Err(letter) });
             }
         };
-        Some(Placed { order, bytes: flat.bytes as usize, line: None, outcome: Ok((decoded, flat.decoder as usize)) })
+        Some(Placed {
+            order,
+            bytes: flat.bytes as usize,
+            line: None,
+            fresh: false,
+            outcome: Ok((decoded, flat.decoder as usize)),
+        })
     }
 }
 

@@ -8,6 +8,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+/// The topic whose partitions are requests to read dead letters again, by their numbers; no topic of Kafka can have its name.
+pub const REPLAY: &str = "~replay";
+
 /// Bits of an id that are the partition's number; the others are the topic's.
 const PARTITION_BITS: u32 = 16;
 
@@ -60,9 +63,14 @@ impl PartitionNames {
         u32::try_from(place).expect("topics fit the memory, hence 32 bits")
     }
 
+    /// The number of a topic, if it has one.
+    pub fn number(&self, topic: &str) -> Option<usize> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).iter().position(|known| &**known == topic)
+    }
+
     /// Whether a topic has a number.
     pub fn knows(&self, topic: &str) -> bool {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).iter().any(|known| &**known == topic)
+        self.number(topic).is_some()
     }
 
     /// How many topics have a number.

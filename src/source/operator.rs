@@ -15,7 +15,7 @@
 //! Keeps: the open ticks; the partitions on a [`Shelf`] that it shares with the worker's loop.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,9 +24,10 @@ use std::time::{Duration, Instant};
 
 use differential_dataflow::collection::{AsCollection, VecCollection};
 use serde::{Deserialize, Serialize};
-use storeflow_dataflows::change::{Change, Guard, Order};
+use storeflow_dataflows::change::{Against, Change, Guard, Order, What};
+use storeflow_dataflows::dedup::Told;
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::WordMap;
+use storeflow_dataflows::key::{Key, WordMap};
 use storeflow_dataflows::measure::{Contribution, Measure};
 use storeflow_dataflows::table::{LateAdjustment, Table};
 use storeflow_dataflows::tally::End;
@@ -37,10 +38,9 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle;
 use timely::dataflow::{Scope, StreamVec};
 
-use super::partition::{Next, Partition, Placed, SourceError};
+use super::partition::{Feeds, Next, Partition, Placed, SourceError};
 use super::resume::Resume;
-use crate::config::Role;
-use crate::decode::{Click, Decoded, RowChange};
+use crate::decode::{Click, Decoded, HASHING, RowChange, Truncate};
 use crate::observe::{PartitionStats, WorkerStats, locked, wall_ms};
 use crate::publish::dead_letters::DeadLetter;
 
@@ -147,9 +147,15 @@ impl Shelf {
 
 /// The streams of records.
 pub struct Records<'scope> {
-    /// By role: payments, order items, products.
-    pub changes: [VecCollection<'scope, u64, Change, isize>; 3],
-    /// Clicks of windows not expired, combined per tick.
+    /// Changes of rows, by the table they are behind.
+    pub rows: Vec<(Table, VecCollection<'scope, u64, Change, isize>)>,
+    /// The same of rows that find their store through a lookup.
+    pub referring: Vec<(Table, VecCollection<'scope, u64, Change, isize>)>,
+    /// Changes of rows of lookups.
+    pub lookups: Option<VecCollection<'scope, u64, Change, isize>>,
+    /// Clicks that may be told twice, of all windows.
+    pub told: Option<VecCollection<'scope, u64, Told, isize>>,
+    /// Other clicks of windows not expired, combined per tick.
     pub clicks: VecCollection<'scope, u64, Contribution, Measure>,
     /// Clicks of expired windows.
     pub late_clicks: VecCollection<'scope, u64, LateAdjustment, isize>,
@@ -176,19 +182,44 @@ const PATIENCE_DRY: Duration = Duration::from_millis(5);
 /// What is known of a tick that is not over.
 #[derive(Default)]
 struct OpenTick {
-    changes: [Vec<Change>; 3],
+    /// By [`place_of`].
+    changes: [Vec<Change>; PLACES],
+    told: Vec<Told>,
     clicks: WordMap<Contribution, i64>,
     late_clicks: Vec<LateAdjustment>,
     dead_letters: Vec<DeadLetter>,
     updates: u64,
 }
 
-/// Builds the operator. A failing read is left in `failure`, and the operator ends.
+/// Streams of changes that a job may have: of rows and of referring rows by table, and of lookups.
+const PLACES: usize = 2 * Table::ALL.len() + 1;
+
+/// Which of a job's streams of changes a source's go into; `None`: it has none.
+#[inline]
+fn place_of(feeds: Feeds) -> Option<usize> {
+    match feeds {
+        Feeds::Rows(table) => Some(table as usize),
+        Feeds::Referring(table) => Some(Table::ALL.len() + table as usize),
+        Feeds::Lookup => Some(PLACES - 1),
+        Feeds::Clicks(_) => None,
+    }
+}
+
+/// Places of outputs that every job has; those of its streams of changes and of clicks that may be told twice are behind them.
+const CLICKS: usize = 0;
+const LATE: usize = 1;
+const DEAD: usize = 2;
+const ENDS: usize = 3;
+const VOLUMES: usize = 4;
+const CONTROLS: usize = 5;
+
+/// Builds the operator, for sources that feed this. A failing read is left in `failure`, and the operator ends.
 #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
 pub fn records<'scope>(
     scope: Scope<'scope, u64>,
     shelf: Rc<RefCell<Shelf>>,
     arrivals: Option<Receiver<Arrival>>,
+    feeds: &[Feeds],
     horizons: Horizons,
     pace: Pace,
     frontier: Handle<u64>,
@@ -205,15 +236,26 @@ pub fn records<'scope>(
             (OutputBuilder::<u64, CapacityContainerBuilder<Vec<_>>>::from(output), stream)
         }};
     }
-    let (mut payments_out, payments) = output!();
-    let (mut items_out, items) = output!();
-    let (mut products_out, products) = output!();
     let (mut clicks_out, clicks) = output!();
     let (mut late_out, late_clicks) = output!();
     let (mut dead_out, dead_letters) = output!();
     let (mut ends_out, ends) = output!();
     let (mut volumes_out, volumes) = output!();
     let (mut controls_out, controls) = output!();
+    // Only what the job has: every output costs progress tracking at every tick.
+    let (mut changes_out, mut changes) = (Vec::new(), Vec::new());
+    let places: BTreeSet<usize> = feeds.iter().filter_map(|feeds| place_of(*feeds)).collect();
+    for place in places {
+        let (out, stream) = output!();
+        changes_out.push((place, out));
+        changes.push((place, stream.as_collection()));
+    }
+    let (mut told_out, told) = if feeds.iter().any(|feeds| matches!(feeds, Feeds::Clicks(Some(_)))) {
+        let (out, stream) = output!();
+        (Some(out), Some(stream.as_collection()))
+    } else {
+        (None, None)
+    };
 
     builder.build(move |mut capabilities| {
         capabilities.iter_mut().for_each(|capability| capability.downgrade(&pace.origin));
@@ -236,7 +278,9 @@ pub fn records<'scope>(
                         locked(&stats.partitions).push(Arc::clone(partition.stats()));
                         shelf.add(*partition);
                     }
-                    Arrival::Topic(number, name) => controls_out.activate().session(&held[8]).give(Control::Topic(number, name)),
+                    Arrival::Topic(number, name) => {
+                        controls_out.activate().session(&held[CONTROLS]).give(Control::Topic(number, name))
+                    }
                 }
             }
             let now = Instant::now();
@@ -264,7 +308,7 @@ pub fn records<'scope>(
                 end = at;
             }
 
-            let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
+            let mut turn = Turn { horizons, peers, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
             // A partition that has had no record yet may have one now, or turn out to have none.
             let mut at = 0;
             while at < shelf.reading.len() {
@@ -342,19 +386,23 @@ pub fn records<'scope>(
                 for capability in held.iter_mut() {
                     capability.downgrade(&time);
                 }
-                volumes_out.activate().session(&held[7]).give(std::mem::take(&mut tick.updates));
-                let OpenTick { changes: [payments, items, products], clicks, late_clicks, dead_letters, updates: _ } = &mut tick;
-                payments_out.activate().session(&held[0]).give_iterator(payments.drain(..).map(|change| (change, time, 1)));
-                items_out.activate().session(&held[1]).give_iterator(items.drain(..).map(|change| (change, time, 1)));
-                products_out.activate().session(&held[2]).give_iterator(products.drain(..).map(|change| (change, time, 1)));
+                volumes_out.activate().session(&held[VOLUMES]).give(std::mem::take(&mut tick.updates));
+                let OpenTick { changes, told, clicks, late_clicks, dead_letters, updates: _ } = &mut tick;
+                let (of_changes, of_told) = held[CONTROLS + 1..].split_at(changes_out.len());
+                for ((place, out), held) in changes_out.iter_mut().zip(of_changes) {
+                    out.activate().session(held).give_iterator(changes[*place].drain(..).map(|change| (change, time, 1)));
+                }
+                for (out, held) in told_out.iter_mut().zip(of_told) {
+                    out.activate().session(held).give_iterator(told.drain(..).map(|told| (told, time, 1)));
+                }
                 let counted = |(contribution, count)| (contribution, time, Measure { sum: 0, count });
-                clicks_out.activate().session(&held[3]).give_iterator(clicks.drain().map(counted));
-                late_out.activate().session(&held[4]).give_iterator(late_clicks.drain(..).map(|late| (late, time, 1)));
-                dead_out.activate().session(&held[5]).give_iterator(dead_letters.drain(..));
+                clicks_out.activate().session(&held[CLICKS]).give_iterator(clicks.drain().map(counted));
+                late_out.activate().session(&held[LATE]).give_iterator(late_clicks.drain(..).map(|late| (late, time, 1)));
+                dead_out.activate().session(&held[DEAD]).give_iterator(dead_letters.drain(..));
                 spare.push(tick);
             }
             if shelf.reading.is_empty() && (stopped || !going_on) {
-                ends_out.activate().session(&held[6]).give(if stopped { End::Stopped(end) } else { End::Complete(end) });
+                ends_out.activate().session(&held[ENDS]).give(if stopped { End::Stopped(end) } else { End::Complete(end) });
                 capabilities = None;
                 return;
             }
@@ -365,7 +413,7 @@ pub fn records<'scope>(
                 stats.clock.set(over);
             }
             if over > held_at && going_on && peers > 1 && least.is_some() {
-                controls_out.activate().session(&held[8]).give(Control::Clock(me, over));
+                controls_out.activate().session(&held[CONTROLS]).give(Control::Clock(me, over));
             }
             if read == 0 && going_on {
                 activator.activate_after(PATIENCE_DRY);
@@ -376,8 +424,19 @@ pub fn records<'scope>(
             }
         }
     });
+    let (mut rows, mut referring, mut lookups) = (Vec::new(), Vec::new(), None);
+    for (place, changes) in changes {
+        match (Table::ALL.get(place), place.checked_sub(Table::ALL.len()).and_then(|place| Table::ALL.get(place))) {
+            (Some(&table), _) => rows.push((table, changes)),
+            (None, Some(&table)) => referring.push((table, changes)),
+            (None, None) => lookups = Some(changes),
+        }
+    }
     Records {
-        changes: [payments.as_collection(), items.as_collection(), products.as_collection()],
+        rows,
+        referring,
+        lookups,
+        told,
         clicks: clicks.as_collection(),
         late_clicks: late_clicks.as_collection(),
         dead_letters,
@@ -432,6 +491,7 @@ enum More {
 /// One activation's reading.
 struct Turn<'a> {
     horizons: Horizons,
+    peers: usize,
     stats: &'a WorkerStats,
     open: &'a mut BTreeMap<u64, OpenTick>,
     spare: &'a mut Vec<OpenTick>,
@@ -471,7 +531,7 @@ impl Turn<'_> {
                 more = More::Waits;
                 break;
             }
-            let Placed { order, bytes: size, line: _, outcome } = placed;
+            let Placed { order, bytes: size, line: _, fresh, outcome } = placed;
             bytes += size as u64;
             records += 1;
             let time = schedule.floor(order.stamp);
@@ -481,7 +541,7 @@ impl Turn<'_> {
                 partition.mark(time);
             }
             tick.1.updates += 1;
-            self.take(&mut tick.1, order, outcome, partition);
+            self.take(&mut tick.1, order, fresh, outcome, partition);
             if order.stamp > stop || records as usize + self.read >= RECORDS_PER_TURN {
                 break;
             }
@@ -505,22 +565,37 @@ impl Turn<'_> {
 
     /// Adds a record to its tick.
     #[inline]
-    fn take(&mut self, tick: &mut OpenTick, order: Order, outcome: Result<(Decoded, usize), DeadLetter>, partition: &Partition) {
+    fn take(
+        &mut self,
+        tick: &mut OpenTick,
+        order: Order,
+        fresh: bool,
+        outcome: Result<(Decoded, usize), DeadLetter>,
+        partition: &Partition,
+    ) {
+        let since = partition.dead_since();
+        let place = |decoder: usize| place_of(partition.feeds(decoder)).expect("sources of clicks have no changes");
         match outcome {
-            Ok((Decoded::Click(click), _)) => self.take_click(tick, order, click),
-            Ok((Decoded::Change(RowChange { key, version, what }), decoder)) => {
-                let role = match partition.decoder(decoder).role() {
-                    Role::Payments => 0,
-                    Role::OrderItems => 1,
-                    Role::Products | Role::Clicks | Role::Lookup => 2,
-                };
-                let guard = version.map_or(Guard::None, Guard::Version);
-                tick.changes[role].push(Change { key, order, guard, fresh: false, what });
+            Ok((Decoded::Click(click), decoder)) => match (partition.feeds(decoder), click) {
+                (Feeds::Clicks(Some(horizon)), Click { cell, product: member, time, event: Some(event) }) => {
+                    let contribution = Contribution { window: self.horizons.window_of(time), cell, member };
+                    let event = Key { hash: (HASHING.row)(event.as_bytes()), text: event };
+                    tick.told.push(Told { event, horizon, order, contribution });
+                }
+                (_, click) => self.take_click(tick, order, click),
+            },
+            Ok((Decoded::Change(change), decoder)) => tick.changes[place(decoder)].push(change_at(order, fresh, since, change)),
+            Ok((Decoded::Changes(changes), decoder)) => {
+                let changes = (0..).zip(changes).map(|(part, change)| change_at(Order { part, ..order }, fresh, since, change));
+                tick.changes[place(decoder)].extend(changes);
             }
-            Ok((Decoded::Changes(_) | Decoded::Truncate(_), _)) => unreachable!("no format that passes makes them yet"),
+            Ok((Decoded::Truncate(truncate), decoder)) => {
+                tick.changes[place(decoder)].extend(truncates(order, &truncate, self.peers));
+            }
             Ok((Decoded::Skipped(why), _)) => self.stats.skipped[why as usize].add(1),
             Err(letter) => {
                 self.stats.dead_letters.add(1);
+                *locked(&partition.stats().dead_letters).entry(letter.reason).or_default() += 1;
                 *locked(&self.stats.reasons).entry(letter.reason).or_default() += 1;
                 tick.dead_letters.push(letter);
             }
@@ -542,4 +617,22 @@ impl Turn<'_> {
         }
         *tick.clicks.entry(Contribution { window, cell: click.cell, member: click.product }).or_insert(0) += 1;
     }
+}
+
+/// A change at its place; `since` is the stamp that it had as a dead letter, if it is read again.
+#[inline]
+fn change_at(order: Order, fresh: bool, since: Option<u64>, RowChange { key, version, what }: RowChange) -> Change {
+    let unversioned = since.map_or(Guard::None, Guard::Since);
+    Change { key, order, against: Against::new(version.map_or(unversioned, Guard::Version), fresh), what }
+}
+
+/// A truncate for every worker: each has rows of the table.
+fn truncates(order: Order, Truncate { space, version }: &Truncate, peers: usize) -> impl Iterator<Item = Change> {
+    let against = Against::from(version.map_or(Guard::None, Guard::Version));
+    // Worker `w` of `n` owns the shard `w`, however many there are.
+    let change = move |worker: usize| {
+        let key = Key { hash: (worker as u64) << 54, text: space.clone() };
+        Change { key, order, against, what: What::Truncate }
+    };
+    (0..peers).map(change)
 }

@@ -1,4 +1,4 @@
-//! One partition being read: lines of a file, or what a connector brings, to decoded records with their place in the log.
+//! One partition being read: lines of a file, what a connector brings, or dead letters once more, to decoded records with their place in the log.
 //!
 //! Upholds: (1) a clock starts at the least timestamp of the first records, whichever way they come; (2) a clock moves without
 //! a record only to an instant before which the log itself says that nothing is missing; (3) a partition that has had no
@@ -7,24 +7,27 @@
 //! Keeps: of a partition that goes on, the records its clock starts with; the one record that waits for its schema; if it is tracked, where
 //! each tick begins that is in no checkpoint yet ([`Partition::resume_at`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use storeflow_dataflows::change::Order;
+use storeflow_dataflows::table::Table;
 
 use super::clock::{LogClock, START_RECORDS};
 use super::dataset::{DatasetError, PartitionFile};
 use super::envelope::{Envelopes, valid_timestamp};
-use super::feed::{Feed, FeedError, Polled, Raw};
+use super::feed::{Feed, FeedError, Headers, Polled, Raw};
 use super::lines::Lines;
-use super::names::PartitionNames;
+use super::names::{PartitionNames, REPLAY};
 use super::resume::{Marks, Resume};
-use crate::config::{Job, KeySpace, SourceSpec};
+use crate::config::{Job, KeySpace, Role, SourceSpec, StoreSpec};
 use crate::decode::avro::Schemas;
-use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
+use crate::decode::{Decoded, Decoder, Message, Reason, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
-use crate::publish::dead_letters::DeadLetter;
+use crate::publish::dead_letters::read::{Letter, Place};
+use crate::publish::dead_letters::{DeadLetter, Header};
 
 /// A record with its place, or why it is none.
 pub struct Placed {
@@ -34,6 +37,8 @@ pub struct Placed {
     pub bytes: usize,
     /// The line it was in, of a file.
     pub line: Option<u64>,
+    /// Its message's own time is later than that of every record before it.
+    pub fresh: bool,
     /// What it says.
     pub outcome: Result<(Decoded, usize), DeadLetter>,
 }
@@ -71,6 +76,36 @@ pub enum Quiet {
     Heartbeat,
 }
 
+/// What the records of a source are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feeds {
+    /// Rows behind a table.
+    Rows(Table),
+    /// The same, of rows that find their store through a lookup.
+    Referring(Table),
+    /// Rows of a lookup.
+    Lookup,
+    /// Clicks; how long an event id is known, milliseconds, if they may be told twice.
+    Clicks(Option<u64>),
+}
+
+impl Feeds {
+    /// What a source is for.
+    pub fn of(source: &SourceSpec) -> Feeds {
+        let table = match source.role {
+            Role::Payments => Table::StorePayments,
+            Role::OrderItems => Table::StoreSales,
+            Role::Products => Table::StoreProducts,
+            Role::Clicks => return Feeds::Clicks(source.dedup.as_ref().map(|dedup| dedup.horizon)),
+            Role::Lookup => return Feeds::Lookup,
+        };
+        match source.store {
+            StoreSpec::Own(_) => Feeds::Rows(table),
+            StoreSpec::Through { .. } => Feeds::Referring(table),
+        }
+    }
+}
+
 /// A partition being read.
 pub struct Partition {
     index: u32,
@@ -78,9 +113,13 @@ pub struct Partition {
     topic: Arc<str>,
     input: Input,
     decoders: Vec<Decoder>,
+    /// What each decoder's records are for.
+    feeds: Vec<Feeds>,
     clock: LogClock,
     records_per_hour: u64,
     read_any: bool,
+    /// The latest of the messages' own times.
+    newest: Newest,
     /// Its file came when others had been read: the clock starts where they were.
     joined: bool,
     held: Option<Placed>,
@@ -106,14 +145,33 @@ struct Unread {
     timestamp: Option<u64>,
     key: Option<Vec<u8>>,
     value: Option<Vec<u8>>,
+    headers: Kept,
     bytes: usize,
     line: Option<u64>,
 }
 
+/// Headers of a record whose log has gone on.
+struct Kept(Vec<Header>);
+
+impl Headers for Kept {
+    fn headers(&self) -> Vec<Header> {
+        self.0.clone()
+    }
+}
+
 impl Unread {
-    fn of(schema: u32, message: Message<'_>, timestamp: Option<u64>, position: u64, bytes: usize, line: Option<u64>) -> Self {
+    fn of(
+        schema: u32,
+        message: Message<'_>,
+        headers: Option<&dyn Headers>,
+        timestamp: Option<u64>,
+        position: u64,
+        bytes: usize,
+        line: Option<u64>,
+    ) -> Self {
         let (key, value) = (message.key.map(<[u8]>::to_vec), message.value.map(<[u8]>::to_vec));
-        Unread { schema, position, timestamp, key, value, bytes, line }
+        let headers = Kept(headers.map(Headers::headers).unwrap_or_default());
+        Unread { schema, position, timestamp, key, value, headers, bytes, line }
     }
 }
 
@@ -126,6 +184,14 @@ enum Read {
     End,
 }
 
+/// The same, once it has its stamp.
+#[allow(clippy::large_enum_variant, reason = "records are the rule, and never kept in this form")]
+enum OfFile {
+    Record(Placed),
+    Waits(u32),
+    End,
+}
+
 /// Where a partition's records come from.
 #[allow(clippy::large_enum_variant, reason = "one per partition")]
 enum Input {
@@ -134,6 +200,26 @@ enum Input {
     #[cfg(feature = "replay-cache")]
     Cached(PartitionFile, Box<super::cache::Cached>),
     Feed(Box<Going>),
+    /// Dead letters that are read again.
+    Again(Box<Again>),
+}
+
+/// Dead letters that are read again: see [`crate::publish::replays`]. They have one stamp, which is the log time that the worker had
+/// reached when they came to it, whatever their timestamps say; so a run that goes on in their middle stamps them as they were.
+struct Again {
+    /// Those that were not read, of so many.
+    letters: std::vec::IntoIter<Letter>,
+    all: u64,
+    /// The places of each topic's decoders among all.
+    decoders: BTreeMap<String, Range<usize>>,
+    /// The stamp that the letter handed out last had when it became one.
+    since: u64,
+}
+
+impl Again {
+    fn position(&self) -> u64 {
+        self.all - self.letters.len() as u64
+    }
 }
 
 /// A partition that goes on.
@@ -175,6 +261,12 @@ fn key_space(spec: &SourceSpec, topic: usize) -> u32 {
     u32::try_from(place).expect("topics times sources fit 32 bits")
 }
 
+/// The names under which the keys of a source may be, of the topics that there are.
+pub(crate) fn key_spaces(spec: &SourceSpec, topics: &[String]) -> BTreeSet<u32> {
+    let read = topics.iter().enumerate().filter(|(_, topic)| spec.reads(topic));
+    read.map(|(number, _)| key_space(spec, number)).collect()
+}
+
 /// Whose keys are in a key space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySpaceOf {
@@ -195,6 +287,56 @@ pub fn key_space_of(number: u32) -> KeySpaceOf {
         None => KeySpaceOf::Role,
         Some(place) => KeySpaceOf::Topic { topic: place / SLOTS, slot: (place % SLOTS).checked_sub(1) },
     }
+}
+
+impl Again {
+    /// A schema without which it cannot be told what the next letter says now.
+    fn needs(&self, all: &mut [Decoder]) -> Option<u32> {
+        let letter = self.letters.as_slice().first()?;
+        let message = Message { key: letter.key.as_deref(), value: letter.value.as_deref(), utf8: false };
+        needs(&mut all[self.decoders.get(&letter.place.topic)?.clone()], message)
+    }
+
+    /// The next letter, before it has its stamp.
+    fn next(&mut self, all: &mut [Decoder], index: u32) -> Option<Placed> {
+        let order = Order { stamp: 0, partition: index, position: self.position(), part: 0 };
+        let letter = self.letters.next()?;
+        let Letter { place: Place { stamp, topic, partition, offset }, timestamp, key, value, headers, reason, .. } = letter;
+        self.since = stamp;
+        let bytes = key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
+        let message = Message { key: key.as_deref(), value: value.as_deref(), utf8: false };
+        let decoders = self.decoders.get(&topic).cloned().filter(|decoders| !decoders.is_empty());
+        let decoded = match decoders {
+            Some(range) => decode(&mut all[range.clone()], message).map(|(record, at)| (record.decoded, range.start + at)),
+            None => {
+                // Whoever changes a job so that it reads a topic no more is refused; this is not the place to lose a record all the same.
+                let known = Reason::ALL.iter().find(|known| known.code() == reason);
+                let reason = known.copied().unwrap_or(Reason::NotAnObject);
+                Err(Reject::new(reason, format!("no source of the job reads topic \"{topic}\"")))
+            }
+        };
+        let outcome = decoded.map_err(|Reject { reason, detail }| DeadLetter {
+            topic: topic.into(),
+            partition,
+            offset,
+            timestamp,
+            key,
+            value,
+            headers,
+            reason: reason.code(),
+            error: detail,
+            stamp: 0,
+            by: None,
+        });
+        Some(Placed { order, bytes, line: None, fresh: false, outcome })
+    }
+}
+
+/// What decodes the records of a topic, and what these are for, by source.
+fn readers(job: &Job, topic: &str, topic_index: usize, schemas: &Arc<Schemas>) -> (Vec<Decoder>, Vec<Feeds>) {
+    let sources = job.sources.iter().filter(|source| source.reads(topic));
+    let decoder = |source| Decoder::new(job, source, topic, key_space(source, topic_index)).with_schemas(schemas);
+    sources.map(|source| (decoder(source), Feeds::of(source))).unzip()
 }
 
 impl Partition {
@@ -279,6 +421,37 @@ impl Partition {
         Partition::new(job, &file.topic, file.partition, index, topic, input, clock, records_per_hour, schemas)
     }
 
+    /// Dead letters of the topics that `names` knows, which are read again as the job reads these topics now: request `number`, with
+    /// the id that partition `number` of [`REPLAY`] has.
+    pub fn again(job: &Job, names: &PartitionNames, number: u32, id: u32, letters: Vec<Letter>, schemas: &Arc<Schemas>) -> Self {
+        let (mut all, mut feeds) = (Vec::new(), Vec::new());
+        let mut decoders = BTreeMap::new();
+        for letter in &letters {
+            let topic = &letter.place.topic;
+            if let (false, Some(index)) = (decoders.contains_key(topic), names.number(topic)) {
+                let first = all.len();
+                let (decoders_of_topic, feeds_of_topic) = readers(job, topic, index, schemas);
+                all.extend(decoders_of_topic);
+                feeds.extend(feeds_of_topic);
+                decoders.insert(topic.clone(), first..all.len());
+            }
+        }
+        let again = Again { all: letters.len() as u64, letters: letters.into_iter(), decoders, since: 0 };
+        let topic_index = PartitionNames::topic_of(id);
+        let input = Input::Again(Box::new(again));
+        let partition = Partition::new(job, REPLAY, number, id, topic_index, input, LogClock::default(), 0, schemas);
+        Partition { decoders: all, feeds, joined: true, ..partition }
+    }
+
+    /// The stamp that the record handed out last had as a dead letter, if it is one that is read again.
+    #[inline]
+    pub fn dead_since(&self) -> Option<u64> {
+        match &self.input {
+            Input::Again(again) => Some(again.since),
+            _ => None,
+        }
+    }
+
     #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
     fn new(
         job: &Job,
@@ -291,10 +464,7 @@ impl Partition {
         records_per_hour: u64,
         schemas: &Arc<Schemas>,
     ) -> Self {
-        let sources = job.sources.iter().filter(|source| source.reads(topic));
-        let decoder =
-            |source: &SourceSpec| Decoder::new(job, source, topic, key_space(source, topic_index)).with_schemas(schemas);
-        let decoders = sources.map(decoder).collect();
+        let (decoders, feeds) = readers(job, topic, topic_index, schemas);
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
         Partition {
@@ -303,9 +473,11 @@ impl Partition {
             topic,
             input,
             decoders,
+            feeds,
             clock,
             records_per_hour,
             read_any: false,
+            newest: Newest::default(),
             joined: false,
             held: None,
             schemas: Arc::clone(schemas),
@@ -331,6 +503,10 @@ impl Partition {
                 }
             }
         }
+        if let Input::Again(again) = &mut self.input {
+            let read = at.position.saturating_sub(again.position());
+            again.letters.by_ref().take(usize::try_from(read).unwrap_or(usize::MAX)).for_each(drop);
+        }
         if let Some(clock) = at.clock {
             self.clock = clock;
             // An unread file has a clock only if it has joined.
@@ -351,6 +527,10 @@ impl Partition {
 
     /// What an earlier run has stamped up to a place is stamped no later than it was, and what is from there on as it was.
     pub fn post(&mut self, at: Resume) {
+        if let Input::Again(_) = &self.input {
+            // It had one stamp from its beginning on.
+            self.clock = at.clock.unwrap_or(self.clock);
+        }
         self.post = Some(at);
     }
 
@@ -402,11 +582,15 @@ impl Partition {
             going.owes = has_records;
             self.clock = LogClock::starting_at(Some(reached));
         }
+        if let Input::Again(_) = &self.input {
+            self.clock.pass(reached);
+        }
     }
 
-    /// The role of the decoder with this number; see [`Placed::outcome`].
-    pub fn decoder(&self, at: usize) -> &Decoder {
-        &self.decoders[at]
+    /// What the records of the decoder with this number are for; see [`Placed::outcome`].
+    #[inline]
+    pub fn feeds(&self, decoder: usize) -> Feeds {
+        self.feeds[decoder]
     }
 
     /// Takes back a record whose time has not come; it is the next one again.
@@ -422,17 +606,17 @@ impl Partition {
     pub fn next_record(&mut self) -> Result<Option<Placed>, DatasetError> {
         loop {
             match self.next_of_file()? {
-                Next::Record(placed) => return Ok(Some(placed)),
-                Next::End => return Ok(None),
-                Next::Empty => drop(self.unread.as_ref().map(|unread| self.schemas.wait_for(unread.schema))),
+                OfFile::Record(placed) => return Ok(Some(placed)),
+                OfFile::Waits(schema) => drop(self.schemas.wait_for(schema)),
+                OfFile::End => return Ok(None),
             }
         }
     }
 
-    /// The next record of a file; nothing now if it waits for its schema.
-    fn next_of_file(&mut self) -> Result<Next, DatasetError> {
+    /// The next record of a file, or of what else is all there.
+    fn next_of_file(&mut self) -> Result<OfFile, DatasetError> {
         if let Some(placed) = self.held.take() {
-            return Ok(Next::Record(placed));
+            return Ok(OfFile::Record(placed));
         }
         let read = match &mut self.input {
             Input::Lines(..) => self.next_line(),
@@ -443,14 +627,22 @@ impl Partition {
                     self.clock.show(placed.order.stamp);
                     self.read_any = true;
                 }
-                return Ok(next.map_or(Next::End, Next::Record));
+                return Ok(next.map_or(OfFile::End, OfFile::Record));
+            }
+            Input::Again(again) => {
+                if let Some(schema) = again.needs(&mut self.decoders) {
+                    self.schemas.want(schema, &self.topic, self.number);
+                    return Ok(OfFile::Waits(schema));
+                }
+                let next = again.next(&mut self.decoders, self.index);
+                return Ok(next.map_or(OfFile::End, |placed| OfFile::Record(self.stamped(None, placed))));
             }
             Input::Feed(_) => unreachable!("a partition that goes on is read by `next`"),
         };
         match read {
-            Ok(Read::Record((timestamp, placed))) => Ok(Next::Record(self.stamped(timestamp, placed))),
-            Ok(Read::Waits(_)) => Ok(Next::Empty),
-            Ok(Read::End) => Ok(Next::End),
+            Ok(Read::Record((timestamp, placed))) => Ok(OfFile::Record(self.stamped(timestamp, placed))),
+            Ok(Read::Waits(schema)) => Ok(OfFile::Waits(schema)),
+            Ok(Read::End) => Ok(OfFile::End),
             Err(source) => Err(match &self.input {
                 Input::Lines(file, ..) => DatasetError::Unreadable { path: file.path.clone(), source },
                 _ => unreachable!("only files fail with an I/O error"),
@@ -465,7 +657,11 @@ impl Partition {
     #[inline]
     pub fn next(&mut self, reached: u64) -> Result<Next, SourceError> {
         if !matches!(self.input, Input::Feed(_)) {
-            return Ok(self.next_of_file()?);
+            return Ok(match self.next_of_file()? {
+                OfFile::Record(placed) => Next::Record(placed),
+                OfFile::Waits(_) => Next::Empty,
+                OfFile::End => Next::End,
+            });
         }
         if let Some(placed) = self.held.take() {
             return Ok(Next::Record(placed));
@@ -587,6 +783,7 @@ impl Partition {
             Input::Lines(_, lines, _) => unread.unwrap_or_else(|| lines.number()),
             #[cfg(feature = "replay-cache")]
             Input::Cached(..) => unreachable!("a cache is for benchmarks, and nobody goes on from there"),
+            Input::Again(again) => again.position(),
             Input::Feed(going) => match going.first.front() {
                 Some((_, placed)) => placed.order.position,
                 None => unread.unwrap_or_else(|| going.feed.position()),
@@ -619,17 +816,21 @@ impl Partition {
         }
         let Input::Feed(going) = &mut self.input else { return Ok((Polled::End, None)) };
         let (decoders, topic, index, number) = (&mut self.decoders, &self.topic, self.index, self.number);
+        let newest = &mut self.newest;
         let (mut taken, mut unread) = (None, None);
         let polled = going.feed.poll(&mut |raw| {
-            let Raw { position, timestamp, key, value } = raw;
+            let Raw { position, timestamp, key, value, headers } = raw;
             let timestamp = timestamp.and_then(|timestamp| valid_timestamp(timestamp.into()));
             let order = Order { stamp: 0, partition: index, position, part: 0 };
             let message = Message { key, value, utf8: false };
             let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
             match needs(decoders, message) {
-                None => taken = Some(place(decode(decoders, message), message, timestamp, order, bytes, topic, number)),
+                None => {
+                    let decoded = decode(decoders, message);
+                    taken = Some(place(decoded, message, headers, timestamp, order, bytes, topic, number, newest));
+                }
                 // What the log lends is gone with the next poll.
-                Some(schema) => unread = Some(Unread::of(schema, message, timestamp, position, bytes, None)),
+                Some(schema) => unread = Some(Unread::of(schema, message, headers, timestamp, position, bytes, None)),
             }
         })?;
         going.dry = polled == Polled::Empty;
@@ -664,10 +865,12 @@ impl Partition {
                 None
             }
             None => {
-                let Unread { position, timestamp, bytes, line, .. } = unread;
+                let Unread { position, timestamp, ref headers, bytes, line, .. } = unread;
+                let newest = &mut self.newest;
                 let order = Order { stamp: 0, partition: self.index, position, part: 0 };
                 let decoded = decode(&mut self.decoders, message);
-                let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number);
+                let (topic, number) = (&self.topic, self.number);
+                let (timestamp, placed) = place(decoded, message, Some(headers), timestamp, order, bytes, topic, number, newest);
                 Some((timestamp, Placed { line, ..placed }))
             }
         }
@@ -702,13 +905,14 @@ impl Partition {
             _ => match needs(&mut self.decoders, message) {
                 None => decode(&mut self.decoders, message),
                 Some(schema) => {
-                    let unread = Unread::of(schema, message, timestamp, order.position, bytes, number);
+                    let unread = Unread::of(schema, message, None, timestamp, order.position, bytes, number);
                     self.wait(unread);
                     return Ok(Read::Waits(schema));
                 }
             },
         };
-        let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number);
+        let newest = &mut self.newest;
+        let (timestamp, placed) = place(decoded, message, None, timestamp, order, bytes, &self.topic, self.number, newest);
         Ok(Read::Record((timestamp, Placed { line: number, ..placed })))
     }
 }
@@ -723,20 +927,41 @@ fn density(mut timestamps: Vec<u64>) -> (Option<u64>, u64) {
     (least, (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0))
 }
 
+/// The latest own time of the messages of a partition, milliseconds; of none before the first.
+#[derive(Default)]
+struct Newest(Option<u64>);
+
+impl Newest {
+    /// Takes the own time of the next message; whether it is later than all before.
+    #[inline]
+    fn take(&mut self, own_time: Option<u64>) -> bool {
+        let later = own_time > self.0;
+        if later {
+            self.0 = own_time;
+        }
+        later
+    }
+}
+
 /// A record with its place and its timestamp.
 #[inline]
+#[allow(clippy::too_many_arguments, reason = "called in two places, with what they have at hand")]
 fn place(
     decoded: Result<(Record, usize), Reject>,
     message: Message<'_>,
+    headers: Option<&dyn Headers>,
     timestamp: Option<u64>,
     order: Order,
     bytes: usize,
     topic: &Arc<str>,
     partition: u32,
+    newest: &mut Newest,
 ) -> (Option<u64>, Placed) {
     match decoded {
         Ok((record, decoder)) => {
-            (timestamp.or(record.own_time), Placed { order, bytes, line: None, outcome: Ok((record.decoded, decoder)) })
+            let fresh = newest.take(record.own_time);
+            let outcome = Ok((record.decoded, decoder));
+            (timestamp.or(record.own_time), Placed { order, bytes, line: None, fresh, outcome })
         }
         Err(reject) => {
             let letter = DeadLetter {
@@ -746,11 +971,13 @@ fn place(
                 timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
                 key: message.key.map(<[u8]>::to_vec),
                 value: message.value.map(<[u8]>::to_vec),
+                headers: headers.map(Headers::headers).unwrap_or_default(),
                 reason: reject.reason.code(),
                 error: reject.detail,
                 stamp: 0,
+                by: None,
             };
-            (timestamp, Placed { order, bytes, line: None, outcome: Err(letter) })
+            (timestamp, Placed { order, bytes, line: None, fresh: false, outcome: Err(letter) })
         }
     }
 }

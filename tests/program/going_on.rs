@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use storeflow::config::Job;
+use storeflow::decode::HASHING;
 use storeflow::observe::{WorkerStats, wall_ms};
 use storeflow::runtime::workers::{self, Crew, Finished, Tuning, alone};
 use storeflow::source::names::PartitionNames;
@@ -61,7 +62,7 @@ pub(crate) fn crew(job: &Job, tuning: &Tuning, mut partitions: Vec<Partition>, d
     let stats = (0..workers).map(|_| Arc::default()).collect();
     let (job, tuning) = (Arc::new(job.clone()), tuning.clone());
     let (names, drain) = Default::default();
-    let beginnings = (0..workers).map(|_| Beginning::new(job.horizons, false)).collect();
+    let beginnings = (0..workers).map(|_| Beginning::new(job.horizons, HASHING, false)).collect();
     Crew {
         job,
         tuning,

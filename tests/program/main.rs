@@ -1,11 +1,15 @@
 //! The program from outside: one binary, so that it links once.
 
 mod avro;
+mod chain;
 mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+mod dead_letters;
+mod decode_command;
 mod decoding;
+mod dialects;
 mod exactness;
 mod faults;
 mod formats;

@@ -3,28 +3,74 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use differential_dataflow::AsCollection;
 use differential_dataflow::input::Input as _;
+use differential_dataflow::{AsCollection, VecCollection};
 use proptest::prelude::*;
 use storeflow_dataflows::beginning::Beginning;
 use storeflow_dataflows::change::{Change, Guard, Order, What};
+use storeflow_dataflows::dedup::Told;
 use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::graph::{Inputs, storeflow};
 use storeflow_dataflows::state::{Section, StateRow, StateRows};
-use storeflow_dataflows::table::{NO_WINDOW, Window};
+use storeflow_dataflows::table::{NO_WINDOW, Table, Window};
 use storeflow_dataflows::tally::Published;
+use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Capture;
+use timely::dataflow::operators::vec::{Filter, Map};
 
-use crate::{Entering, MINUTE, arrived, changes, row_key, run, steps, updates, view_at};
+use crate::dedup::clicks;
+use crate::latest::{Step, changes, steps};
+use crate::lookup::{JoinStep, Side, TABLES, join_steps, joining, keeps};
+use crate::tally::view_at;
+use crate::{Entering, HASHING, MINUTE, arrived, row_key, run, updates};
+
+/// A record of any kind.
+#[derive(Clone, Debug)]
+enum Entered {
+    /// Of a row behind `store_sales`.
+    Row(Change),
+    /// Of a lookup's row, or of one that refers to it.
+    Side(Side, Change),
+    /// A click.
+    Told(Told),
+}
+
+/// What one kind of test begins with: changes of rows alone, so that little is in each other's way, or all there is.
+#[derive(Clone, Debug)]
+struct Log {
+    rows: Vec<Step>,
+    joining: Vec<JoinStep>,
+    clicks: Vec<Entering<Told>>,
+}
+
+fn logs(tick: u64) -> impl Strategy<Value = Log> {
+    let last = 120 * MINUTE;
+    let rows = steps(last).prop_map(|rows| Log { rows, joining: Vec::new(), clicks: Vec::new() });
+    let clicks = clicks(tick, (0..60u64).prop_map(|minutes| minutes * MINUTE));
+    let all = (steps(last), join_steps(last), clicks).prop_map(|(rows, joining, clicks)| Log { rows, joining, clicks });
+    prop_oneof![rows, all]
+}
+
+type Entereds<'scope> = StreamVec<'scope, u64, (Entered, u64, isize)>;
+
+/// The updates of a kind.
+fn only<'scope, D: Clone + 'static>(
+    entered: &Entereds<'scope>,
+    of: impl Fn(Entered) -> Option<D> + Clone + 'static,
+) -> VecCollection<'scope, u64, D, isize> {
+    let is = of.clone();
+    let ours = entered.clone().filter(move |(entered, _, _)| is(entered.clone()).is_some());
+    ours.map(move |(entered, time, diff)| (of(entered).expect("filtered"), time, diff)).as_collection()
+}
 
 /// What was published at each time, but for expiries: cells and history as they are, and of changed state what each key has.
-type Told = (Vec<(u64, Published)>, BTreeMap<(u64, Section, Vec<u8>), Vec<u8>>, BTreeSet<(u64, Window)>);
+type Shown = (Vec<(u64, Published)>, BTreeMap<(u64, Section, Vec<u8>), Vec<u8>>, BTreeSet<(u64, Table, Window)>);
 
-fn told(published: &[(u64, Published)], from: u64) -> Told {
+fn told(published: &[(u64, Published)], from: u64) -> Shown {
     let (mut shown, mut state, mut expired) = (Vec::new(), BTreeMap::new(), BTreeSet::new());
     for (time, one) in published.iter().filter(|(time, _)| *time >= from) {
         match one {
-            Published::Expired(expiry) => drop(expired.insert((*time, expiry.window))),
+            Published::Expired(expiry) => drop(expired.insert((*time, expiry.table, expiry.window))),
             Published::State(change) => {
                 for row in change.rows.iter() {
                     state.insert((*time, change.section, row.key.to_vec()), row.value.to_vec());
@@ -44,9 +90,9 @@ proptest! {
     /// any number of workers, and hands out the same state.
     #[test]
     fn a_dataflow_goes_on_from_its_changed_state(
-        steps in steps(120 * MINUTE),
-        tick in proptest::sample::select(&[1_000, MINUTE, 10 * MINUTE][..]),
+        (tick, log) in proptest::sample::select(&[1_000, MINUTE, 10 * MINUTE][..]).prop_flat_map(|tick| (Just(tick), logs(tick))),
         (grace, retention, replay_horizon) in (0u64..25, 0u64..50, 1u64..60),
+        orders in prop_oneof![Just(0), (1..100u64).prop_map(|minutes| minutes * MINUTE)],
         cut in any::<proptest::sample::Index>(),
         forget in any::<bool>(),
         (workers, later_workers) in (1usize..=3, 1usize..=3),
@@ -58,20 +104,28 @@ proptest! {
             grace: grace * MINUTE,
             retention: (grace.max(10) + retention) * MINUTE,
             replay_horizon: replay_horizon * MINUTE, before: Before::NOTHING };
-        let mut entering = changes(&steps, tick);
+        // Of a truncate, each of the workers gets one, however many there are; those of the others change nothing a second time.
+        let most = workers.max(later_workers);
+        let mut rows = changes(&log.rows, tick, most);
         if !windowed {
-            for update in &mut entering {
-                if let What::Row(row) = &mut update.data.what {
+            for update in &mut rows {
+                if let What::Row(row) | What::Patch(row, _) = &mut update.data.what {
                     row.window = NO_WINDOW;
                 }
             }
         }
+        let mut entering: Vec<Entering<Entered>> = rows.into_iter().map(|one| one.map(Entered::Row)).collect();
+        entering.extend(joining(&log.joining, tick, most).into_iter().map(|one| one.map(|(side, change)| Entered::Side(side, change))));
+        entering.extend(log.clicks.into_iter().map(|one| one.map(Entered::Told)));
+        // A table's windows are its cells', whichever way they came.
+        let tables: Vec<Table> = TABLES.into_iter().filter(|table| windowed || *table != Table::StoreSales).collect();
         let end = 121 * MINUTE;
         let cut = tick * (1 + cut.index((120 * MINUTE / tick) as usize) as u64);
-        let go = |entering: Vec<Entering<Change>>, workers: usize, kept: Vec<(Section, StateRows)>, horizons: Horizons| {
-            let outputs = run(workers, entering, end, move |changes, ends| {
-                let scope = changes.scope();
-                let mut beginning = Beginning::new(horizons, true);
+        let go = |entering: Vec<Entering<Entered>>, workers: usize, kept: Vec<(Section, StateRows)>, horizons: Horizons| {
+            let tables = tables.clone();
+            let outputs = run(workers, entering, end, move |entered, ends| {
+                let scope = entered.scope();
+                let mut beginning = Beginning::new(horizons, HASHING, true);
                 for (section, rows) in &kept {
                     for row in rows.iter().filter(|row| (row.hash >> 54) as usize % scope.peers() == scope.index()) {
                         assert!(beginning.restore(*section, row));
@@ -79,8 +133,21 @@ proptest! {
                 }
                 beginning.complete(cut);
                 let (_, late_clicks) = scope.new_collection();
-                let items = Some(changes.as_collection());
-                let inputs = Inputs { payments: None, order_items: items, products: None, clicks: None, late_clicks, ends };
+                let of_side = |wanted| only(&entered, move |one| match one {
+                    Entered::Side(side, change) if side == wanted => Some(change),
+                    _ => None,
+                });
+                let rows = only(&entered, |one| if let Entered::Row(change) = one { Some(change) } else { None });
+                let told = only(&entered, |one| if let Entered::Told(told) = one { Some(told) } else { None });
+                let inputs = Inputs {
+                    rows: vec![(Table::StoreSales, rows)],
+                    referring: tables.iter().map(|table| (*table, of_side(Side::Referring(*table)))).collect(),
+                    lookups: Some((of_side(Side::Lookup), keeps(orders))),
+                    clicks: None,
+                    told: Some(told),
+                    late_clicks,
+                    ends,
+                };
                 let outputs = storeflow(inputs, beginning);
                 (outputs.published.capture(), outputs.late.inner.capture())
             });
@@ -117,22 +184,25 @@ proptest! {
             }
         }
         entering.retain(|update| update.time >= cut);
-        // Before its first record, a worker that goes on is at the as-of.
-        let nothing = Change { key: row_key(200), order: Order { stamp: cut, partition: 9, position: 0, part: 0 }, guard: Guard::None, fresh: false, what: What::Delete };
+        // Before its first record, a worker that goes on is at the as-of; nothing comes of this.
+        let order = Order { stamp: cut, partition: 9, position: 0, part: 0 };
+        let nothing = Entered::Row(Change { key: row_key(200), order, against: Guard::None.into(), what: What::Delete });
         entering.extend((0..later_workers).map(|worker| Entering { data: nothing.clone(), time: cut, diff: 1, worker: worker as u8, turn: 0 }));
         let (later, later_late) = go(entering.clone(), later_workers, kept.clone(), horizons);
-        let (shown, mut state, expired) = told(&published, cut);
-        let (later_shown, mut later_state, later_expired) = told(&later, 0);
-        let is_ours = |key: &[u8]| key == row_key(200).text.as_bytes();
-        later_state.retain(|(_, _, key), _| !is_ours(key));
-        state.retain(|(_, _, key), _| !is_ours(key));
+        let (shown, state, expired) = told(&published, cut);
+        let (later_shown, later_state, later_expired) = told(&later, 0);
         prop_assert_eq!(later_shown, shown);
         prop_assert_eq!(later_state, state);
         // A window all of whose cells were emptied before the cut is not known any more.
         let before: Vec<_> = published.iter().filter(|(time, _)| *time < cut).cloned().collect();
-        let cells: BTreeSet<Window> = view_at(&before, cut).into_keys().map(|(window, _)| window).collect();
-        for (time, window) in expired.difference(&later_expired) {
-            prop_assert!(!cells.contains(window), "{} is not told to expire at {}", window, time);
+        let of_table = |table: Table| before.iter().filter(move |(_, one)| match one {
+            Published::Cell(change) => change.table == table,
+            Published::Expired(expiry) => expiry.table == table,
+            Published::History(_) | Published::State(_) => false,
+        });
+        for (time, table, window) in expired.difference(&later_expired) {
+            let cells = view_at(&of_table(*table).cloned().collect::<Vec<_>>(), cut);
+            prop_assert!(cells.keys().all(|(of, _)| of != window), "{} is not told to expire at {}", window, time);
         }
         prop_assert!(later_expired.is_subset(&expired));
         let late: Vec<_> = late.into_iter().filter(|(_, time, _)| *time >= cut).collect();

@@ -3,6 +3,8 @@
 //! Of a key the last row that is visited counts, and an earlier one may have been of this store: so what is found is taken out again
 //! when a later row of its key is elsewhere, or none.
 //!
+//! Rows that find their store through a lookup are joined again: first the lookup's rows that say this store, then what refers to them.
+//!
 //! Keeps: what is wanted, as packed as it is on its way; never a whole table.
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,7 +17,7 @@ use storeflow_dataflows::cells::{StoredCell, StoredMember};
 use storeflow_dataflows::change::{Row, Version};
 use storeflow_dataflows::entry;
 use storeflow_dataflows::state::{Section, StateRow};
-use storeflow_dataflows::table::{Table, Value, Window};
+use storeflow_dataflows::table::{ELSEWHERE, Table, Value, Window};
 
 use crate::decode::cell_key;
 
@@ -74,17 +76,23 @@ pub(super) fn gather(
 ) -> Result<Store, CheckpointError> {
     let window_of = |table: Table| wanted.iter().find(|(of, _)| *of == table).map(|(_, window)| *window);
     let mut found = Store::default();
-    let mut rows: HashMap<(Table, Vec<u8>), Latest> = HashMap::new();
-    let is_rows = |section| matches!(section, Section::Rows(table) if window_of(table).is_some());
+    let lookups = lookups(objects, manifest, store)?;
+    let mut rows: HashMap<(Section, Vec<u8>), Latest> = HashMap::new();
+    let is_rows = |section| rows_of(section).is_some_and(|table| window_of(table).is_some());
     load(objects, &manifest.state, is_rows, |_| true, &mut |section, row| {
-        let Section::Rows(table) = section else { return };
-        match counted(row, window_of(table), store) {
-            Some(latest) => drop(rows.insert((table, row.key.to_vec()), latest)),
+        let window = rows_of(section).and_then(window_of);
+        let latest = match section {
+            Section::Referring(_) => joined(row, window, &lookups),
+            _ => counted(row, window, store),
+        };
+        match latest {
+            Some(latest) => drop(rows.insert((section, row.key.to_vec()), latest)),
             None if rows.is_empty() => {}
-            None => drop(rows.remove(&(table, row.key.to_vec()))),
+            None => drop(rows.remove(&(section, row.key.to_vec()))),
         }
     })?;
-    for ((table, key), Latest { stamp, version, row }) in rows {
+    for ((section, key), Latest { stamp, version, row }) in rows {
+        let Some(table) = rows_of(section) else { continue };
         let product = row.member.to_str().into_owned();
         let at = found.at(table, row.cell.cell_parts().1);
         at.rows.push(CountedRow { key, product, amount: row.amount, version, stamp });
@@ -120,6 +128,27 @@ pub(super) fn gather(
     Ok(found)
 }
 
+/// The table whose latest rows a section has.
+fn rows_of(section: Section) -> Option<Table> {
+    match section {
+        Section::Rows(table) | Section::Referring(table) => Some(table),
+        _ => None,
+    }
+}
+
+/// The rows of lookups that count and say this store, by their keys, each with its window.
+fn lookups(objects: &dyn Objects, manifest: &Manifest, store: &str) -> Result<HashMap<Vec<u8>, Window>, CheckpointError> {
+    let mut lookups = HashMap::new();
+    load(objects, &manifest.state, |section| section == Section::Lookups, |_| true, &mut |_, row| {
+        let says = |of: &Row| of.counts() && of.cell.cell_parts().0 == store.as_bytes();
+        match entry::read(row.value).row.filter(says) {
+            Some(of) => drop(lookups.insert(row.key.to_vec(), of.window)),
+            None => drop(lookups.remove(row.key)),
+        }
+    })?;
+    Ok(lookups)
+}
+
 /// A row that counts, as long as no later one of its key has been visited.
 struct Latest {
     stamp: u64,
@@ -132,4 +161,13 @@ fn counted(row: StateRow<'_>, window: Option<Window>, store: &str) -> Option<Lat
     let entry = entry::read(row.value);
     let row = entry.row.filter(|row| row.counts() && Some(row.window) == window)?;
     (row.cell.cell_parts().0 == store.as_bytes()).then_some(Latest { stamp: entry.since, version: entry.version, row })
+}
+
+/// A row of state that finds its store in one of these lookups' rows, if it is live, counts, and belongs to the window.
+fn joined(row: StateRow<'_>, window: Option<Window>, lookups: &HashMap<Vec<u8>, Window>) -> Option<Latest> {
+    let entry = entry::read(row.value);
+    let row = entry.row.filter(Row::counts)?;
+    let elsewhere = lookups.get(row.cell.cell_parts().0)?;
+    let own = if row.window == ELSEWHERE { *elsewhere } else { row.window };
+    (Some(own) == window).then_some(Latest { stamp: entry.since, version: entry.version, row })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 use storeflow_checkpoints::manifest::Manifest;
-use storeflow_dataflows::change::{Position, Version};
+use storeflow_dataflows::change::Version;
 use storeflow_dataflows::table::{NO_WINDOW, Table, Value, Window};
 
 use super::Explained;
@@ -13,6 +13,7 @@ use crate::publish::layout::About;
 use crate::publish::row::{Row, money};
 use crate::publish::time::instant;
 use crate::runtime::setting::Setting;
+use crate::runtime::stepped_back::position;
 
 /// What all of it is about.
 pub(super) struct Page<'a> {
@@ -220,22 +221,17 @@ fn some(text: &str) -> Option<&str> {
 
 /// A source version as people know it. Of what names the incarnation only a hash is kept.
 fn source(version: Version) -> String {
+    if let Some(since) = version.replayed_since() {
+        return format!("a replayed dead letter of {}", instant(i64::try_from(since).unwrap_or(i64::MAX)));
+    }
     let server = if version.server == 0 { String::new() } else { format!(" of server {}", version.server) };
     format!("{}{server} ({:016x})", position(version), version.incarnation)
-}
-
-/// PostgreSQL's LSN, or the number of MySQL's binlog file, the position in it, and the row.
-fn position(version: Version) -> String {
-    match version.position {
-        // Binlog files count from 1.
-        Position(0, lsn, 0) => format!("LSN {:X}/{:X}", lsn >> 32, lsn & 0xffff_ffff),
-        Position(file, at, row) => format!("binlog {file:06} position {at} row {row}"),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use storeflow_dataflows::change::Position;
 
     #[test]
     fn positions_are_those_that_databases_print() {

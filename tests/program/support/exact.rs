@@ -32,8 +32,8 @@ pub(crate) fn assert_exact(job: &Job, tuning: &Tuning, run: &Run, twin: &Recompu
     assert_eq!(sum(|s| s.dead_letters.get()), counts.dead_letters.len() as u64, "dead letters counted");
     assert_eq!(sum(|s| s.skipped.iter().map(|kind| kind.get()).sum()), counts.skipped, "skipped");
     assert_eq!(sum(|s| s.stale.get()), counts.stale, "stale");
-    assert_eq!(sum(|s| s.corrections.get() + s.row_corrections.get()), counts.corrections, "corrections");
-    assert_eq!(sum(|s| s.late.get() + s.row_late.get()), counts.late_adjustments, "late adjustments");
+    assert_eq!(sum(|s| s.moved_late().0), counts.corrections, "corrections");
+    assert_eq!(sum(|s| s.moved_late().1), counts.late_adjustments, "late adjustments");
     assert_eq!(sum(|s| s.clock_jumps.get()), counts.clock_jumps, "clock jumps");
 }
 
