@@ -1,5 +1,6 @@
 //! What several tests use: writing datasets, running them, and looking at every as-of.
 
+pub(crate) mod avro;
 pub(crate) mod binary;
 pub(crate) mod chance;
 pub(crate) mod connect;

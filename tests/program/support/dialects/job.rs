@@ -24,6 +24,7 @@ pub(crate) fn job(setting: &Setting) -> Job {
         timezone: "UTC".to_owned(),
         sources,
         kafka: KafkaSpec::default(),
+        schema_registry: None,
     }
 }
 
