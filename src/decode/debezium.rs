@@ -39,13 +39,15 @@ pub(super) struct Debezium {
     schemas: Schemas,
     table: Table,
     incarnations: Incarnations,
+    /// Message keys need not be objects.
+    any_key: bool,
 }
 
-const ENVELOPE: [&str; 10] =
+pub(super) const ENVELOPE: [&str; 10] =
     ["op", "before", "after", "source", "updateDescription", "ddl", "tableChanges", "status", "event_count", "ts_ms"];
 const AFTER: usize = 2;
 const SOURCE: usize = 3;
-const SOURCE_FIELDS: [&str; 16] = [
+pub(super) const SOURCE_FIELDS: [&str; 16] = [
     "connector",
     "name",
     "db",
@@ -105,7 +107,19 @@ impl Debezium {
             table: Table::new(spec),
             incarnations: Incarnations::new(spec),
             projection,
+            any_key: false,
         }
+    }
+
+    /// The same for topics whose message keys may be bare texts or integers.
+    pub(super) fn with_any_key(mut self) -> Self {
+        self.any_key = true;
+        self
+    }
+
+    /// What is known of the next record's row, and then of the key fields of "before", where no schema wrapper says it.
+    pub(super) fn hints(&mut self) -> &mut [Hint] {
+        self.schemas.told()
     }
 
     pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, Reject> {
@@ -165,7 +179,7 @@ impl Debezium {
         let (of_after, of_before) = hints.split_at_checked(row.len()).unwrap_or_default();
         if delete {
             let key = match key {
-                Some(text) => self.keys.of_object(text)?,
+                Some(text) => message_key(&mut self.keys, self.any_key, text)?,
                 None => key_of_before(&self.projection, &mut self.keys, image, of_before, row, &texts)?,
             };
             return Ok(Record::change(key, version, What::Delete, own_time));
@@ -173,7 +187,7 @@ impl Debezium {
         self.projection.complete(row, &texts);
         let hints = Hints::Schema(of_after);
         let key = match key {
-            Some(text) => self.keys.of_object(text)?,
+            Some(text) => message_key(&mut self.keys, self.any_key, text)?,
             None if matches!(image, Value::Object(_)) => self.keys.of_values(self.projection.key_values(row), hints)?,
             None => return Err(missing_row("after")),
         };
@@ -222,6 +236,10 @@ struct Document<'a> {
     description: Value<'a>,
     delete: bool,
     update: bool,
+}
+
+fn message_key(keys: &mut Keys, any: bool, text: &[u8]) -> Result<Key, Reject> {
+    if any { keys.of_any(text) } else { keys.of_object(text) }
 }
 
 /// The key of a delete without a message key.

@@ -11,6 +11,7 @@ use super::paths::{FIELDS_MAX, Texts};
 use super::project::{Hints, Projection};
 use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
+use super::values::Hint;
 use super::version::Incarnations;
 use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
 use crate::config::{Job, SourceSpec};
@@ -47,6 +48,11 @@ impl Flattened {
             incarnations: Incarnations::new(spec),
             projection,
         }
+    }
+
+    /// What is known of the next record's row, where no schema wrapper says it.
+    pub(super) fn hints(&mut self) -> &mut [Hint] {
+        self.schemas.told()
     }
 
     pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, Reject> {

@@ -285,7 +285,7 @@ pub fn open(
         Ok(cached) => cached,
         Err(refused) => {
             tracing::info!(path = %path.display(), why = %refused, "writing a replay cache");
-            write(Partition::open(job, file, index, topics, chunk)?, identity, &path, &failed(&path))?;
+            write(Partition::open(job, file, index, topics, chunk, &Arc::default())?, identity, &path, &failed(&path))?;
             load(&path, &identity).map_err(|refused| failed(&path)(io::Error::other(refused)))?
         }
     };

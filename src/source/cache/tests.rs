@@ -54,7 +54,7 @@ fn cached_records_are_the_decoded_ones() {
     let mall = Mall::new();
     let (mut kinds, mut dead) = (std::collections::BTreeSet::new(), 0);
     for (index, file) in (0..).zip(&mall.files) {
-        let mut direct = Partition::open(&mall.job, file, index, &mall.topics, 1 << 16).unwrap();
+        let mut direct = Partition::open(&mall.job, file, index, &mall.topics, 1 << 16, &std::sync::Arc::default()).unwrap();
         // The first opening writes, the second finds it written.
         let mut opened = [mall.open(index), mall.open(index)];
         assert!(opened.iter().all(|one| one.clock().now() == direct.clock().now()));
