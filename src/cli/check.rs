@@ -14,7 +14,7 @@ use crate::config::job_file::{self, JobFileError};
 ///
 /// Reads the job file only: no topic, no object store. Prints the job as a job file, which can be kept and run in
 /// place of the original. Mistakes go to stderr, all of them, one per line as file:line:column: what is wrong and what
-/// would be right.
+/// would be right. What is right and may surprise all the same is a line that begins with "advice: ", also on stderr.
 ///
 /// Exit code: 0 the job is right, 2 it is not, or could not be read.
 #[derive(Debug, Args)]
@@ -25,8 +25,11 @@ pub struct CheckArgs {
     job: PathBuf,
 }
 
-const EXPLAINED: &str = r#"# The job file. Durations are whole minutes, written "30m", "48h", "7d" or "1h30m".
-# A field of a record is named as it is, at the top level of the row; dots are no path.
+const EXPLAINED: &str = r#"# The job file. Durations are written "30m", "48h", "7d" or "1h30m"; those of the job are whole minutes.
+# A field of a record is named by its path, from the outside in: "payload.geo.store_id". A name that holds a dot, a
+# brace or a quote is put in quotes itself: '"a.b".id' is id within a.b.
+# An id (store, product, kind, currency, the field of dedup) may be composed: "{site}/{geo.store_id}", of text, of
+# names that the topics capture, and of fields; {{ and }} are braces.
 
 name = "mall"             # required; letters, digits, - and _, as it becomes part of paths and keys
 window = "30m"            # default "30m"; length of a window, divides the hour
@@ -42,35 +45,62 @@ brokers = "b-1:9096"      # default of --brokers
 # Properties of librdkafka. A secret says where it is: env:NAME or file:PATH, never itself.
 options = { "security.protocol" = "SASL_SSL", "sasl.mechanism" = "SCRAM-SHA-512", "sasl.username" = "mall", "sasl.password" = "env:MALL_PASSWORD" }
 
+[schema_registry]         # required if a format is avro, and of no use otherwise
+url = "http://registry:8081"
+username = "mall"         # optional, with the password, which is env:NAME or file:PATH
+password = "file:/run/secrets/registry"
+
 [[source]]                # at least one
-topic = "mall.payments"   # required; or topics = ["site-*.payments"], where * is any run of characters
-table = "payments"        # no default; debezium only: the one table to read of a topic that carries several
-role = "payments"         # required; payments, order_items, products or clicks
-format = "debezium"       # required; debezium or upsert, for clicks json
+# Required; or topics = ["site-*.payments"], where * is any run of characters, and {name} one of at least one character,
+# which ids can use. A topic is read once; sources may share it with a table each.
+topic = "{site}.payments"
+table = "public.payments" # no default; the one table to read of a topic that carries several, with or without its
+                          # schema or database; not for upsert and json, which name no table
+role = "payments"         # required; payments, order_items, products, clicks or lookup
+format = "debezium"       # required; debezium, flattened (Debezium's ExtractNewRecordState), dms, maxwell, canal, mongodb,
+                          # upsert, avro (any of debezium, flattened and upsert), or auto; clicks: json or avro
 key = "payment_id"        # required, not for clicks; a field or a list of fields
 key_space = "topic"       # default "topic"; "role" where topics are shards of one table
-store = "store_id"        # required; the field of the store id
-amount = "amount"         # required, payments only
+store = "{site}/{store_id}"   # required; the store id, or where it is found: see order_items
+# Required, payments only: a number, or text that is one. Base64 (Debezium without schema): the scale of the column.
+amount = { field = "amount", decimal = "base64", scale = 4 }
 currency = "currency"     # payments only; default: the job's currency
-# Required, not for products. The unit is s, ms, us, ns, days, rfc3339, or for text
-# { format = "%Y-%m-%d %H:%M:%S", zone = "Asia/Seoul" }, where the zone defaults to UTC.
-time = { field = "paid_at", unit = "us" }
-# Not for clicks; default: every row counts. All fields must match, each with one of its values.
+# Required, not for products and lookups. The unit is s, ms, us, ns, days, rfc3339, or for text
+# { format = "%Y-%m-%d %H:%M:%S", zone = "Asia/Seoul" }, where the zone defaults to UTC; "auto" takes it from the record's
+# schema. A zone beside the unit: the number is a wall clock there, written as if it were UTC (MySQL DATETIME).
+time = { field = "paid_at", unit = "us", zone = "Asia/Seoul" }
+# Not for clicks; default: every row counts. All fields (at most 16) must match, each with one of its values.
 counts_when = { status = ["PAID", "REFUNDED"] }
+allow_float = false       # default false: a floating-point amount or quantity is a dead letter; true: its decimal text counts
+absent = "missing"        # default "missing": a field that the row lacks is a dead letter; "unchanged": it is as it was (Oracle
+                          # through DMS, Maxwell of a minimal row image); not for clicks
+incarnation = "1"         # no default; another text makes positions (binlog, LSN) incomparable with those before, after a failover
 # Read live, what moves the clock of a partition without new records:
 clock = "live"            # default "live": the wall clock, once nothing is missing; "records": nothing but records
 idle = "heartbeat"        # default "wall": the broker holds nothing more; "heartbeat", not for clicks: besides,
                           # Debezium's heartbeat topic shows that the connector lives; "hold": wait for a record
 
 [[source]]
-topic = "mall.order_items"
+topic = "{site}.order_items"
 role = "order_items"
-format = "upsert"
+format = "avro"
 key = "item_id"
-store = "store_id"
+# The store is in another table: in the row of a lookup whose key these fields hold, one or a list. So is the time, if it
+# is left away here. Not for clicks.
+store = { through = "orders", on = "order_id" }
 product = "product_id"    # required for order_items, allowed for clicks
-quantity = "quantity"     # required, order_items only
-time = { field = "ordered_at", unit = "ms" }
+quantity = "quantity"     # required, order_items only; written as an amount is
+
+[[source]]
+topic = "{site}.orders"   # several topics of a lookup capture the same names, as those that refer to it do, or have
+                          # key_space = "role"
+role = "lookup"
+name = "orders"           # required, lookups only; what "through" says. Several sources may feed one lookup
+format = "debezium"
+key = "order_id"
+store = "{site}/{store_id}"
+time = { field = "ordered_at", unit = "auto" }   # optional for lookups, and so is counts_when
+keep = "90d"              # lookups only; how long after its last change a row is kept; default: until it is deleted
 
 [[source]]
 topic = "mall.clicks"
@@ -80,6 +110,8 @@ store = "store_id"
 kind = "event_type"       # required, clicks only
 product = "product_id"
 distinct = true           # clicks only; count distinct products; default: whether product is named
+# Clicks only; default: every click counts. A click whose id was counted within the horizon does not count again.
+dedup = { field = "event_id", horizon = "1h" }
 time = { field = "event_time", unit = "ms" }
 "#;
 
@@ -89,7 +121,10 @@ time = { field = "event_time", unit = "ms" }
 /// If the job file cannot be read, or has mistakes.
 pub fn run(args: &CheckArgs) -> Result<(), Failure> {
     match job_file::load(&args.job) {
-        Ok(job) => print(&job.to_string()),
+        Ok(job) => {
+            job.advice().iter().for_each(|advice| eprintln!("advice: {advice}"));
+            print(&job.to_string())
+        }
         Err(mistakes @ JobFileError::Mistakes { .. }) => {
             // On lines of their own, so that an editor can jump to each.
             eprintln!("{mistakes}");
@@ -121,5 +156,19 @@ mod tests {
             assert!(EXPLAINED.lines().any(|line| line.starts_with(field)), "{field}");
         }
         assert_eq!(job_file::parse(&text, "printed").unwrap(), job);
+    }
+
+    /// The README's job file says all there is to say, too.
+    #[test]
+    fn the_job_file_of_the_readme_has_every_field() {
+        let readme = include_str!("../../README.md");
+        let text = readme.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let job = job_file::parse(text, "README.md").unwrap();
+        assert!(job.advice().is_empty());
+        for line in job.to_string().lines() {
+            let field = line.split(" = ").next().unwrap_or(line);
+            assert!(text.lines().any(|line| line.starts_with(field)), "{field}");
+        }
+        assert_eq!(job_file::parse(&job.to_string(), "printed").unwrap(), job);
     }
 }

@@ -10,6 +10,8 @@ pub mod check;
 pub mod checkpoints;
 pub mod cluster_args;
 pub mod ddl;
+pub mod dead_letters;
+pub mod decode;
 pub mod demo;
 pub mod explain;
 pub mod export;
@@ -76,11 +78,13 @@ enum Command {
     Demo(demo::DemoArgs),
     Check(check::CheckArgs),
     Checkpoints(checkpoints::CheckpointsArgs),
+    DeadLetters(dead_letters::DeadLettersArgs),
     Run(Box<run::RunArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
     Explain(explain::ExplainArgs),
     Ddl(ddl::DdlArgs),
+    Decode(decode::DecodeArgs),
     Generate(generate::Args),
     Produce(produce::ProduceArgs),
     Verify(verify::VerifyArgs),
@@ -102,11 +106,13 @@ pub fn main() -> ExitCode {
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
         Command::Checkpoints(args) => checkpoints::run(&args),
+        Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Ddl(args) => ddl::run(&args),
+        Command::Decode(args) => decode::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -58,6 +58,11 @@ pub struct RunArgs {
     #[arg(long, env = "STOREFLOW_ADVANCE_EVERY", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     advance_every: Duration,
 
+    /// Stop on purpose, with exit code 2 and all that was read kept, once more than this share of a topic's records (at least 1000,
+    /// since the start or within the last window of log time) are dead letters, such as 0.05 [default: never]
+    #[arg(long, env = "STOREFLOW_DEAD_LETTER_MAX_SHARE", value_name = "SHARE", value_parser = parse_share)]
+    dead_letter_max_share: Option<f64>,
+
     /// What a run that is stopped still waits for a store or a Redis that does not answer
     #[arg(long, env = "STOREFLOW_STOP_PATIENCE", value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     stop_patience: Duration,
@@ -81,6 +86,13 @@ struct Interval(Option<Duration>);
 
 fn parse_interval(text: &str) -> Result<Interval, String> {
     if text == "off" { Ok(Interval(None)) } else { parse_duration(text).map(|every| Interval(Some(every))) }
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..1.0).contains(&share) => Ok(share),
+        _ => Err("is a share from 0 to less than 1, such as 0.05".to_owned()),
+    }
 }
 
 fn parse_keep(text: &str) -> Result<usize, String> {
@@ -113,7 +125,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         },
     };
     let (stop, redis) = (stop_on_signals()?, args.redis.resolve()?);
-    tracing::info!(job = %args.job.display(), ?input, store = %args.store, ?redis, ?tuning, "starting");
+    tracing::info!(job = %args.job.display(), job_version = job.version(), ?input, store = %args.store, ?redis, ?tuning, "starting");
     // All processes must run the same job, not only one of the same name.
     let same = format!("{} {:016x}", job.name, xxhash_rust::xxh3::xxh3_64(format!("{job:?}").as_bytes()));
     let cluster = args.cluster.form(&same, tuning.workers)?;
@@ -132,6 +144,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         checkpoints: args.checkpoint_interval.0.map(|every| Checkpoints { every, keep: args.keep }),
         generation: args.generation,
         advance_every: args.advance_every,
+        dead_letter_max_share: args.dead_letter_max_share,
         stop_patience: args.stop_patience,
         stop,
         registry,

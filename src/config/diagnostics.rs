@@ -7,7 +7,7 @@
 //! Upholds: (1) one line per mistake, sorted by place, whatever bytes the file holds; (2) a [`Reported`] exists only
 //! where a mistake was noted, so a job file cannot be refused without a reason; (3) no echo: a line TOML cannot read is
 //! reported once, and what is missing because of it is not reported at all.
-//! Absent on purpose: warnings. A job file is right or it is not.
+//! Absent on purpose: warnings. A job file is right or it is not; what may surprise in one that is right is [`Job::advice`](super::Job::advice).
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

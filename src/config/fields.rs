@@ -9,6 +9,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Mistakes, Reported, cut, did_you_mean, quoted, quoted_list};
+use super::duration;
+use super::field_path::FieldPath;
 
 /// A table of the job file.
 #[derive(Clone)]
@@ -140,6 +142,41 @@ impl<'a> Field<'a> {
             }
         }
         trouble.map(|()| texts)
+    }
+
+    /// A field of a record, by its path.
+    pub(super) fn path(&self, mistakes: &mut Mistakes<'_>) -> Result<FieldPath, Reported> {
+        let text = self.text(mistakes)?;
+        FieldPath::parse(text).map_err(|what| self.wrong(format!("{} {what}", quoted(text)), mistakes))
+    }
+
+    /// Fields of a record, by their paths: at least one, none twice.
+    pub(super) fn paths(&self, mistakes: &mut Mistakes<'_>) -> Result<Vec<FieldPath>, Reported> {
+        let (mut paths, mut seen) = (Vec::new(), std::collections::HashSet::new());
+        let mut trouble = Ok(());
+        for (item, text) in self.texts(mistakes)? {
+            match item.path(mistakes) {
+                // The same names in another spelling: the texts differ.
+                Ok(path) if !seen.insert(path.clone()) => {
+                    trouble = Err(item.wrong(format!("repeats {}; list it once", quoted(text)), mistakes));
+                }
+                Ok(path) => paths.push(path),
+                Err(reported) => trouble = Err(reported),
+            }
+        }
+        trouble.map(|()| paths)
+    }
+
+    /// A length of time within a range, milliseconds.
+    pub(super) fn duration(&self, range: std::ops::RangeInclusive<u64>, mistakes: &mut Mistakes<'_>) -> Result<u64, Reported> {
+        let DeValue::String(text) = self.value else {
+            return Err(self.wrong_type("a duration in quotes, such as \"90d\"", mistakes));
+        };
+        let length = duration::read(text).map_err(str::to_owned).and_then(|length| {
+            let [least, most] = [range.start(), range.end()].map(|length| quoted(&duration::written(*length)));
+            if range.contains(&length) { Ok(length) } else { Err(format!("is out of range; from {least} to {most}")) }
+        });
+        length.map_err(|what| self.wrong(format!("{} {what}", quoted(text)), mistakes))
     }
 
     /// The items of a list that is not empty.

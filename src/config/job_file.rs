@@ -8,8 +8,7 @@
 //!
 //! Upholds: (1) no bytes make it panic or run for long; (2) every field is checked even if others are wrong; (3) a
 //! [`Job`] it returns holds only values the rest of the program may rely on without looking again.
-//! A field of a record is named literally and at the top level of the row: `store = "order.store_id"` is the field
-//! with that name, not a path.
+//! A field of a record is named by its path: `store = "order.store_id"` is within `order`, and `"\"order.store_id\""` the field with that name.
 //! Absent on purpose: serde (it stops at the first mistake), and any default outside this folder.
 
 use std::fs::File;
@@ -24,11 +23,22 @@ pub use super::diagnostics::{JobFileError, Mistake};
 
 use super::diagnostics::{Mistakes, Reported, quoted};
 use super::fields::{Field, Section};
-use super::{Job, KafkaSpec, SourceSpec, duration, kafka, source, time, topics};
+use super::{Job, KafkaSpec, SourceSpec, duration, kafka, lookups, schema_registry, source, time, topics};
 
 /// Every field of the job itself.
-pub(super) const FIELDS: [&str; 10] =
-    ["name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka"];
+pub(super) const FIELDS: [&str; 11] = [
+    "name",
+    "window",
+    "grace",
+    "retention",
+    "replay_horizon",
+    "scale",
+    "currency",
+    "timezone",
+    "source",
+    "kafka",
+    "schema_registry",
+];
 
 /// Room for 300 sites with sources of their own; also bounds what checking may cost.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -151,7 +161,9 @@ fn resolve_job(section: &Section<'_>, sources: &[(usize, Section<'_>)], mistakes
     let currency = section.field("currency").map(|field| Ok(field.text(mistakes)?.to_owned())).transpose();
     let timezone = section.field("timezone").map_or(Ok("UTC".to_owned()), |field| time::read_zone(&field, mistakes));
     let kafka = section.field("kafka").map_or(Ok(KafkaSpec::default()), |field| kafka::read(&field, mistakes));
+    let registry = section.field("schema_registry").map(|field| schema_registry::read(&field, mistakes)).transpose();
     let sources = resolve_sources(section, sources, mistakes);
+    let sources = sources.and_then(|sources| schema_registry::check_used(section, &sources, mistakes).map(|()| sources));
     Ok(Job {
         name: name?,
         horizons: horizons?,
@@ -160,6 +172,7 @@ fn resolve_job(section: &Section<'_>, sources: &[(usize, Section<'_>)], mistakes
         timezone: timezone?,
         sources: sources?,
         kafka: kafka?,
+        schema_registry: registry?,
     })
 }
 
@@ -275,20 +288,24 @@ fn resolve_sources(
     }
     let job_has_currency = job.field("currency").is_some();
     let mut sources = Vec::with_capacity(sections.len());
-    let mut readers = Vec::with_capacity(sections.len());
+    let (mut readers, mut parties) = (Vec::with_capacity(sections.len()), Vec::with_capacity(sections.len()));
     for (number, section) in sections {
-        let (source, reader) = source::read(section, *number, job_has_currency, mistakes);
-        readers.extend(reader);
-        match source {
+        let read = source::read(section, *number, job_has_currency, mistakes);
+        readers.extend(read.reader);
+        parties.push(read.party);
+        match read.source {
             Ok(source) => sources.push(SourceSpec { slot: sources.len(), ..source }),
             Err(reported) => trouble = Err(reported),
         }
     }
     topics::check_read_once(&readers, mistakes);
+    lookups::check(&parties, mistakes);
     trouble.map(|()| sources)
 }
 
 #[cfg(test)]
 mod any_bytes;
+#[cfg(test)]
+mod lookups_and_dialects;
 #[cfg(test)]
 mod messages;

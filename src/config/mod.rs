@@ -5,11 +5,15 @@
 
 pub mod job_file;
 
+mod advice;
 mod diagnostics;
 pub(crate) mod duration;
 pub mod field_path;
 mod fields;
 pub(crate) mod kafka;
+mod lookups;
+mod pattern;
+mod schema_registry;
 mod source;
 mod time;
 mod to_toml;
@@ -21,6 +25,7 @@ use std::collections::BTreeMap;
 use storeflow_dataflows::epoch::Horizons;
 
 use self::field_path::{FieldPath, IdSpec};
+pub use self::pattern::matches_pattern;
 
 /// A job, complete and valid.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +44,19 @@ pub struct Job {
     pub sources: Vec<SourceSpec>,
     /// `[kafka]`.
     pub kafka: KafkaSpec,
+    /// `[schema_registry]`; there if and only if a source is Avro.
+    pub schema_registry: Option<RegistrySpec>,
+}
+
+/// `[schema_registry]`: where the schemas of Avro records are.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RegistrySpec {
+    /// Its address, `http://…` or `https://…`, without user and password.
+    pub url: String,
+    /// Who asks; there if and only if there is a password.
+    pub username: Option<String>,
+    /// Where the password is, `env:NAME` or `file:PATH`; never itself.
+    pub password: Option<String>,
 }
 
 /// `[kafka]`: how topics are reached, unless the command line says otherwise.
@@ -53,7 +71,7 @@ pub struct KafkaSpec {
 /// One `[[source]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SourceSpec {
-    /// Topic names or patterns (`*` matches any run of characters, `{name}` any run that it captures).
+    /// Topic names or patterns (`*` matches any run of characters, `{name}` one of at least one character that it captures).
     pub topics: Vec<String>,
     /// What its rows are.
     pub role: Role,
@@ -322,6 +340,12 @@ impl Idle {
 }
 
 impl Job {
+    /// Names this version of the job: a hash of what `storeflow check` prints of it, less `[kafka]`, which changes no record's meaning.
+    pub fn version(&self) -> String {
+        let text = Job { kafka: KafkaSpec::default(), ..self.clone() }.to_string();
+        format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+    }
+
     /// How the quiet partitions of a topic are to be taken: of several sources that share it, the most careful words count.
     pub fn quiet(&self, topic: &str) -> (ClockMode, Idle) {
         let sources = || self.sources.iter().filter(|source| source.reads(topic));
@@ -374,41 +398,15 @@ impl SourceSpec {
     pub fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|pattern| matches_pattern(pattern, topic))
     }
-}
 
-/// Whether `text` matches `pattern`, in which `*` stands for any run of characters.
-pub fn matches_pattern(pattern: &str, text: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or("");
-    let Some(mut rest) = text.strip_prefix(first) else { return false };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
+    /// The names that this source's topics capture, with what `topic` has in their place: in the order of the first pattern that matches.
+    /// `None`: this source does not read it.
+    pub fn captures(&self, topic: &str) -> Option<Vec<(String, String)>> {
+        self.topics.iter().find_map(|pattern| pattern::captures(pattern, topic))
     }
-    rest.ends_with(last)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::matches_pattern;
-
-    #[test]
-    fn patterns() {
-        for (pattern, text, expected) in [
-            ("a.b", "a.b", true),
-            ("a.b", "a.bc", false),
-            ("site-*.payments", "site-7.payments", true),
-            ("site-*.payments", "site-7.clicks", false),
-            ("*", "", true),
-            ("a*b*a", "aba", true),
-            ("a*ba", "aba", true),
-            ("ab*ba", "aba", false),
-        ] {
-            assert_eq!(matches_pattern(pattern, text), expected, "{pattern} on {text}");
-        }
+    /// Whether any of this source's topics captures a name.
+    pub(crate) fn is_captured(&self, name: &str) -> bool {
+        self.topics.iter().any(|topic| pattern::names(topic).any(|captured| captured == name))
     }
 }

@@ -9,26 +9,39 @@ use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 use toml::de::DeValue;
 
-use super::diagnostics::{Mistakes, Reported, did_you_mean, quoted};
-use super::field_path::FieldPath;
+use super::diagnostics::{Mistakes, Reported, did_you_mean, quoted, quoted_list};
 use super::fields::Field;
 use super::{TimeSpec, TimeUnit, zone};
 
 const EXAMPLE: &str = "{ field = \"paid_at\", unit = \"ms\" }";
 const FORMAT_EXAMPLE: &str = "{ format = \"%Y-%m-%d %H:%M:%S\", zone = \"Asia/Seoul\" }";
-const UNITS: [&str; 6] = ["s", "ms", "us", "ns", "days", "rfc3339"];
+const UNITS: [(&str, TimeUnit); 7] = [
+    ("s", TimeUnit::Seconds),
+    ("ms", TimeUnit::Millis),
+    ("us", TimeUnit::Micros),
+    ("ns", TimeUnit::Nanos),
+    ("days", TimeUnit::Days),
+    ("rfc3339", TimeUnit::Rfc3339),
+    ("auto", TimeUnit::Auto),
+];
 
 /// Reads `time = { field = …, unit = … }`.
 pub(super) fn read(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeSpec, Reported> {
-    let section = field.table(&["field", "unit"], EXAMPLE, mistakes)?;
+    let section = field.table(&["field", "unit", "zone"], EXAMPLE, mistakes)?;
     section.unknown(|_| None, mistakes);
-    let column = section
-        .required("field", "name the field that holds the time", mistakes)
-        .and_then(|field| Ok(field.text(mistakes)?.to_owned()));
+    let path = section.required("field", "name the field that holds the time", mistakes).and_then(|field| field.path(mistakes));
+    let units = quoted_list(UNITS.iter().map(|(word, _)| *word));
     let unit = section
-        .required("unit", "one of \"s\", \"ms\", \"us\", \"ns\", \"days\", \"rfc3339\", or a table with a format", mistakes)
+        .required("unit", &format!("one of {units}, or a table with a format"), mistakes)
         .and_then(|field| unit(&field, mistakes));
-    Ok(TimeSpec { field: FieldPath::field(column?), unit: unit?, zone: None })
+    let zone = section.field("zone").map(|field| match &unit {
+        Ok(TimeUnit::Rfc3339) => Err(field.wrong("makes no sense beside \"rfc3339\"; the text says its offset", mistakes)),
+        Ok(TimeUnit::Format { .. }) => {
+            Err(field.wrong(format!("belongs to the format; write unit = {FORMAT_EXAMPLE}"), mistakes))
+        }
+        _ => read_zone(&field, mistakes),
+    });
+    Ok(TimeSpec { field: path?, unit: unit?, zone: zone.transpose()? })
 }
 
 fn unit(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeUnit, Reported> {
@@ -38,9 +51,7 @@ fn unit(field: &Field<'_>, mistakes: &mut Mistakes<'_>) -> Result<TimeUnit, Repo
             Err(field.wrong(format!("{} is a format; write unit = {FORMAT_EXAMPLE}", quoted(text)), mistakes))
         }
         DeValue::String(_) => {
-            let units =
-                [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos, TimeUnit::Days, TimeUnit::Rfc3339];
-            let choices: Vec<(&str, &TimeUnit)> = UNITS.into_iter().zip(&units).collect();
+            let choices = UNITS.each_ref().map(|(word, unit)| (*word, unit));
             field.choice(&choices, mistakes).cloned()
         }
         _ => Err(field.wrong_type(&format!("text, such as \"ms\", or a table, such as {FORMAT_EXAMPLE}"), mistakes)),

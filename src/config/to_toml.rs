@@ -7,7 +7,10 @@
 use std::fmt::{self, Display, Formatter, Write as _};
 
 use super::field_path::{FieldPath, IdSpec};
-use super::{Job, KafkaSpec, KeySpace, MeasureSpec, Role, SourceSpec, StoreSpec, TimeSpec, TimeUnit, duration};
+use super::{
+    Absent, Decimal, Job, KafkaSpec, KeySpace, MeasureSpec, RegistrySpec, Role, SourceSpec, StoreSpec, TimeSpec, TimeUnit,
+    duration,
+};
 
 impl Display for Job {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -25,6 +28,7 @@ impl Display for Job {
         field(f, "currency", self.currency.as_deref())?;
         writeln!(f, "timezone = {}", Text(&self.timezone))?;
         write_kafka(f, &self.kafka)?;
+        self.schema_registry.as_ref().map_or(Ok(()), |registry| write_registry(f, registry))?;
         self.sources.iter().try_for_each(|source| write_source(f, source))
     }
 }
@@ -42,6 +46,13 @@ fn write_kafka(f: &mut Formatter<'_>, kafka: &KafkaSpec) -> fmt::Result {
     writeln!(f, "options = {{ {} }}", options.collect::<Vec<_>>().join(", "))
 }
 
+fn write_registry(f: &mut Formatter<'_>, registry: &RegistrySpec) -> fmt::Result {
+    writeln!(f, "\n[schema_registry]")?;
+    writeln!(f, "url = {}", Text(&registry.url))?;
+    field(f, "username", registry.username.as_deref())?;
+    field(f, "password", registry.password.as_deref())
+}
+
 fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
     writeln!(f, "\n[[source]]")?;
     match source.topics.as_slice() {
@@ -50,30 +61,31 @@ fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
     }
     field(f, "table", source.table.as_deref())?;
     writeln!(f, "role = {}", Text(source.role.name()))?;
+    field(f, "name", source.name.as_deref())?;
     writeln!(f, "format = {}", Text(source.format.name()))?;
-    let key: Vec<String> = source.key.iter().map(FieldPath::to_string).collect();
-    match key.as_slice() {
-        [] => {}
-        [key] => writeln!(f, "key = {}", Text(key))?,
-        keys => writeln!(f, "key = {}", List(keys))?,
-    }
+    let captured = |name: &str| source.is_captured(name);
+    let id = |f: &mut Formatter<'_>, name, spec: &Option<IdSpec>| {
+        field(f, name, spec.as_ref().map(|spec| spec.written(captured)).as_deref())
+    };
     if source.role != Role::Clicks {
+        writeln!(f, "key = {}", Paths(&source.key))?;
         let key_space = match source.key_space {
             KeySpace::Topic => "topic",
             KeySpace::Role => "role",
         };
         writeln!(f, "key_space = {}", Text(key_space))?;
     }
-    if let StoreSpec::Own(store) = &source.store {
-        writeln!(f, "store = {}", Text(&store.to_string()))?;
+    match &source.store {
+        StoreSpec::Own(store) => writeln!(f, "store = {}", Text(&store.written(captured)))?,
+        StoreSpec::Through { lookup, on } => {
+            writeln!(f, "store = {{ through = {}, on = {} }}", Text(lookup), Paths(on))?;
+        }
     }
-    let id = |spec: &Option<IdSpec>| spec.as_ref().map(IdSpec::to_string);
-    let measure = |spec: &Option<MeasureSpec>| spec.as_ref().map(|spec| spec.field.to_string());
-    field(f, "amount", measure(&source.amount).as_deref())?;
-    field(f, "currency", id(&source.currency).as_deref())?;
-    field(f, "product", id(&source.product).as_deref())?;
-    field(f, "quantity", measure(&source.quantity).as_deref())?;
-    field(f, "kind", id(&source.kind).as_deref())?;
+    measure(f, "amount", source.amount.as_ref())?;
+    id(f, "currency", &source.currency)?;
+    id(f, "product", &source.product)?;
+    measure(f, "quantity", source.quantity.as_ref())?;
+    id(f, "kind", &source.kind)?;
     if let Some(time) = &source.time {
         writeln!(f, "time = {}", Time(time))?;
     }
@@ -85,8 +97,35 @@ fn write_source(f: &mut Formatter<'_>, source: &SourceSpec) -> fmt::Result {
     if source.role == Role::Clicks {
         writeln!(f, "distinct = {}", source.distinct)?;
     }
+    if let Some(dedup) = &source.dedup {
+        let (id, horizon) = (dedup.id.written(captured), duration::written(dedup.horizon));
+        writeln!(f, "dedup = {{ field = {}, horizon = {} }}", Text(&id), Text(&horizon))?;
+    }
+    if matches!(source.role, Role::Payments | Role::OrderItems) {
+        writeln!(f, "allow_float = {}", source.allow_float)?;
+    }
+    if source.role != Role::Clicks {
+        let absent = match source.absent {
+            Absent::Missing => "missing",
+            Absent::Unchanged => "unchanged",
+        };
+        writeln!(f, "absent = {}", Text(absent))?;
+    }
+    field(f, "incarnation", source.incarnation.as_deref())?;
+    field(f, "keep", source.keep.map(duration::written).as_deref())?;
     writeln!(f, "clock = {}", Text(source.clock.name()))?;
     writeln!(f, "idle = {}", Text(source.idle.name()))
+}
+
+fn measure(f: &mut Formatter<'_>, name: &str, spec: Option<&MeasureSpec>) -> fmt::Result {
+    let Some(MeasureSpec { field, decimal }) = spec else { return Ok(()) };
+    let field = field.to_string();
+    match decimal {
+        Decimal::Text => writeln!(f, "{name} = {}", Text(&field)),
+        Decimal::Base64 { scale } => {
+            writeln!(f, "{name} = {{ field = {}, decimal = \"base64\", scale = {scale} }}", Text(&field))
+        }
+    }
 }
 
 fn field(f: &mut Formatter<'_>, name: &str, text: Option<&str>) -> fmt::Result {
@@ -121,6 +160,19 @@ impl Display for List<'_> {
     }
 }
 
+/// One path, or a list of several.
+struct Paths<'a>(&'a [FieldPath]);
+
+impl Display for Paths<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let paths: Vec<String> = self.0.iter().map(FieldPath::to_string).collect();
+        match paths.as_slice() {
+            [path] => Text(path).fmt(f),
+            paths => List(paths).fmt(f),
+        }
+    }
+}
+
 struct Time<'a>(&'a TimeSpec);
 
 impl Display for Time<'_> {
@@ -140,30 +192,59 @@ impl Display for Time<'_> {
                 f.write_str(" }")?;
             }
         }
+        self.0.zone.as_ref().map_or(Ok(()), |zone| write!(f, ", zone = {}", Text(zone)))?;
         f.write_str(" }")
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::collection::{btree_map, btree_set, vec};
     use proptest::option;
     use proptest::prelude::*;
     use storeflow_dataflows::epoch::{Before, Horizons};
 
     use super::*;
-    use crate::config::{ClockMode, Format, Idle, job_file};
+    use crate::config::field_path::IdPart;
+    use crate::config::{ClockMode, DedupSpec, Format, Idle, job_file};
 
     /// Names of fields and values, quotes and control characters included.
     fn word() -> impl Strategy<Value = String> {
-        prop_oneof![3 => "[a-z_]{1,8}", 1 => "\\PC{1,6}", 1 => "[\"\\\\\\x00-\\x20\\x7f-\\x9f.'#]{1,6}"]
+        prop_oneof![3 => "[a-z_]{1,8}", 1 => "\\PC{1,6}", 1 => "[\"\\\\\\x00-\\x20\\x7f-\\x9f.'#{}]{1,6}"]
+    }
+
+    fn path() -> impl Strategy<Value = FieldPath> {
+        vec(word(), 1..4).prop_map(|names| {
+            let quoted = names.iter().map(|name| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\"")));
+            FieldPath::parse(&quoted.collect::<Vec<_>>().join(".")).expect("a path")
+        })
+    }
+
+    /// An id of a source whose topics all capture `site`.
+    fn id() -> impl Strategy<Value = IdSpec> {
+        let part = || {
+            prop_oneof![
+                path().prop_map(IdPart::Field),
+                Just(IdPart::Field("site".into())),
+                Just(IdPart::Captured("site".to_owned())),
+            ]
+        };
+        let text = || option::of("[^\"]{1,5}").prop_map(|text| text.map(IdPart::Text));
+        let composed = (text(), part(), vec((text(), part()), 0..3), text()).prop_map(|(before, first, parts, behind)| {
+            let parts = parts.into_iter().flat_map(|(text, part)| text.into_iter().chain([part]));
+            IdSpec::Composed(before.into_iter().chain([first]).chain(parts).chain(behind).collect())
+        });
+        prop_oneof![2 => path().prop_map(IdSpec::Field), 1 => composed]
+    }
+
+    fn measure() -> impl Strategy<Value = MeasureSpec> {
+        let decimal = prop_oneof![Just(Decimal::Text), (0..=38_u32).prop_map(|scale| Decimal::Base64 { scale })];
+        (path(), decimal).prop_map(|(field, decimal)| MeasureSpec { field, decimal })
     }
 
     fn time() -> impl Strategy<Value = TimeSpec> {
         let format = prop_oneof![Just("%Y-%m-%d %H:%M:%S"), Just("%FT%T%.f%:z"), Just("%d/%b/%Y:%T \"\\\"")];
-        let zone = option::of(prop_oneof![Just("Asia/Seoul".to_owned()), Just("UTC".to_owned())]);
+        let zone = || option::of(prop_oneof![Just("Asia/Seoul".to_owned()), Just("UTC".to_owned())]);
         let unit = prop_oneof![
             Just(TimeUnit::Seconds),
             Just(TimeUnit::Millis),
@@ -171,56 +252,130 @@ mod tests {
             Just(TimeUnit::Nanos),
             Just(TimeUnit::Days),
             Just(TimeUnit::Rfc3339),
-            (format, zone).prop_map(|(format, zone)| TimeUnit::Format { format: format.to_owned(), zone }),
+            Just(TimeUnit::Auto),
+            (format, zone()).prop_map(|(format, zone)| TimeUnit::Format { format: format.to_owned(), zone }),
         ];
-        (word(), unit).prop_map(|(field, unit)| TimeSpec { field: field.into(), unit, zone: None })
+        (path(), unit, zone()).prop_map(|(field, unit, zone)| {
+            let zone = zone.filter(|_| !matches!(unit, TimeUnit::Rfc3339 | TimeUnit::Format { .. }));
+            TimeSpec { field, unit, zone }
+        })
     }
 
-    fn role() -> impl Strategy<Value = Role> {
-        prop_oneof![Just(Role::Payments), Just(Role::OrderItems), Just(Role::Products), Just(Role::Clicks)]
+    fn length() -> impl Strategy<Value = u64> {
+        (1..100_000_000_u64).prop_map(|seconds| seconds * 1_000)
     }
 
-    /// Any source a job may have, whatever the job's currency; topics are made distinct by the caller.
-    fn source() -> impl Strategy<Value = SourceSpec> {
-        let names = (btree_set(word(), 1..4), word(), word(), word(), word(), word());
-        let conditions = btree_map(word(), vec(prop_oneof![word(), Just(String::new())], 1..3), 0..3);
+    /// What every source may have.
+    fn common(role: Role) -> impl Strategy<Value = SourceSpec> {
+        let any_format = prop_oneof![
+            Just(Format::Debezium),
+            Just(Format::Flattened),
+            Just(Format::Dms),
+            Just(Format::Maxwell),
+            Just(Format::Canal),
+            Just(Format::Mongodb),
+            Just(Format::Upsert),
+            Just(Format::Avro),
+            Just(Format::Auto),
+        ];
+        let format = prop_oneof![Just(Format::Json), Just(Format::Avro)].boxed();
+        let format = if role == Role::Clicks { format } else { any_format.boxed() };
         let clock = prop_oneof![Just(ClockMode::Live), Just(ClockMode::Records)];
         let idle = prop_oneof![Just(Idle::Wall), Just(Idle::Heartbeat), Just(Idle::Hold)];
-        let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), clock, idle);
-        (role(), btree_set("[a-z*-]{1,6}", 1..4), names, time(), conditions, option::of(word()), flags).prop_map(
-            |(role, topics, (key, store, amount, product, kind, currency), time, counts_when, table, flags)| {
-                let (upsert, key_space, with_product, distinct, clock, idle) = flags;
-                let clicks = role == Role::Clicks;
-                let format = match (clicks, upsert) {
-                    (true, _) => Format::Json,
-                    (false, true) => Format::Upsert,
-                    (false, false) => Format::Debezium,
-                };
-                let product = (role == Role::OrderItems || clicks && with_product).then_some(product);
-                let braces = |text: String| text.replace(['{', '}'], "_");
+        let topics = btree_set("([a-z*]{0,4}-)?\\{site\\}-[a-z*-]{0,4}", 1..4);
+        let keyed = (btree_set(path(), 1..4), any::<bool>(), any::<bool>(), option::of(word()), option::of(word()));
+        let conditions = btree_map(path(), vec(prop_oneof![word(), Just(String::new())], 1..3), 0..3);
+        (format, topics, id(), keyed, conditions, clock, idle).prop_map(
+            move |(format, topics, store, (key, by_role, unchanged, table, incarnation), counts_when, clock, idle)| {
+                let plain =
+                    SourceSpec { topics: topics.into_iter().collect(), clock, idle, ..SourceSpec::plain("", role, format, "") };
+                let plain = SourceSpec { store: StoreSpec::Own(store), ..plain };
+                if role == Role::Clicks {
+                    return SourceSpec { idle: if idle == Idle::Heartbeat { Idle::Hold } else { idle }, ..plain };
+                }
+                let key_fields = if format == Format::Mongodb { 1 } else { key.len() };
                 SourceSpec {
-                    topics: topics.into_iter().collect(),
-                    key: if clicks { Vec::new() } else { key.into_iter().map(FieldPath::field).collect() },
-                    key_space: if !clicks && key_space { KeySpace::Role } else { KeySpace::Topic },
-                    quantity: (role == Role::OrderItems).then(|| amount.clone().into()),
-                    amount: (role == Role::Payments).then(|| amount.into()),
-                    currency: (role == Role::Payments).then(|| currency.into()),
-                    distinct: clicks && distinct && product.is_some(),
-                    product: product.map(IdSpec::from),
-                    kind: clicks.then(|| kind.into()),
-                    time: (role != Role::Products).then_some(time),
-                    counts_when: if clicks {
-                        BTreeMap::new()
-                    } else {
-                        counts_when.into_iter().map(|(field, texts)| (FieldPath::field(field), texts)).collect()
-                    },
-                    table: table.filter(|_| format == Format::Debezium),
-                    clock,
-                    idle: if clicks && idle == Idle::Heartbeat { Idle::Hold } else { idle },
-                    ..SourceSpec::plain("", role, format, braces(store))
+                    key: key.into_iter().take(key_fields).collect(),
+                    key_space: if by_role { KeySpace::Role } else { KeySpace::Topic },
+                    counts_when,
+                    absent: if unchanged { Absent::Unchanged } else { Absent::Missing },
+                    table: table.filter(|_| format != Format::Upsert),
+                    incarnation: incarnation.filter(|_| !matches!(format, Format::Upsert | Format::Canal)),
+                    ..plain
                 }
             },
         )
+    }
+
+    /// Any source a job may have, whatever the job's currency and lookups; topics are made distinct by the caller.
+    fn source() -> impl Strategy<Value = SourceSpec> {
+        let payments = (common(Role::Payments), measure(), id(), time(), any::<bool>());
+        let items = (common(Role::OrderItems), measure(), id(), time(), any::<bool>());
+        let dedup = option::of((path().prop_map(IdSpec::Field), length()));
+        let clicks = (common(Role::Clicks), id(), option::of((id(), any::<bool>())), time(), dedup);
+        prop_oneof![
+            payments.prop_map(|(common, amount, currency, time, allow_float)| SourceSpec {
+                amount: Some(amount),
+                currency: Some(currency),
+                time: Some(time),
+                allow_float,
+                ..common
+            }),
+            items.prop_map(|(common, quantity, product, time, allow_float)| SourceSpec {
+                quantity: Some(quantity),
+                product: Some(product),
+                time: Some(time),
+                allow_float,
+                ..common
+            }),
+            common(Role::Products),
+            clicks.prop_map(|(common, kind, product, time, dedup)| SourceSpec {
+                kind: Some(kind),
+                distinct: product.as_ref().is_some_and(|(_, distinct)| *distinct),
+                product: product.map(|(product, _)| product),
+                time: Some(time),
+                dedup: dedup.map(|(id, horizon)| DedupSpec { id, horizon }),
+                ..common
+            }),
+        ]
+    }
+
+    /// Sources, some of which find their store through lookups.
+    fn sources() -> impl Strategy<Value = Vec<SourceSpec>> {
+        let lookup = (common(Role::Lookup), option::of(time()), option::of(length()), word());
+        let through = any::<proptest::sample::Index>();
+        let on = btree_set(path(), 3);
+        (vec((source(), option::of((through, on))), 1..4), vec(lookup, 0..3)).prop_map(|(sources, lookups)| {
+            let mut lookups: Vec<SourceSpec> = lookups
+                .into_iter()
+                .enumerate()
+                .map(|(number, (common, time, keep, name))| SourceSpec {
+                    name: Some(format!("{name}{number}")),
+                    time,
+                    keep,
+                    ..common
+                })
+                .collect();
+            let mut referred = std::collections::BTreeSet::new();
+            let mut sources: Vec<SourceSpec> = sources
+                .into_iter()
+                .map(|(mut source, refers)| {
+                    if let Some((index, on)) = refers.filter(|_| source.role != Role::Clicks && !lookups.is_empty()) {
+                        let at = index.index(lookups.len());
+                        let lookup = &lookups[at];
+                        source.time = source.time.filter(|_| lookup.time.is_none() || source.allow_float);
+                        let name = lookup.name.clone().unwrap();
+                        source.store = StoreSpec::Through { lookup: name, on: on.into_iter().take(lookup.key.len()).collect() };
+                        referred.insert(at);
+                    }
+                    source
+                })
+                .collect();
+            let mut number = 0..;
+            lookups.retain(|_| referred.contains(&number.next().unwrap()));
+            sources.extend(lookups);
+            sources
+        })
     }
 
     fn kafka() -> impl Strategy<Value = KafkaSpec> {
@@ -228,10 +383,20 @@ mod tests {
         (option::of(word()), options).prop_map(|(brokers, options)| KafkaSpec { brokers, options })
     }
 
+    fn registry() -> impl Strategy<Value = RegistrySpec> {
+        ("https?://[a-z]{1,5}(:8081)?(/[a-z%~]{0,3})?", option::of((word(), "(env:A|file:/[a-z \"]{1,3})"))).prop_map(
+            |(url, user)| {
+                let (username, password) = user.unzip();
+                RegistrySpec { url, username, password }
+            },
+        )
+    }
+
     fn job() -> impl Strategy<Value = Job> {
         let horizons = (0..12_usize, 0..1440_u64, 0..1_000_000_u64, 1..5_000_000_u64);
-        ("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", horizons, 0..19_u32, option::of(word()), vec(source(), 1..4), kafka()).prop_map(
-            |(name, (window, grace, retention, replay_horizon), scale, currency, mut sources, kafka)| {
+        let servers = (kafka(), registry());
+        ("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", horizons, 0..19_u32, option::of(word()), sources(), servers).prop_map(
+            |(name, (window, grace, retention, replay_horizon), scale, currency, mut sources, (kafka, registry))| {
                 let minute = 60_000;
                 let window = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60][window] * minute;
                 let grace = grace * minute;
@@ -243,7 +408,8 @@ mod tests {
                     source.topics.iter_mut().for_each(|topic| *topic = format!("{i}{topic}"));
                 }
                 let timezone = "Asia/Seoul".to_owned();
-                Job { name, horizons, scale, currency, timezone, sources, kafka }
+                let schema_registry = sources.iter().any(|source| source.format == Format::Avro).then_some(registry);
+                Job { name, horizons, scale, currency, timezone, sources, kafka, schema_registry }
             },
         )
     }

@@ -39,6 +39,8 @@ pub enum Value<'a> {
     Object(&'a [u8]),
     /// An array, from bracket to bracket.
     Array(&'a [u8]),
+    /// The record does not say what it is: it is as it was. No text reads as this.
+    Unsaid,
 }
 
 /// Names of the fields that are wanted of an object.
@@ -46,15 +48,15 @@ pub enum Value<'a> {
 pub struct Fields {
     names: Vec<Name>,
     /// By length of a key: which names have it, as bits.
-    by_len: [u32; 64],
-    long: u32,
+    by_len: [u64; 64],
+    long: u64,
 }
 
 impl Fields {
-    /// At most 32 names; the position of a name is the position of its value.
+    /// At most 64 names; the position of a name is the position of its value.
     pub fn new<N: AsRef<[u8]>>(names: impl IntoIterator<Item = N>) -> Self {
         let names: Vec<Name> = names.into_iter().map(|name| Name::new(name.as_ref())).collect();
-        assert!(names.len() <= 32, "at most 32 fields are looked for at once");
+        assert!(names.len() <= 64, "at most 64 fields are looked for at once");
         let (mut by_len, mut long) = ([0; 64], 0);
         for (at, name) in names.iter().enumerate() {
             *by_len.get_mut(name.bytes.len()).unwrap_or(&mut long) |= 1 << at;
@@ -73,7 +75,7 @@ impl Fields {
     }
 
     #[inline]
-    fn of(&self, key: &[u8]) -> u32 {
+    fn of(&self, key: &[u8]) -> u64 {
         let mut candidates = self.by_len.get(key.len()).copied().unwrap_or(self.long);
         if candidates == 0 {
             return 0;
@@ -90,6 +92,12 @@ impl Fields {
             }
         }
         found
+    }
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Fields { names: Vec::new(), by_len: [0; 64], long: 0 }
     }
 }
 
@@ -152,9 +160,34 @@ pub fn read_both<'a>(
 ) -> Result<Value<'a>, JsonError> {
     let mut walker = Walker { text, at: 0 };
     walker.space();
-    let value = if walker.peek() == Some(b'{') { walker.outer(fields, out, inner)? } else { walker.value(0)? };
+    let value = if walker.peek() == Some(b'{') { walker.outer(0, fields, out, inner)? } else { walker.value(0)? };
+    walker.end()?;
+    Ok(value)
+}
+
+/// As [`read_both`] of the last member of an object, whose value begins at byte `at`; what is before it is known to be JSON and
+/// is not looked at.
+///
+/// # Errors
+/// If what follows is not one JSON value, the object's closing brace, and the end.
+#[inline]
+pub fn read_last<'a>(
+    text: &'a [u8],
+    at: usize,
+    fields: &Fields,
+    out: &mut [Value<'a>],
+    inner: &mut [Inner<'_, '_, 'a>],
+) -> Result<Value<'a>, JsonError> {
+    let mut walker = Walker { text, at };
     walker.space();
-    if walker.at != text.len() { Err(walker.wrong("more text after the value")) } else { Ok(value) }
+    let value = if walker.peek() == Some(b'{') { walker.outer(1, fields, out, inner)? } else { walker.value(1)? };
+    walker.space();
+    if walker.peek() != Some(b'}') {
+        return Err(walker.wrong("no closing brace"));
+    }
+    walker.at += 1;
+    walker.end()?;
+    Ok(value)
 }
 
 /// Reads the wanted fields of an object that [`read`] handed out.
@@ -163,7 +196,82 @@ pub fn read_both<'a>(
 /// None for what `read` accepted; the check costs little and keeps this total.
 #[inline]
 pub fn read_object<'a>(object: &'a [u8], fields: &Fields, out: &mut [Value<'a>]) -> Result<(), JsonError> {
-    Walker { text: object, at: 0 }.outer(fields, out, &mut []).map(|_| ())
+    Walker { text: object, at: 0 }.outer(0, fields, out, &mut []).map(|_| ())
+}
+
+/// The members of an object that [`read`] handed out, in their order: names as they stand between their quotes (a [`Value::Plain`]
+/// or [`Value::Escaped`]), and values.
+pub fn members(object: &[u8]) -> Members<'_> {
+    Members(Walker { text: object, at: 1 })
+}
+
+/// See [`members`].
+pub struct Members<'a>(Walker<'a>);
+
+impl<'a> Iterator for Members<'a> {
+    type Item = (Value<'a>, Value<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.to_next();
+        if self.0.peek() != Some(b'"') {
+            return None;
+        }
+        let name = self.0.value(0).ok()?;
+        self.0.colon().ok()?;
+        Some((name, self.0.value(1).ok()?))
+    }
+}
+
+/// The member of an object that [`read`] handed out, by its name; of equal names the last.
+pub fn member<'a>(object: &'a [u8], name: &[u8]) -> Value<'a> {
+    members(object).filter(|(its, _)| is_named(*its, name)).last().map_or(Value::Absent, |(_, value)| value)
+}
+
+/// Whether a name that [`members`] gave is this one.
+pub fn is_named(value: Value<'_>, name: &[u8]) -> bool {
+    match value {
+        Value::Plain(text) => text == name,
+        Value::Escaped(text) => unescape(text) == name,
+        _ => false,
+    }
+}
+
+/// The items of an array that [`read`] handed out.
+pub fn items(array: &[u8]) -> Items<'_> {
+    Items(Walker { text: array, at: 1 })
+}
+
+/// See [`items`].
+pub struct Items<'a>(Walker<'a>);
+
+impl<'a> Items<'a> {
+    /// The next item; if it is an object, its wanted fields go to `out` in the same walk. All are absent if it is none.
+    #[inline]
+    pub fn next_object<'b>(&mut self, fields: &Fields, out: &mut [Value<'b>]) -> Option<Value<'b>>
+    where
+        'a: 'b,
+    {
+        self.0.to_next();
+        // A walker of its own, so that values may live shorter than the array.
+        let mut walker = Walker { text: self.0.text, at: self.0.at };
+        let item = if walker.peek() == Some(b'{') {
+            walker.outer(1, fields, out, &mut []).ok()
+        } else {
+            out.fill(Value::Absent);
+            walker.value(1).ok()
+        };
+        self.0.at = walker.at;
+        item
+    }
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Value<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.to_next();
+        self.0.value(1).ok()
+    }
 }
 
 struct Walker<'a> {
@@ -188,23 +296,44 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// The object that starts here, with the fields of objects in it.
+    /// Nothing but white space is left.
+    fn end(&mut self) -> Result<(), JsonError> {
+        self.space();
+        if self.at != self.text.len() { Err(self.wrong("more text after the value")) } else { Ok(()) }
+    }
+
+    /// Moves on to the next member or item of a container that was read before.
+    fn to_next(&mut self) {
+        self.space();
+        if self.peek() == Some(b',') {
+            self.at += 1;
+            self.space();
+        }
+    }
+
+    /// The object that starts here, `depth` levels down, with the fields of objects in it.
     #[inline]
-    fn outer(&mut self, fields: &Fields, out: &mut [Value<'a>], inner: &mut [Inner<'_, '_, 'a>]) -> Result<Value<'a>, JsonError> {
-        let special = inner.iter().fold(0u32, |bits, inner| bits | 1 << inner.of);
+    fn outer(
+        &mut self,
+        depth: u32,
+        fields: &Fields,
+        out: &mut [Value<'a>],
+        inner: &mut [Inner<'_, '_, 'a>],
+    ) -> Result<Value<'a>, JsonError> {
+        let special = inner.iter().fold(0u64, |bits, inner| bits | 1 << inner.of);
         inner.iter_mut().for_each(|inner| inner.out.fill(Value::Absent));
         self.object(fields, out, |walker, wanted| {
             if wanted & special == 0 {
-                return walker.value(1);
+                return walker.value(depth + 1);
             }
             match (inner.iter_mut().find(|inner| wanted & 1 << inner.of != 0), walker.peek()) {
-                (Some(inner), Some(b'{')) => walker.object(inner.fields, inner.out, |walker, _| walker.value(2)),
+                (Some(inner), Some(b'{')) => walker.object(inner.fields, inner.out, |walker, _| walker.value(depth + 2)),
                 (Some(inner), _) => {
                     // Of equal keys the last counts.
                     inner.out.fill(Value::Absent);
-                    walker.value(1)
+                    walker.value(depth + 1)
                 }
-                (None, _) => walker.value(1),
+                (None, _) => walker.value(depth + 1),
             }
         })
     }
@@ -215,7 +344,7 @@ impl<'a> Walker<'a> {
         &mut self,
         fields: &Fields,
         out: &mut [Value<'a>],
-        mut value: impl FnMut(&mut Self, u32) -> Result<Value<'a>, JsonError>,
+        mut value: impl FnMut(&mut Self, u64) -> Result<Value<'a>, JsonError>,
     ) -> Result<Value<'a>, JsonError> {
         out.fill(Value::Absent);
         let start = self.at;
@@ -486,6 +615,12 @@ impl<'a> Walker<'a> {
 /// The bytes a string with escapes stands for; `text` is what [`Value::Escaped`] holds.
 pub fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
+    unescape_into(text, &mut out);
+    out
+}
+
+/// Appends what [`unescape`] gives.
+pub fn unescape_into(text: &[u8], out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some(at) = memchr::memchr(b'\\', rest) {
         out.extend_from_slice(&rest[..at]);
@@ -511,7 +646,6 @@ pub fn unescape(text: &[u8]) -> Vec<u8> {
         }
     }
     out.extend_from_slice(rest);
-    out
 }
 
 fn hex4(text: &[u8]) -> u32 {

@@ -12,17 +12,43 @@
 pub mod json;
 pub mod values;
 
+mod auto;
+mod base64;
+mod canal;
 mod click;
 mod debezium;
+mod dms;
+mod extended_json;
+mod flattened;
+mod keys;
+mod maxwell;
+mod mongo_update;
+mod mongodb;
+mod paths;
+mod positions;
 mod project;
 mod scan;
+mod schema;
+mod space;
+mod table;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod told;
 mod upsert;
+mod version;
+
+use std::borrow::Cow;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::{Hashing, Key, Text, push_varint};
 
-pub use self::project::KeyParts;
+use self::json::Value;
+pub use self::keys::KeyParts;
+pub(crate) use self::keys::texts as key_texts;
+pub use self::paths::FIELDS_MAX;
+pub(crate) use self::space::lookup as lookup_beginning;
 use crate::config::{Format, Job, Role, SourceSpec};
 
 /// The message of a record, as the source hands it over.
@@ -227,37 +253,43 @@ reasons! {
 /// Decodes the records of one source.
 pub struct Decoder {
     role: Role,
-    table: Option<Vec<u8>>,
     envelope: Envelope,
 }
 
 enum Envelope {
     Click(Box<click::Clicks>),
     Debezium(Box<debezium::Debezium>),
+    Flattened(Box<flattened::Flattened>),
+    Dms(Box<dms::Dms>),
+    Maxwell(Box<maxwell::Maxwell>),
+    Canal(Box<canal::Canal>),
+    Mongodb(Box<mongodb::Mongodb>),
+    Auto(Box<auto::Auto>),
     Upsert(Box<upsert::Upsert>),
 }
 
 impl Decoder {
     /// A decoder for one source of a job and one of its topics. `key_space` names where its keys are unique, the same for equal spaces;
     /// the keys of lookups do without.
-    pub fn new(job: &Job, spec: &SourceSpec, _topic: &str, key_space: u32) -> Self {
+    pub fn new(job: &Job, spec: &SourceSpec, topic: &str, key_space: u32) -> Self {
         let envelope = match spec.format {
-            Format::Json => Envelope::Click(Box::new(click::Clicks::new(job, spec))),
-            Format::Debezium => Envelope::Debezium(Box::new(debezium::Debezium::new(job, spec, key_space))),
-            Format::Upsert => Envelope::Upsert(Box::new(upsert::Upsert::new(job, spec, key_space))),
-            other => unreachable!("no job with format {} passes yet", other.name()),
+            Format::Json => Envelope::Click(Box::new(click::Clicks::new(spec, topic))),
+            Format::Debezium => Envelope::Debezium(Box::new(debezium::Debezium::new(job, spec, topic, key_space))),
+            Format::Flattened => Envelope::Flattened(Box::new(flattened::Flattened::new(job, spec, topic, key_space))),
+            Format::Upsert => Envelope::Upsert(Box::new(upsert::Upsert::new(job, spec, topic, key_space))),
+            Format::Dms => Envelope::Dms(Box::new(dms::Dms::new(job, spec, topic, key_space))),
+            Format::Maxwell => Envelope::Maxwell(Box::new(maxwell::Maxwell::new(job, spec, topic, key_space))),
+            Format::Canal => Envelope::Canal(Box::new(canal::Canal::new(job, spec, topic, key_space))),
+            Format::Mongodb => Envelope::Mongodb(Box::new(mongodb::Mongodb::new(job, spec, topic, key_space))),
+            Format::Auto => Envelope::Auto(Box::new(auto::Auto::new(job, spec, topic, key_space))),
+            Format::Avro => unreachable!("no job with format {} passes yet", spec.format.name()),
         };
-        Decoder { role: spec.role, table: spec.table.as_ref().map(|table| table.as_bytes().to_vec()), envelope }
+        Decoder { role: spec.role, envelope }
     }
 
     /// What the rows of this source are.
     pub fn role(&self) -> Role {
         self.role
-    }
-
-    /// Whether this source takes one table of a shared topic only.
-    pub fn table(&self) -> Option<&[u8]> {
-        self.table.as_deref()
     }
 
     /// Decodes one record.
@@ -273,7 +305,13 @@ impl Decoder {
         }
         match &mut self.envelope {
             Envelope::Click(clicks) => clicks.decode(value),
-            Envelope::Debezium(debezium) => debezium.decode(message.key, value, self.table.as_deref()),
+            Envelope::Debezium(debezium) => debezium.decode(message.key, value),
+            Envelope::Flattened(flattened) => flattened.decode(message.key, value),
+            Envelope::Dms(dms) => dms.decode(value),
+            Envelope::Maxwell(maxwell) => maxwell.decode(value),
+            Envelope::Canal(canal) => canal.decode(value),
+            Envelope::Mongodb(mongodb) => mongodb.decode(value),
+            Envelope::Auto(auto) => auto.decode(message.key, value),
             Envelope::Upsert(upsert) => upsert.decode(message.key, value),
         }
     }
@@ -281,6 +319,87 @@ impl Decoder {
 
 /// How texts are hashed, for the dataflow.
 pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
+impl Record {
+    /// A record of one change.
+    fn change(key: Key, version: Option<Version>, what: What, own_time: Option<u64>) -> Record {
+        Record { decoded: Decoded::Change(RowChange { key, version, what }), own_time }
+    }
+
+    /// A record of a change of a row that had the key `old` before, if it has moved.
+    fn moved(old: Option<Key>, change: RowChange, own_time: Option<u64>) -> Record {
+        let decoded = match old {
+            None => Decoded::Change(change),
+            Some(key) => Decoded::Changes(vec![RowChange { key, version: change.version, what: What::Delete }, change]),
+        };
+        Record { decoded, own_time }
+    }
+
+    /// A record without an effect.
+    fn skipped(why: Skipped, own_time: Option<u64>) -> Record {
+        Record { decoded: Decoded::Skipped(why), own_time }
+    }
+}
+
+/// A message's own time that a clock can take.
+fn clock_time(millis: i128) -> Option<u64> {
+    values::in_range(millis).filter(|&time| time > 0)
+}
+
+/// A message's own time from a value that is an integer.
+fn clock_millis(value: Value<'_>) -> Option<u64> {
+    match value {
+        Value::Number(text) => values::integer(text).and_then(clock_time),
+        _ => None,
+    }
+}
+
+/// A message's own time from a value that is an integer, in seconds.
+fn clock_seconds(value: Value<'_>) -> Option<u64> {
+    match value {
+        Value::Number(text) => values::integer(text).and_then(|seconds| clock_time(seconds.saturating_mul(1_000))),
+        _ => None,
+    }
+}
+
+/// A message's own time from what was read as a time, unless it is none at all; one that is beyond any clock leaves the message
+/// without.
+fn clock_read(read: Result<u64, Reject>) -> Option<Option<u64>> {
+    match read {
+        Ok(time) => Some(clock_time(time.into())),
+        Err(reject) if reject.reason == Reason::TimeRange => Some(None),
+        Err(_) => None,
+    }
+}
+
+/// Of two values the first that is an integer.
+fn integer_of<'a>(first: Value<'a>, second: Value<'a>) -> Value<'a> {
+    match first {
+        Value::Number(text) if values::integer(text).is_some() => first,
+        _ => second,
+    }
+}
+
+/// Whether an object has a member, be it null.
+fn is_there(value: Value<'_>) -> bool {
+    value != Value::Absent
+}
+
+/// A number from 0 to 2^64 - 1.
+fn unsigned(value: Value<'_>) -> Option<u64> {
+    match value {
+        Value::Number(text) => values::integer(text).and_then(|number| u64::try_from(number).ok()),
+        _ => None,
+    }
+}
+
+/// The text of a string; empty for anything else.
+fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
+    match value {
+        Value::Plain(text) => Cow::Borrowed(text),
+        Value::Escaped(text) => Cow::Owned(json::unescape(text)),
+        _ => Cow::Borrowed(&[]),
+    }
+}
 
 /// What the keys of a lookup's rows begin with.
 pub fn lookup_key_prefix(name: &str) -> Vec<u8> {

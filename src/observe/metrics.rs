@@ -61,6 +61,7 @@ catalogue! {
     WORKER_RECORDS: Counter "worker_records" ["worker"], "Records that a worker has decoded";
     TOPIC_RECORDS: Counter "topic_records" ["topic"], "Records read of a topic";
     TOPIC_BYTES: Counter "topic_bytes" ["topic"], "Bytes of keys and values read of a topic, unpacked";
+    TOPIC_DEAD_LETTERS: Counter "topic_dead_letters" ["topic"], "Records of a topic that could not be decoded; over topic_records it is their share";
     PARTITION_LAG: Gauge "partition_lag_records" ["topic", "partition"], "Positions between the next record to take and the end of the partition";
     PARTITION_AGE: Gauge "partition_age_seconds" ["topic", "partition"], "Wall time less the partition's log clock";
     IN_FLIGHT: Gauge "in_flight_bytes" [], "Bytes fetched and not yet decoded";
@@ -246,6 +247,7 @@ impl Observed for Workers {
             for of in &*locked(&stats.partitions) {
                 sample.count(&TOPIC_RECORDS, &[&of.topic], of.records.get());
                 sample.count(&TOPIC_BYTES, &[&of.topic], of.bytes.get());
+                sample.count(&TOPIC_DEAD_LETTERS, &[&of.topic], locked(&of.dead_letters).values().sum());
                 sample.age(&PARTITION_AGE, &[&of.topic, &of.partition.to_string()], of.clock.get());
             }
         }

@@ -144,6 +144,8 @@ pub struct PartitionStats {
     pub records: Counter,
     /// Bytes of them.
     pub bytes: Counter,
+    /// Dead letters among them, by reason.
+    pub dead_letters: Mutex<BTreeMap<&'static str, u64>>,
     /// Its log clock, milliseconds.
     pub clock: Counter,
     /// The position of the first record that no published as-of covers.
@@ -153,7 +155,7 @@ pub struct PartitionStats {
 impl PartitionStats {
     /// Of a partition that has not been read.
     pub fn new(topic: &str, partition: u32) -> Self {
-        let (records, bytes, clock, published_position) = Default::default();
-        PartitionStats { topic: topic.to_owned(), partition, records, bytes, clock, published_position }
+        let (records, bytes, dead_letters, clock, published_position) = Default::default();
+        PartitionStats { topic: topic.to_owned(), partition, records, bytes, dead_letters, clock, published_position }
     }
 }

@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use storeflow_dataflows::table::{HistoryRow, LateAdjustment, NO_WINDOW, Table};
 
 use super::columns::Cell;
-use super::dead_letters::{DeadLetter, DeadLetterFile};
+use super::dead_letters::{DeadLetter, DeadLetterFile, MadeBy};
 use super::encode::Encoder;
 use super::error::PublishError;
 use super::layout::{About, Generation, Keys};
@@ -181,6 +181,7 @@ impl HistoryWriter {
             store: generation.store().clone(),
             about,
             keys: generation.keys().clone(),
+            made_by: Arc::clone(generation.made_by()),
             workers,
             names,
             encoder: Encoder::new().map_err(PublishError::io("compress for", &generation.place()))?,
@@ -243,10 +244,18 @@ struct CellFile {
     worker: usize,
 }
 
-/// A file of late adjustments, or of dead letters.
+/// A file of late adjustments.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct LateFile {
     epoch: u64,
+    worker: usize,
+}
+
+/// A file of dead letters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct LetterFile {
+    epoch: u64,
+    reason: &'static str,
     worker: usize,
 }
 
@@ -267,6 +276,7 @@ struct Files {
     store: Store,
     about: About,
     keys: Keys,
+    made_by: Arc<MadeBy>,
     /// Those of this process, whose batches come here.
     workers: Range<usize>,
     names: Arc<PartitionNames>,
@@ -274,7 +284,7 @@ struct Files {
     schemas: BTreeMap<Output, TableSchema>,
     cells: BTreeMap<CellFile, Pending<HistoryRow>>,
     late: BTreeMap<LateFile, Pending<LateAdjustment>>,
-    dead_letters: BTreeMap<LateFile, DeadLetterFile>,
+    dead_letters: BTreeMap<LetterFile, DeadLetterFile>,
     /// Rows in all `Pending`.
     waiting: usize,
     published: u64,
@@ -308,9 +318,10 @@ impl Files {
         group(batch.rows, |row| CellFile { epoch: row.epoch, table: row.table, day: day(row), worker }, &mut self.cells);
         let horizons = self.about.horizons;
         group(batch.late, |row| LateFile { epoch: horizons.epoch_after(row.stamp), worker }, &mut self.late);
-        let mut letters: BTreeMap<LateFile, Vec<DeadLetter>> = BTreeMap::new();
+        let mut letters: BTreeMap<LetterFile, Vec<DeadLetter>> = BTreeMap::new();
         for letter in batch.dead_letters {
-            letters.entry(LateFile { epoch: horizons.epoch_after(letter.stamp), worker }).or_default().push(letter);
+            let file = LetterFile { epoch: horizons.epoch_after(letter.stamp), reason: letter.reason, worker };
+            letters.entry(file).or_default().push(letter);
         }
         // A second file of a published name would take the place of the first.
         let first_cells = self.cells.first_key_value().map(|(file, _)| file.epoch);
@@ -324,10 +335,11 @@ impl Files {
             let file = match self.dead_letters.entry(name) {
                 Entry::Occupied(entry) => entry.into_mut(),
                 Entry::Vacant(entry) => {
-                    entry.insert(DeadLetterFile::create(&self.store, &self.keys.dead_letters(name.epoch, worker))?)
+                    let key = self.keys.dead_letters(name.epoch, name.reason, worker);
+                    entry.insert(DeadLetterFile::create(&self.store, &key)?)
                 }
             };
-            file.append(&self.about.job, &letters)?;
+            file.append(&self.about.job, &self.made_by, &letters)?;
         }
         if self.waiting >= ROW_GROUP_ROWS { self.encode_all() } else { Ok(()) }
     }
@@ -530,8 +542,9 @@ mod tests {
             row(Table::StoreProducts, EPOCH, NO_WINDOW, "a"),
         ];
         let letter = |stamp| DeadLetter { stamp, ..dead_letter() };
-        // Of this epoch, of the unfinished one, and of one that is never reached.
-        let dead_letters = vec![letter(EPOCH - 1), letter(EPOCH - 2), letter(EPOCH), letter(next)];
+        // Of this epoch, of the unfinished one, and of one that is never reached; and of another reason.
+        let other = DeadLetter { reason: "bad_time", ..letter(EPOCH - 3) };
+        let dead_letters = vec![letter(EPOCH - 1), letter(EPOCH - 2), letter(EPOCH), letter(next), other];
         writer.sender().send(Batch { worker: 1, rows, late: vec![late(EPOCH), late(next)], dead_letters }).unwrap();
         writer.publish(EPOCH).unwrap();
         writer.publish(EPOCH + 1).unwrap();
@@ -540,12 +553,13 @@ mod tests {
         writer.sender().send(Batch { worker: 0, rows, ..Batch::default() }).unwrap();
         writer.sender().send(Batch { worker: 1, dead_letters: letter_of_a_later_batch, ..Batch::default() }).unwrap();
         let totals = writer.close().unwrap();
-        assert_eq!((totals.files, totals.rows, totals.dead_letters), (7, 5, 4));
+        assert_eq!((totals.files, totals.rows, totals.dead_letters), (8, 5, 5));
         assert_eq!(
             names(&generation),
             [
-                "dead_letters/date=2026-11-21/epoch=20261121T000200Z-1of2.ndjson",
-                "dead_letters/date=2026-11-21/epoch=20261121T003200Z-1of2.ndjson",
+                "dead_letters/date=2026-11-21/reason=bad_time/epoch=20261121T000200Z-1of2.ndjson",
+                "dead_letters/date=2026-11-21/reason=json/epoch=20261121T000200Z-1of2.ndjson",
+                "dead_letters/date=2026-11-21/reason=json/epoch=20261121T003200Z-1of2.ndjson",
                 "history/late_adjustments/date=2026-11-21/epoch=20261121T003200Z-1of2.parquet",
                 "history/store_clicks/date=2026-11-20/epoch=20261121T000200Z-1of2.parquet",
                 "history/store_payments/date=2026-11-19/epoch=20261121T000200Z-1of2.parquet",

@@ -6,7 +6,8 @@
 //!        /<job>/gen-000001/started.json              whose generation it is: created once
 //!                         /history/<table>/date=2026-11-20/epoch=20261120T103200Z-0of2.parquet
 //!                         /view/<table>-0of2.parquet
-//!                         /dead_letters/date=2026-11-20/epoch=20261120T103200Z-0of2.ndjson
+//!                         /dead_letters/date=2026-11-20/reason=bad_time/epoch=20261120T103200Z-0of2.ndjson
+//!                         /replays/0000000001.ndjson  dead letters that are to be read again: see [`super::replays`]
 //!                         /checkpoints/...            see `storeflow_checkpoints::names`
 //! ```
 //!
@@ -20,12 +21,14 @@
 //! Absent on purpose: removing anything shown while a run goes on. Who reads what it points at may still be reading.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use storeflow_dataflows::epoch::{Before, Horizons};
 
+use super::dead_letters::MadeBy;
 use super::error::PublishError;
 use super::schema::Output;
 use super::time;
@@ -166,15 +169,24 @@ impl Keys {
         format!("{}/dead_letters", self.prefix)
     }
 
-    /// A worker's dead letters of an epoch.
-    pub(crate) fn dead_letters(&self, epoch: u64, worker: usize) -> String {
-        let day = time::day(i64::try_from(epoch).unwrap_or(i64::MAX));
-        format!("{}/{}.ndjson", self.dead_letters_prefix(), self.of_epoch(day, epoch, worker))
+    /// A worker's dead letters of an epoch and reason.
+    pub(crate) fn dead_letters(&self, epoch: u64, reason: &str, worker: usize) -> String {
+        let date = time::date(time::day(i64::try_from(epoch).unwrap_or(i64::MAX)));
+        format!("{}/date={date}/reason={reason}/{}.ndjson", self.dead_letters_prefix(), self.epoch(epoch, worker))
     }
 
     fn of_epoch(&self, day: i64, epoch: u64, worker: usize) -> String {
-        format!("date={}/epoch={}-{worker}of{}", time::date(day), time::compact(epoch), self.workers)
+        format!("date={}/{}", time::date(day), self.epoch(epoch, worker))
     }
+
+    fn epoch(&self, epoch: u64, worker: usize) -> String {
+        format!("epoch={}-{worker}of{}", time::compact(epoch), self.workers)
+    }
+}
+
+/// The reason in the key of a file of dead letters; those of programs before there were such folders have none.
+pub(crate) fn reason_of(key: &str) -> Option<&str> {
+    key.rsplit('/').nth(1)?.strip_prefix("reason=")
 }
 
 /// Whether the epoch in a key's name is at or before an as-of.
@@ -191,6 +203,7 @@ pub struct Generation {
     store: Store,
     about: About,
     keys: Keys,
+    made_by: Arc<MadeBy>,
     _exclusive: Option<Exclusive>,
 }
 
@@ -217,7 +230,8 @@ impl Generation {
             let started = StartedV1 { format: FORMAT, job: job.name.clone(), generation, workers: peers, run: run.clone() };
             let key = started_key(&keys);
             if store.put_if_absent(&key, json(store, &key, &started)?)? {
-                return Ok(Generation { store: store.clone(), about, keys, _exclusive: Some(exclusive) });
+                let made_by = Arc::new(MadeBy::of(job));
+                return Ok(Generation { store: store.clone(), about, keys, made_by, _exclusive: Some(exclusive) });
             }
             // Somebody was faster.
             generation += 1;
@@ -236,7 +250,8 @@ impl Generation {
     /// The same generation as it was laid out by so many workers: for files of theirs.
     pub fn laid_out_for(&self, workers: usize) -> Generation {
         let about = About { workers, ..self.about.clone() };
-        Generation { store: self.store.clone(), keys: Keys::of(&about), about, _exclusive: None }
+        let (store, made_by) = (self.store.clone(), Arc::clone(&self.made_by));
+        Generation { store, keys: Keys::of(&about), about, made_by, _exclusive: None }
     }
 
     /// The generation that another process of this run has taken, without taking the store.
@@ -251,7 +266,7 @@ impl Generation {
         let Some(text) = store.get(&key)? else { return Err(PublishError::NoGeneration { place }) };
         let _started: StartedV1 =
             serde_json::from_slice(&text).map_err(PublishError::unreadable(&place, "what a run has started"))?;
-        Ok(Generation { store: store.clone(), about, keys, _exclusive: None })
+        Ok(Generation { store: store.clone(), about, keys, made_by: Arc::new(MadeBy::of(job)), _exclusive: None })
     }
 
     /// What is true of all its files.
@@ -267,6 +282,11 @@ impl Generation {
     /// The store it is in.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Who makes its dead letters now.
+    pub fn made_by(&self) -> &Arc<MadeBy> {
+        &self.made_by
     }
 
     /// Where it is, for people.

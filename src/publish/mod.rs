@@ -29,7 +29,7 @@ pub mod state_rows;
 pub mod table_file;
 pub mod table_reader;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 pub(crate) mod tests;
 mod texts;

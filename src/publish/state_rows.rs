@@ -3,7 +3,8 @@
 //! Rows of history travel with the checkpoint that commits them; late adjustments and dead letters are kept until the file of
 //! their epoch is shown.
 //!
-//! Upholds: what is read is what was written; the layout is part of the format of checkpoints. A late adjustment or a dead letter is
+//! Upholds: what is read is what was written; the layout is part of the format of checkpoints (dead letters of earlier programs end
+//! before their headers, which are then none, as is who made them). A late adjustment or a dead letter is
 //! where its record was read, and has a hash of that worker's: so it comes back into the file it was in.
 //! Absent on purpose: compression and checksums, which are the object's.
 
@@ -15,7 +16,7 @@ use storeflow_dataflows::key::{Key, Text, push_signed, push_varint, read_signed,
 use storeflow_dataflows::state::{StateRow, StateRows};
 use storeflow_dataflows::table::{HistoryRow, LateAdjustment, Table, Value, Window};
 
-use super::dead_letters::DeadLetter;
+use super::dead_letters::{DeadLetter, Header, MadeBy};
 use crate::decode::Reason;
 
 /// Adds a row of history.
@@ -93,20 +94,43 @@ pub fn read_late(row: StateRow<'_>) -> LateAdjustment {
     LateAdjustment { table, window, key, sum, count, partition, position, stamp }
 }
 
-/// Adds a dead letter that a worker has.
-pub fn push_dead_letter(letter: &DeadLetter, worker: usize, rows: &mut StateRows) {
-    let DeadLetter { topic, partition, offset, timestamp, key, value, reason, error, stamp } = letter;
+/// Adds the dead letters that a worker has of one cut, which holds all of each stamp; `by` is this run.
+pub fn push_dead_letters(letters: &[DeadLetter], worker: usize, by: &MadeBy, rows: &mut StateRows) {
+    let mut at_place: HashMap<(&str, u32, u64, u64), u64> = HashMap::new();
+    for letter in letters {
+        let before = at_place.entry((&letter.topic, letter.partition, letter.offset, letter.stamp)).or_default();
+        push_dead_letter(letter, *before, worker, by, rows);
+        *before += 1;
+    }
+}
+
+/// Adds a dead letter; so many at its place are before it: a dataset may repeat a position.
+fn push_dead_letter(letter: &DeadLetter, before: u64, worker: usize, by: &MadeBy, rows: &mut StateRows) {
+    let DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, by: made_by } = letter;
     let mut name = Vec::with_capacity(64);
     push_varint(&mut name, *stamp);
     push_varint(&mut name, u64::from(*partition));
     push_varint(&mut name, *offset);
     name.extend_from_slice(topic.as_bytes());
+    if before > 0 {
+        // No name of a topic or of a folder has this byte.
+        name.push(0);
+        push_varint(&mut name, before);
+    }
     let mut all = Vec::new();
     push_bytes(reason.as_bytes(), &mut all);
     push_bytes(error.as_bytes(), &mut all);
     push_option(timestamp.map(i128::from), &mut all, |value, out| push_signed(out, value));
     push_option(key.as_deref(), &mut all, push_bytes);
     push_option(value.as_deref(), &mut all, push_bytes);
+    push_varint(&mut all, headers.len() as u64);
+    for (name, value) in headers {
+        push_bytes(name.as_bytes(), &mut all);
+        push_option(value.as_deref(), &mut all, push_bytes);
+    }
+    let MadeBy { job_version, storeflow_version } = made_by.as_deref().unwrap_or(by);
+    push_option(job_version.as_deref(), &mut all, |text, out| push_bytes(text.as_bytes(), out));
+    push_option(storeflow_version.as_deref(), &mut all, |text, out| push_bytes(text.as_bytes(), out));
     rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
 }
 
@@ -116,16 +140,25 @@ pub fn read_dead_letter(row: StateRow<'_>) -> DeadLetter {
     let stamp = read_varint(row.key, &mut at);
     let partition = read_varint(row.key, &mut at) as u32;
     let offset = read_varint(row.key, &mut at);
-    let topic = Arc::from(String::from_utf8_lossy(&row.key[at..]));
+    let topic = row.key[at..].split(|byte| *byte == 0).next().unwrap_or_default();
+    let topic = Arc::from(String::from_utf8_lossy(topic));
     let mut at = 0;
     let code = read_bytes(row.value, &mut at);
     let known = Reason::ALL.iter().map(|reason| reason.code()).find(|known| known.as_bytes() == code);
     let reason = known.expect("codes of reasons are never taken back");
-    let error = String::from_utf8_lossy(read_bytes(row.value, &mut at)).into_owned();
+    let error = read_text(row.value, &mut at);
     let timestamp = read_option(row.value, &mut at, read_signed).map(|timestamp| timestamp as i64);
     let key = read_option(row.value, &mut at, read_bytes).map(<[u8]>::to_vec);
     let value = read_option(row.value, &mut at, read_bytes).map(<[u8]>::to_vec);
-    DeadLetter { topic, partition, offset, timestamp, key, value, reason, error, stamp }
+    let (mut headers, mut by) = (Vec::new(), MadeBy::default());
+    if at < row.value.len() {
+        for _ in 0..read_varint(row.value, &mut at) {
+            headers.push(read_header(row.value, &mut at));
+        }
+        by.job_version = read_option(row.value, &mut at, read_text);
+        by.storeflow_version = read_option(row.value, &mut at, read_text);
+    }
+    DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, by: Some(Arc::new(by)) }
 }
 
 /// The epoch whose file a late adjustment or a dead letter is in.
@@ -165,6 +198,15 @@ fn read_bytes<'b>(bytes: &'b [u8], at: &mut usize) -> &'b [u8] {
     &bytes[*at - len..*at]
 }
 
+fn read_text(bytes: &[u8], at: &mut usize) -> String {
+    String::from_utf8_lossy(read_bytes(bytes, at)).into_owned()
+}
+
+fn read_header(bytes: &[u8], at: &mut usize) -> Header {
+    let name = read_text(bytes, at);
+    (name, read_option(bytes, at, read_bytes).map(<[u8]>::to_vec))
+}
+
 fn push_option<T>(value: Option<T>, out: &mut Vec<u8>, push: impl FnOnce(T, &mut Vec<u8>)) {
     out.push(u8::from(value.is_some()));
     if let Some(value) = value {
@@ -197,6 +239,21 @@ mod tests {
     fn only(rows: &StateRows) -> StateRow<'_> {
         assert_eq!(rows.len(), 1);
         rows.iter().next().expect("one row")
+    }
+
+    /// Bytes from the headers on.
+    fn tail_of(letter: &DeadLetter) -> usize {
+        let mut tail = Vec::new();
+        push_varint(&mut tail, letter.headers.len() as u64);
+        for (name, value) in &letter.headers {
+            push_bytes(name.as_bytes(), &mut tail);
+            push_option(value.as_deref(), &mut tail, push_bytes);
+        }
+        let by = letter.by.as_deref().expect("made by somebody");
+        for text in [&by.job_version, &by.storeflow_version] {
+            push_option(text.as_deref(), &mut tail, |text, out| push_bytes(text.as_bytes(), out));
+        }
+        tail.len()
     }
 
     proptest! {
@@ -232,15 +289,31 @@ mod tests {
             value in proptest::option::of(proptest::collection::vec(any::<u8>(), 0..400)),
             reason in proptest::sample::select(Reason::ALL),
             error in ".{0,40}",
+            headers in proptest::collection::vec((".{0,9}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))), 0..3),
+            (job_version, storeflow_version) in (proptest::option::of("[0-9a-f]{16}"), proptest::option::of("[0-9.]{1,9}")),
+            own in any::<bool>(),
         ) {
             let reason = reason.code();
-            let letter = DeadLetter { topic: topic.into(), partition, offset, timestamp, key, value, reason, error, stamp };
+            let made_by = MadeBy { job_version, storeflow_version };
+            let by = own.then(|| Arc::new(made_by.clone()));
+            let letter = DeadLetter { topic: topic.into(), partition, offset, timestamp, key, value, headers, reason, error, stamp, by };
+            let run = if own { MadeBy::default() } else { made_by.clone() };
             let mut rows = StateRows::default();
-            push_dead_letter(&letter, 7, &mut rows);
+            push_dead_letters(std::slice::from_ref(&letter), 7, &run, &mut rows);
             prop_assert_eq!(only(&rows).hash >> 54, 7);
             let horizons = Horizons { window: 1_800_000, grace: 120_000, retention: 7_200_000, replay_horizon: 0, before: Before::NOTHING };
             prop_assert_eq!(epoch_of(only(&rows), &horizons), horizons.epoch_after(stamp));
-            prop_assert_eq!(read_dead_letter(only(&rows)), letter);
+            let letter = DeadLetter { by: Some(Arc::new(made_by)), ..letter };
+            prop_assert_eq!(&read_dead_letter(only(&rows)), &letter);
+            let mut repeated = StateRows::default();
+            push_dead_letters(&[letter.clone(), letter.clone()], 7, &MadeBy::default(), &mut repeated);
+            let keys: HashSet<&[u8]> = repeated.iter().map(|row| row.key).collect();
+            prop_assert!(keys.len() == 2 && repeated.iter().all(|row| read_dead_letter(row) == letter));
+            // A row as it was before there were headers.
+            let StateRow { hash, key, value } = only(&rows);
+            let tail = value.len() - tail_of(&letter);
+            let before = DeadLetter { headers: Vec::new(), by: Some(Arc::default()), ..letter };
+            prop_assert_eq!(read_dead_letter(StateRow { hash, key, value: &value[..tail] }), before);
         }
     }
 }

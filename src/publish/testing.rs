@@ -28,6 +28,7 @@ pub(crate) fn job(name: &str) -> Job {
         timezone: "UTC".to_owned(),
         sources: Vec::new(),
         kafka: KafkaSpec::default(),
+        schema_registry: None,
     }
 }
 
@@ -58,9 +59,11 @@ pub(crate) fn dead_letter() -> DeadLetter {
         timestamp: Some(1_795_168_800_000),
         key: None,
         value: Some(b"{\xff".to_vec()),
+        headers: Vec::new(),
         reason: "json",
         error: "expected value at byte 1 of \"x\"".into(),
         stamp: 1_795_168_800_001,
+        by: None,
     }
 }
 

@@ -33,6 +33,15 @@ pub(crate) fn compact(ms: u64) -> String {
     instant(i64::try_from(ms).unwrap_or(i64::MAX)).chars().filter(|c| !matches!(c, '-' | ':')).collect()
 }
 
+/// What [`compact`] writes, back to milliseconds.
+pub(crate) fn parse_compact(text: &str) -> Option<u64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let part = |text: &str, at: std::ops::Range<usize>| text.get(at).map(str::to_owned);
+    let [year, month, day] = [part(date, 0..4)?, part(date, 4..6)?, part(date, 6..date.len())?];
+    let [hour, minute, second] = [part(time, 0..2)?, part(time, 2..4)?, part(time, 4..time.len())?];
+    parse_instant(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,5 +62,9 @@ mod tests {
         assert_eq!(date(day(1_795_168_800_000)), "2026-11-20");
         assert_eq!(date(day(-1)), "1969-12-31");
         assert_eq!(compact(1_795_168_800_000), "20261120T100000Z");
+        for ms in [1_795_168_800_000, 1_795_168_800_005] {
+            assert_eq!(parse_compact(&compact(ms)), Some(ms));
+        }
+        assert_eq!((parse_compact("20261120"), parse_compact("1T2Z")), (None, None));
     }
 }

@@ -38,7 +38,8 @@ use super::publisher::Staged;
 use super::workers::RunError;
 use crate::observe::metrics::{self, Observed, Sample};
 use crate::observe::{PartitionStats, locked, wall_ms};
-use crate::publish::state_rows::{epoch_of, push_dead_letter, push_history, push_lates};
+use crate::publish::dead_letters::MadeBy;
+use crate::publish::state_rows::{epoch_of, push_dead_letters, push_history, push_lates};
 use crate::source::names::PartitionNames;
 use crate::source::resume::Resume;
 
@@ -70,6 +71,8 @@ pub struct Setting {
     pub chains: Vec<Vec<Object>>,
     /// The job's lengths of time.
     pub horizons: Horizons,
+    /// Who makes dead letters now.
+    pub made_by: Arc<MadeBy>,
     /// The leader's: commits what all have written.
     pub leader: Option<Leader>,
 }
@@ -322,7 +325,7 @@ impl Thread {
             self.writing = BTreeSet::from([worker]);
         }
         let group = Group { index: worker, of: self.setting.peers };
-        let sections = sections(worker, &mut staged);
+        let sections = sections(worker, &self.setting.made_by, &mut staged);
         let mut fresh = None;
         if !sections.is_empty() {
             let name = StateName { number: self.number, group, merged: None, run: &self.setting.run };
@@ -400,7 +403,7 @@ impl Thread {
 }
 
 /// What changed and what is to be shown, by section.
-fn sections(worker: usize, staged: &mut Staged) -> BTreeMap<Section, Vec<StateRows>> {
+fn sections(worker: usize, made_by: &MadeBy, staged: &mut Staged) -> BTreeMap<Section, Vec<StateRows>> {
     let mut sections: BTreeMap<Section, Vec<StateRows>> = BTreeMap::new();
     for change in staged.state.drain(..) {
         sections.entry(change.section).or_default().push(change.rows);
@@ -408,7 +411,7 @@ fn sections(worker: usize, staged: &mut Staged) -> BTreeMap<Section, Vec<StateRo
     let (mut history, mut late, mut letters) = (StateRows::default(), StateRows::default(), StateRows::default());
     staged.history.iter().for_each(|row| push_history(row, &mut history));
     push_lates(&staged.late, worker, &mut late);
-    staged.dead_letters.iter().for_each(|letter| push_dead_letter(letter, worker, &mut letters));
+    push_dead_letters(&staged.dead_letters, worker, made_by, &mut letters);
     for (section, rows) in [(Section::History, history), (Section::Late, late), (Section::DeadLetters, letters)] {
         if !rows.is_empty() {
             sections.insert(section, vec![rows]);

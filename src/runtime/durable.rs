@@ -11,7 +11,8 @@
 //!
 //! Upholds: (1) all workers cut at the same as-ofs; (2) a checkpoint is committed only when every worker's object is in the
 //! store, and shown only when it is committed; (3) the next is cut only when the history of the one before is shown, so
-//! that a restart never has more than one to repeat; (4) an input that ends leaves a checkpoint of its end.
+//! that a restart never has more than one to repeat; (4) an input that ends leaves a checkpoint of its end, but none older than
+//! what is committed.
 //! Keeps: of the cut under way, what is to be shown.
 
 use std::cell::RefCell;
@@ -152,6 +153,12 @@ impl Durable {
         let (as_of, last) = match (announced, stage.frontier) {
             (Some(cut), Some(frontier)) if frontier >= cut => (cut, false),
             (Some(cut), None) => (cut, false),
+            // Stopped while it makes up for what was lost: what it has is older than what is committed.
+            (None, None) if seen.cut.is_none() && stage.ending.as_of() < self.durability.not_before => {
+                (stage.told.written, stage.told.committed) = (Reached::Over, Reached::Over);
+                (stage.changed, self.finished) = (true, true);
+                return Ok(());
+            }
             // Everybody knows the end, and nobody announces it.
             (None, None) if seen.cut.is_none() => (stage.ending.as_of().max(self.reached), true),
             _ => return Ok(()),
@@ -197,7 +204,8 @@ impl Durable {
             }
             return Ok(());
         }
-        let idle = self.announced == self.reached;
+        // A restart shows again what the newest checkpoint brought, and nothing older.
+        let idle = self.announced == self.reached && seen.history >= self.reached;
         match (candidate, stage.frontier) {
             (_, None) if idle && *cut != Reached::Over => {
                 *cut = Reached::Over;
@@ -207,7 +215,6 @@ impl Durable {
                 if idle
                     && candidate > self.announced
                     && candidate >= self.durability.not_before
-                    && seen.history >= self.reached
                     && (seen.much || self.announced_at.elapsed() >= self.durability.every) =>
             {
                 (self.announced, self.announced_at) = (candidate, Instant::now());
@@ -245,4 +252,40 @@ pub(super) fn gather(written: StreamVec<'_, u64, Written>, leader: u64, gathered
         input.for_each(|_, batch| gathered.written.append(batch));
         gathered.frontier = frontier.frontier().first().copied();
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use storeflow_checkpoints::log::Log;
+    use storeflow_dataflows::epoch::{Before, Horizons};
+
+    use super::*;
+    use crate::runtime::checkpointer::Setting;
+    use crate::store::Store;
+
+    /// A leader that goes on from a checkpoint as of 1000, and what it tells when so much history is shown.
+    fn told(frontier: Option<u64>, candidate: Option<u64>, history: u64) -> Reached {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::folder(folder.path()).expect("a store");
+        let horizons = Horizons { window: 60_000, grace: 0, retention: 60_000, replay_horizon: 0, before: Before::NOTHING };
+        let (log, run, made_by) = (Log::open(Arc::new(store), "p", "job", 1), "run".to_owned(), Arc::default());
+        let setting =
+            Setting { log, run, workers: 0..1, peers: 1, number: 2, chains: vec![vec![]], horizons, leader: None, made_by };
+        let checkpoints = Arc::new(Checkpointer::start(setting).expect("threads"));
+        let durability = Durability { checkpoints: Arc::clone(&checkpoints), every: Duration::ZERO, not_before: 0 };
+        let (mut durable, mut stage) = (Durable::new(durability, 0, 1, 1_000), Stage::new(true, true));
+        stage.frontier = frontier;
+        let seen = Seen { cut: Some(0), committed: Some(0), history, much: true };
+        durable.lead(&mut stage, candidate, seen, &RefCell::default()).expect("nothing fails");
+        checkpoints.close();
+        stage.told.cut
+    }
+
+    #[test]
+    fn no_cut_follows_one_whose_history_is_not_shown_not_even_the_last() {
+        for (frontier, candidate, then) in [(Some(2_000), Some(2_000), Reached::At(2_000)), (None, Some(2_000), Reached::Over)] {
+            assert_eq!(told(frontier, candidate, 999), Reached::At(0));
+            assert_eq!(told(frontier, candidate, 1_000), then);
+        }
+    }
 }

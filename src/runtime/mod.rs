@@ -8,6 +8,7 @@
 
 pub mod checkpointer;
 pub mod cluster;
+pub mod dead_share;
 pub mod durable;
 mod latency;
 pub mod launch;

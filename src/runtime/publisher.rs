@@ -76,7 +76,8 @@ enum Outside {
     /// There is none.
     #[default]
     None,
-    /// What is known is older than what Redis may show already: it is opened once the view in memory is at this as-of.
+    /// What is known is older than what Redis may show already: it is opened once the view in memory is at this as-of. Until then
+    /// it shows what was known at the start, or more.
     From(u64, Box<dyn FnOnce() -> Arc<RedisSink> + Send>),
     /// It is written.
     Open(Arc<RedisSink>),
@@ -100,6 +101,9 @@ pub struct Copies {
     redis: Mutex<Outside>,
     /// Whether the outside is waited for: a replay of one process knows of its end by other means.
     waits: bool,
+    /// As-of of the view in memory at the start, and from when on Redis may be written, here and in all other processes.
+    loaded: u64,
+    from: u64,
     published: AtomicU64,
     everywhere: Mutex<Shown>,
     impatient: AtomicBool,
@@ -109,14 +113,14 @@ impl Copies {
     /// A publisher into `view` and, if there is one, a history writer; without one, nothing is kept but the view.
     pub fn new(view: Arc<MemoryView>, history: Option<HistorySender>) -> Self {
         let (redis, published, everywhere, impatient) = Default::default();
-        Copies { view, history, redis, waits: false, published, everywhere, impatient }
+        Copies { view, history, redis, waits: false, loaded: 0, from: 0, published, everywhere, impatient }
     }
 
     /// The same, and what is shown is what has arrived outside: in Redis as well, if there is an `open`, which is called once the view in
     /// memory is at `from`, now if it is there already.
     pub fn outside(self, from: u64, open: Option<impl FnOnce() -> Arc<RedisSink> + Send + 'static>) -> Self {
         let redis = open.map_or(Outside::None, |open| Outside::From(from, Box::new(open)));
-        let copies = Copies { redis: Mutex::new(redis), waits: true, ..self };
+        let copies = Copies { redis: Mutex::new(redis), waits: true, loaded: self.view.as_of(), from, ..self };
         copies.open_when_due(&mut locked(&copies.redis));
         copies
     }
@@ -142,7 +146,7 @@ impl Copies {
         *locked(&self.everywhere)
     }
 
-    /// Waits for nothing any more: what is not outside now will be missing there.
+    /// Waits for Redis no longer: what is not there now is missing until the next run.
     pub fn give_up(&self) {
         self.impatient.store(true, Ordering::Relaxed);
     }
@@ -176,25 +180,31 @@ impl Publisher for Copies {
     }
 
     fn shown(&self, worker: usize) -> Result<Shown, PublishError> {
-        let redis = self.redis();
-        if let Some(failure) = redis.as_ref().and_then(|redis| redis.failure()) {
+        if let Some(failure) = self.redis().and_then(|redis| redis.failure()) {
             return Err(failure.into());
         }
         if self.history.as_ref().is_some_and(HistorySender::stopped) {
             return Err(PublishError::Stopped);
         }
-        if !self.waits || self.impatient.load(Ordering::Relaxed) {
+        if !self.waits {
             return Ok(Shown::ALL);
         }
         let history = self.history.as_ref().map_or(u64::MAX, HistorySender::shown);
-        let none = if matches!(*locked(&self.redis), Outside::None) { u64::MAX } else { 0 };
-        Ok(Shown { history, view: redis.map_or(none, |redis| redis.shown(worker)) })
+        let view = match &*locked(&self.redis) {
+            _ if self.impatient.load(Ordering::Relaxed) => u64::MAX,
+            Outside::None => u64::MAX,
+            Outside::From(..) => self.loaded,
+            Outside::Open(redis) => redis.shown(worker),
+        };
+        Ok(Shown { history, view })
     }
 
     fn everywhere(&self, shown: Shown) {
         *locked(&self.everywhere) = shown;
+        // Until all processes write it, Redis shows what was there before, which may be more.
         if let Some(redis) = self.redis()
             && shown.view > 0
+            && shown.view >= self.from
         {
             redis.mark(shown.view, false);
         }

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use storeflow_checkpoints::collect::Collector;
 use storeflow_checkpoints::commit::Writer;
+use storeflow_checkpoints::damage::CheckpointError;
 use storeflow_checkpoints::manifest::Manifest;
 
 use self::arrivals::Arrivals;
@@ -29,6 +30,7 @@ use self::opening::{Clocks, Opener, agree, chain, clocks_of, decoded, encoded, i
 use self::recovery::{Loaded, Places, Restored, adopt, choose, log_of, setting_of};
 use super::checkpointer::{self, Checkpointer, Leader, Silence};
 use super::cluster::Cluster;
+use super::dead_share::DeadShare;
 use super::durable::Durability;
 use super::publisher::Copies;
 use super::replay::{Kept, settle};
@@ -77,6 +79,8 @@ pub struct Setup {
     pub generation: Option<u64>,
     /// Between two moves of the store's pointer, while the job goes on.
     pub advance_every: Duration,
+    /// The share of a topic's records that may be dead letters; `None`: any.
+    pub dead_letter_max_share: Option<f64>,
     /// What a stopped run still waits for a store or a Redis that does not answer.
     pub stop_patience: Duration,
     /// Set to stop.
@@ -105,6 +109,8 @@ struct Plan {
     /// The name of this start of the cluster, which no other has.
     run: String,
     listed: Vec<Listed>,
+    /// As-of of what the store showed before this run.
+    shown_before: u64,
 }
 
 /// Between two reports of positions to Kafka.
@@ -120,7 +126,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Whatever the user can mend; nothing half-written is taken for whole then.
 pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
     let Setup { mut job, tuning, input, store, redis, mut cluster, checkpoints, generation, .. } = setup;
-    let Setup { advance_every, stop_patience, stop, registry, health, .. } = setup;
+    let Setup { advance_every, dead_letter_max_share, stop_patience, stop, registry, health, .. } = setup;
     let leader = cluster.process() == 0;
     let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
     let (process, processes) = (cluster.process(), cluster.processes());
@@ -142,31 +148,18 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         };
         Ok((generation, restored))
     })();
-    let ((generation, mut restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
-    let mut loaded = None;
-    while let Some(from) = restored.take() {
-        let part = from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
-        let damage = part.as_ref().err().filter(|error| error.is_damage()).map(|error| chain(error));
-        let part = match (part, &damage) {
-            (Err(error), None) => Err(error.into()),
-            (part, _) => Ok(part.ok()),
-        };
-        let (part, damaged) = agree(&mut cluster, part, |_| encoded(&damage))?;
-        let damaged = damaged.iter().find_map(|damage| decoded::<Option<String>>(damage));
-        restored = match damaged {
-            Some(damaged) => {
-                Some(agree(&mut cluster, from.fall_back(&log, peers, &setting_of(&job, &input), &damaged), |_| Vec::new())?.0)
-            }
-            None => {
-                loaded = part.map(|part| (from, part));
-                None
-            }
-        };
-    }
-    let (restored, Loaded { beginnings, chains, pending, unshown }) = match loaded {
-        Some((restored, loaded)) => (Some(restored), loaded),
+    let ((generation, restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    let (restored, loaded) = match restored {
+        Some(restored) => {
+            let part = |from: &Restored| from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
+            let setting = setting_of(&job, &input);
+            let (restored, loaded) =
+                load(&mut cluster, restored, part, |from, damaged| from.fall_back(&log, peers, &setting, damaged))?;
+            (Some(restored), loaded)
+        }
         None => (None, Loaded::nothing(job.horizons, workers.len(), checkpoints.is_some())),
     };
+    let Loaded { beginnings, chains, pending, unshown } = loaded;
     let origin = restored.as_ref().map_or(0, Restored::as_of);
     let names = Arc::new(match &restored {
         Some(restored) => PartitionNames::numbered(&restored.newest().manifest.topics),
@@ -234,7 +227,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         });
         let number = newest.map_or(1, |newest| newest.manifest.number + 1);
         let (log, run, horizons) = (log.clone(), plan.run.clone(), job.horizons);
-        let setting = checkpointer::Setting { log, run, workers: workers.clone(), peers, number, chains, horizons, leader };
+        let (workers, made_by) = (workers.clone(), Arc::clone(generation.made_by()));
+        let setting = checkpointer::Setting { log, run, workers, peers, number, chains, horizons, made_by, leader };
         Checkpointer::start(setting).map(Arc::new)
     });
     let checkpointer = checkpointer.transpose()?;
@@ -278,9 +272,11 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
 
     let mut arrivals =
         Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
-    let mut pointer = Pointer { advanced: ready.shown_before, due: Instant::now(), every: advance_every };
+    let mut pointer = Pointer { advanced: plan.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let opening = began.elapsed();
+    let mut share = dead_letter_max_share.map(|allowed| DeadShare::new(allowed, job.horizons.window));
+    let mut too_many = None;
     let ran = workers::run(crew, builders, Arc::clone(&copies) as _, || {
         watch(Watch { stats: &stats, input_bytes: ready.input_bytes });
         for (worker, stats) in stats.iter().enumerate().filter(|(_, stats)| stats.stepped.get() > 0) {
@@ -305,6 +301,11 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         if goes_on {
             holder.say(&stats);
         }
+        if let (Some(share), None) = (&mut share, &too_many) {
+            too_many = share.look(&stats);
+            // Others of the cluster learn of it as of any process that is told to stop.
+            too_many.iter().for_each(|_| stop.store(true, Ordering::Relaxed));
+        }
         if leader && goes_on {
             pointer.advance(&generation, copies.shown_everywhere().history)?;
         }
@@ -322,10 +323,15 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         checkpointer.close();
     }
     let (finished, totals) = settle(ran, history)?;
+    // An input may end before it is looked at.
+    let too_many = too_many.or_else(|| share.as_mut()?.look(&stats));
     // Stopped before it had caught up, a run takes nothing back: what was shown before stays current.
     let stopped = stop.load(Ordering::Relaxed);
     let finished = Finished { took: opening + finished.took, ..finished };
-    view.dump(&generation)?;
+    let behind = stopped && finished.as_of < plan.shown_before.max(committed);
+    if !behind {
+        view.dump(&generation)?;
+    }
     if let Some(kafka) = ready.kafka {
         kafka.report(&published_positions(&stats));
         kafka.close();
@@ -338,9 +344,34 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         close_redis(sink, stop_patience)?;
     }
     let place = generation.place();
-    let behind = stopped && finished.as_of < ready.shown_before;
     end(generation, process, processes, finished.as_of, behind, &plan.run)?;
+    if let Some(too_many) = too_many {
+        return Err(RunError::DeadLetters(too_many));
+    }
     Ok(Kept { finished, view, totals, dir: place })
+}
+
+/// Loads a checkpoint's state in all processes; if one of them finds it damaged, all take the checkpoint before it, and so on.
+fn load(
+    cluster: &mut Cluster,
+    mut from: Restored,
+    part: impl Fn(&Restored) -> Result<Loaded, CheckpointError>,
+    fall_back: impl Fn(Restored, &str) -> Result<Restored, RunError>,
+) -> Result<(Restored, Loaded), RunError> {
+    loop {
+        let (mine, damage) = match part(&from) {
+            Ok(loaded) => (Ok(Some(loaded)), None),
+            Err(error) if error.is_damage() => (Ok(None), Some(chain(&error))),
+            Err(error) => (Err(error.into()), None),
+        };
+        let (mine, damages) = agree(cluster, mine, |_| encoded(&damage))?;
+        let damaged = damages.iter().find_map(|damage| decoded::<Option<String>>(damage));
+        match (mine, damaged) {
+            (Some(loaded), None) => return Ok((from, loaded)),
+            (_, Some(damaged)) => from = agree(cluster, fall_back(from, &damaged), |_| Vec::new())?.0,
+            (None, None) => unreachable!("whoever has nothing has told why"),
+        }
+    }
 }
 
 /// What a process has at hand before the run.
@@ -349,8 +380,6 @@ struct Ready {
     generation: Option<Generation>,
     kafka: Option<KafkaSource>,
     redis: Option<RedisView>,
-    /// As-of of what the store showed before this run.
-    shown_before: u64,
     input_bytes: u64,
 }
 
@@ -370,14 +399,14 @@ fn prepare(
         Input::Dataset(dataset) => (None, partitions(job, dataset)?.iter().map(|file| file.bytes).sum()),
     };
     let mut redis = redis.map(|settings| RedisView::connect(settings, &job.name)).transpose()?;
-    let mut ready = Ready { plan: Plan::default(), generation: None, kafka, redis: None, shown_before: 0, input_bytes };
+    let mut ready = Ready { plan: Plan::default(), generation: None, kafka, redis: None, input_bytes };
     if leader {
         let current = match Current::open(store) {
             Ok(current) => Some(current),
             Err(PublishError::NoRun { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        ready.shown_before = current.as_ref().map_or(0, |current| current.as_of);
+        ready.plan.shown_before = current.as_ref().map_or(0, |current| current.as_of);
         // What is shown without checkpoints can be gone on with by nobody.
         let chosen = if durable { choose(store, job, input, wanted, current.as_ref())? } else { None };
         let generation = match &chosen {
@@ -544,7 +573,7 @@ fn end(generation: Generation, process: usize, processes: usize, as_of: u64, beh
         store.delete(key).map_err(PublishError::from)?;
     }
     if behind {
-        tracing::warn!(as_of, "stopped before it had caught up with the generation before it, which stays the current one");
+        tracing::warn!(as_of, "stopped before it had caught up with what was shown before, which stays as it is");
         return Ok(());
     }
     generation.finish(as_of)?;

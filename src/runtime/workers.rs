@@ -15,6 +15,7 @@ use storeflow_dataflows::tick::{Ladder, Pacemaker, Schedule};
 use timely::communication::allocator::AllocatorBuilder;
 
 use super::cluster::{ClusterError, PeerLost, PeerWatch};
+use super::dead_share::TooMany;
 use super::durable::Durability;
 use super::latency::Latencies;
 use super::publisher::Publisher;
@@ -98,6 +99,9 @@ pub enum RunError {
     /// A flag that does not fit the job.
     #[error("{0}")]
     Flag(String),
+    /// Too many records could not be decoded; what was read is finished.
+    #[error("{0}")]
+    DeadLetters(TooMany),
     /// Worker threads could not be started or one broke; its own message was printed.
     #[error("{0}")]
     Workers(String),
@@ -117,7 +121,8 @@ impl RunError {
             RunError::Log(_) | RunError::Checkpoint(_) => false,
             RunError::Peer(_) | RunError::Workers(_) => true,
             RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
-            RunError::Source(_) | RunError::SteppedBack(_) | RunError::Flag(_) | RunError::Recovery(_) => false,
+            RunError::Source(_) | RunError::SteppedBack(_) | RunError::Flag(_) => false,
+            RunError::Recovery(_) | RunError::DeadLetters(_) => false,
         }
     }
 }

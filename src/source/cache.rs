@@ -448,9 +448,11 @@ impl Cached {
                     timestamp: set(HAS_TIMESTAMP).then_some(flat.timestamp),
                     key: set(HAS_KEY).then(|| first.to_vec()),
                     value: set(HAS_VALUE).then(|| second.to_vec()),
+                    headers: Vec::new(),
                     reason: Reason::ALL[flat.decoder as usize].code(),
                     error: String::from_utf8_lossy(third).into_owned(),
                     stamp: flat.stamp,
+                    by: None,
                 };
                 return Some(Placed { order, bytes: flat.bytes as usize, line: None, fresh: false, outcome: Err(letter) });
             }

@@ -84,7 +84,7 @@ pub fn valid_timestamp(millis: i128) -> Option<u64> {
 
 fn bytes(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
     match value {
-        Value::Absent | Value::Null => None,
+        Value::Absent | Value::Unsaid | Value::Null => None,
         Value::Escaped(text) => Some(Cow::Owned(unescape(text))),
         Value::Plain(text) | Value::Number(text) | Value::Bool(text) | Value::Object(text) | Value::Array(text) => {
             Some(Cow::Borrowed(text))

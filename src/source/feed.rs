@@ -7,8 +7,16 @@
 
 use std::sync::Arc;
 
+use crate::publish::dead_letters::Header;
+
+/// What has a record's headers. They are asked for only if the record cannot be decoded, so that the others pay nothing for them.
+pub trait Headers {
+    /// All of them, in their order.
+    fn headers(&self) -> Vec<Header>;
+}
+
 /// A record as the log has it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Raw<'a> {
     /// Its position.
     pub position: u64,
@@ -18,6 +26,8 @@ pub struct Raw<'a> {
     pub key: Option<&'a [u8]>,
     /// Its value; `None` is a tombstone.
     pub value: Option<&'a [u8]>,
+    /// What has its headers; `None`: there are none.
+    pub headers: Option<&'a dyn Headers>,
 }
 
 /// What a poll brought.

@@ -8,6 +8,9 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+/// The topic whose partitions are requests to read dead letters again, by their numbers; no topic of Kafka can have its name.
+pub const REPLAY: &str = "~replay";
+
 /// Bits of an id that are the partition's number; the others are the topic's.
 const PARTITION_BITS: u32 = 16;
 

@@ -594,6 +594,7 @@ impl Turn<'_> {
             Ok((Decoded::Skipped(why), _)) => self.stats.skipped[why as usize].add(1),
             Err(letter) => {
                 self.stats.dead_letters.add(1);
+                *locked(&partition.stats().dead_letters).entry(letter.reason).or_default() += 1;
                 *locked(&self.stats.reasons).entry(letter.reason).or_default() += 1;
                 tick.dead_letters.push(letter);
             }

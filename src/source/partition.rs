@@ -16,7 +16,7 @@ use storeflow_dataflows::table::Table;
 use super::clock::{LogClock, START_RECORDS};
 use super::dataset::{DatasetError, PartitionFile};
 use super::envelope::{Envelopes, valid_timestamp};
-use super::feed::{Feed, FeedError, Polled, Raw};
+use super::feed::{Feed, FeedError, Headers, Polled, Raw};
 use super::lines::Lines;
 use super::names::PartitionNames;
 use super::resume::{Marks, Resume};
@@ -572,13 +572,13 @@ impl Partition {
         let newest = &mut self.newest;
         let mut taken = None;
         let polled = going.feed.poll(&mut |raw| {
-            let Raw { position, timestamp, key, value } = raw;
+            let Raw { position, timestamp, key, value, headers } = raw;
             let timestamp = timestamp.and_then(|timestamp| valid_timestamp(timestamp.into()));
             let order = Order { stamp: 0, partition: index, position, part: 0 };
             let message = Message { key, value, utf8: false };
             let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
             let decoded = decode(decoders, message);
-            taken = Some(place(decoded, message, timestamp, order, bytes, topic, number, newest));
+            taken = Some(place(decoded, message, headers, timestamp, order, bytes, topic, number, newest));
         })?;
         going.dry = polled == Polled::Empty;
         Ok((polled, taken))
@@ -605,7 +605,8 @@ impl Partition {
         };
         let bytes = line.bytes.len() + 1;
         let line = Some(line.number);
-        let (timestamp, placed) = place(decoded, message, timestamp, order, bytes, &self.topic, self.number, &mut self.newest);
+        let newest = &mut self.newest;
+        let (timestamp, placed) = place(decoded, message, None, timestamp, order, bytes, &self.topic, self.number, newest);
         Ok(Some((timestamp, Placed { line, ..placed })))
     }
 }
@@ -642,6 +643,7 @@ impl Newest {
 fn place(
     decoded: Result<(Record, usize), Reject>,
     message: Message<'_>,
+    headers: Option<&dyn Headers>,
     timestamp: Option<u64>,
     order: Order,
     bytes: usize,
@@ -663,9 +665,11 @@ fn place(
                 timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
                 key: message.key.map(<[u8]>::to_vec),
                 value: message.value.map(<[u8]>::to_vec),
+                headers: headers.map(Headers::headers).unwrap_or_default(),
                 reason: reject.reason.code(),
                 error: reject.detail,
                 stamp: 0,
+                by: None,
             };
             (timestamp, Placed { order, bytes, line: None, fresh: false, outcome: Err(letter) })
         }

@@ -35,6 +35,7 @@ pub(super) fn job() -> Job {
         currency: Some("KRW".to_string()),
         timezone: "Asia/Seoul".to_string(),
         kafka: KafkaSpec::default(),
+        schema_registry: None,
         sources: vec![
             SourceSpec {
                 amount: Some("amount".into()),

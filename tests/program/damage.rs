@@ -75,6 +75,29 @@ fn damaged_state_is_named_and_made_up_for() {
 }
 
 #[test]
+fn a_run_that_is_stopped_while_it_makes_up_takes_nothing_back() {
+    let Some(redis) = redis::redis("a_run_that_is_stopped_while_it_makes_up_takes_nothing_back") else { return };
+    let (mut replay, url, mall) = (Replay::new(), redis.url(), dataset("mall-small"));
+    replay.interval = "1s";
+    let (kept, more) = (replay.kept(), ["--redis", &*url]);
+    let watch = Watch::start(&redis.settings(), &url, &mall.join("mall.toml"), &mall);
+    replay.run_and_kill(2, 2, &more);
+    let newest = kept.newest();
+    let history = kept.history();
+    Damage::Flipped.to(&kept.object(&newest.fresh[0].key), 100);
+    // Once as soon as it has begun, when most of two hours are still to be made up for.
+    let mut running = Running::start(&mut replay.command(2, &more));
+    running.wait("the checkpoint before", |log| log.contains("going on from a checkpoint").then_some(()));
+    running.stop();
+    assert_eq!(kept.newest_number(), newest.number, "nothing older than the newest is committed\n{}", running.log());
+    assert!(kept.history() == history, "nor shown");
+    replay.finish(2, &more);
+    watch.judge();
+    replay.verify();
+    replay.verify_redis(&url);
+}
+
+#[test]
 fn a_bit_is_missed_nowhere_in_an_object() {
     let mut replay = Replay::new();
     // With a second between checkpoints, two hours of the log, each has history to show as well.

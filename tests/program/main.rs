@@ -4,6 +4,8 @@ mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+mod dead_letters;
+mod decode_command;
 mod decoding;
 mod exactness;
 mod faults;

@@ -1,5 +1,6 @@
 //! What is read, and what is said about what cannot be.
 
+use crate::config::field_path::{FieldPath, IdSpec};
 use crate::config::{Format, KeySpace, Role, StoreSpec, TimeSpec, TimeUnit};
 
 use super::*;
@@ -83,7 +84,7 @@ fn the_example_of_the_design() {
 }
 
 /// What is said, without the file; nothing if all is well.
-fn said(text: &str) -> String {
+pub(super) fn said(text: &str) -> String {
     let error = parse(text, "f").map_or_else(|error| error.to_string(), |_| String::new());
     let lines: Vec<&str> = error.lines().map(|line| line.strip_prefix("f:").unwrap_or(line)).collect();
     lines.join("\n")
@@ -95,23 +96,23 @@ fn job(lines: &str) -> String {
 }
 
 /// A source of a role with these lines in place of its own for the same fields.
-fn source(role: &str, lines: &str) -> String {
+pub(super) fn source(role: &str, lines: &str) -> String {
     let field = |line: &str| line.split(' ').next().map(str::to_owned);
     let kept: Vec<&str> = role.lines().filter(|kept| lines.lines().all(|line| field(line) != field(kept))).collect();
     format!("{HEAD}[[source]]\ntopic = \"t\"\n{lines}\n{}\n", kept.join("\n"))
 }
 
-const HEAD: &str = r#"name = "j"
+pub(super) const HEAD: &str = r#"name = "j"
 currency = "KRW"
 "#;
-const PAYMENTS: &str = r#"role = "payments"
+pub(super) const PAYMENTS: &str = r#"role = "payments"
 format = "upsert"
 key = "k"
 store = "s"
 amount = "a"
 time = { field = "t", unit = "ms" }
 "#;
-const ITEMS: &str = r#"role = "order_items"
+pub(super) const ITEMS: &str = r#"role = "order_items"
 format = "upsert"
 key = "k"
 store = "s"
@@ -119,12 +120,12 @@ product = "p"
 quantity = "q"
 time = { field = "t", unit = "ms" }
 "#;
-const PRODUCTS: &str = r#"role = "products"
+pub(super) const PRODUCTS: &str = r#"role = "products"
 format = "debezium"
 key = "k"
 store = "s"
 "#;
-const CLICKS: &str = r#"role = "clicks"
+pub(super) const CLICKS: &str = r#"role = "clicks"
 format = "json"
 store = "s"
 kind = "k"
@@ -173,8 +174,8 @@ topic = "x"
 foo = true
 [bar]
 x = 1"#, r#"2:1: unknown field "topic"; it belongs to a source, below [[source]]
-3:1: unknown field "foo"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka"
-4:2: unknown field "bar"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka""#),
+3:1: unknown field "foo"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka", "schema_registry"
+4:2: unknown field "bar"; known here: "name", "window", "grace", "retention", "replay_horizon", "scale", "currency", "timezone", "source", "kafka", "schema_registry""#),
         (r#"name = "j"
 scale = 19
 currency = ""
@@ -305,8 +306,8 @@ source = 3"#, "2:10: source must be tables, each below its own [[source]], not a
 source = []"#, "2:10: source is empty; a job needs at least one [[source]] with its topic, role and format"),
         (r#"name = "j"
 source = [1, { topic = "t" }]"#, r#"2:11: item 1 of source must be tables, each below its own [[source]], not a whole number
-2:14: source 2 (topic "t"): missing field "role"; every source needs one of "payments", "order_items", "products", "clicks"
-2:14: source 2 (topic "t"): missing field "format"; every source needs "debezium" or "upsert" or "json"
+2:14: source 2 (topic "t"): missing field "role"; every source needs one of "payments", "order_items", "products", "clicks", "lookup"
+2:14: source 2 (topic "t"): missing field "format"; every source needs one of "debezium", "flattened", "dms", "maxwell", "canal", "mongodb", "upsert", "avro", "json", "auto"
 2:14: source 2 (topic "t"): missing field "store"; every source needs the field of the store id"#),
         (r#"name = "j"
 [source]
@@ -319,8 +320,8 @@ topic = "u""#, r#"4:2: "source" is set twice; write [[source]], with two bracket
         (r#"name = "j"
 [[source]]
 "#, r#"2:1: source 1: missing field "topic"; name the topic to read, or list several as topics
-2:1: source 1: missing field "role"; every source needs one of "payments", "order_items", "products", "clicks"
-2:1: source 1: missing field "format"; every source needs "debezium" or "upsert" or "json"
+2:1: source 1: missing field "role"; every source needs one of "payments", "order_items", "products", "clicks", "lookup"
+2:1: source 1: missing field "format"; every source needs one of "debezium", "flattened", "dms", "maxwell", "canal", "mongodb", "upsert", "avro", "json", "auto"
 2:1: source 1: missing field "store"; every source needs the field of the store id"#),
         (r#"name = "j"
 [[sources]]
@@ -350,7 +351,7 @@ store = "s"
 #[rustfmt::skip]
 fn of_topics() {
     for (lines, expected) in [
-        (r#"topic = "a/b""#, r#"4:9: source 1 (topic "a/b"): topic "a/b" is no topic name; letters, digits, ".", "_" and "-", and "*" for any run of them"#),
+        (r#"topic = "a/b""#, r#"4:9: source 1 (topic "a/b"): topic "a/b" is no topic name; letters, digits, ".", "_" and "-", "*" for any run of them, and {name} for one that ids can use"#),
         (r#"topic = "..""#, r#"4:9: source 1 (topic ".."): topic ".." is no topic name; "." and ".." are not allowed"#),
         (r#"topic = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa""#, r#"4:9: source 1 (topic "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…"): topic "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa…" is no topic name; at most 249 characters"#),
         ("topic = 3", "4:9: source 1: topic must be text, not a whole number"),
@@ -374,12 +375,12 @@ topics = ["b"]"#, r#"5:10: source 1 (topic "a"): topics cannot be set together w
 #[rustfmt::skip]
 fn of_roles() {
     for (role, lines, expected) in [
-        (PAYMENTS, r#"format = "json""#, r#"5:10: format "json" is not for payments; use "debezium" or "upsert""#),
-        (PAYMENTS, r#"format = "dms""#, r#"5:10: format "dms" is not built yet; supported: debezium, upsert"#),
+        (PAYMENTS, r#"format = "json""#, r#"5:10: format "json" is not for payments; use one of "debezium", "flattened", "dms", "maxwell", "canal", "mongodb", "upsert", "avro", "auto""#),
+        (PAYMENTS, r#"format = "dms""#, ""),
         (PAYMENTS, r#"format = "Upsert""#, r#"5:10: format "Upsert" is unknown; did you mean "upsert"?"#),
-        (PAYMENTS, r#"format = "csv""#, r#"5:10: format "csv" is unknown; one of "debezium", "upsert""#),
+        (PAYMENTS, r#"format = "csv""#, r#"5:10: format "csv" is unknown; one of "debezium", "flattened", "dms", "maxwell", "canal", "mongodb", "upsert", "avro", "auto""#),
         (PAYMENTS, r#"role = "payment""#, r#"5:8: role "payment" is unknown; did you mean "payments"?"#),
-        (PAYMENTS, r#"role = "orders""#, r#"5:8: role "orders" is unknown; one of "payments", "order_items", "products", "clicks""#),
+        (PAYMENTS, r#"role = "orders""#, r#"5:8: role "orders" is unknown; one of "payments", "order_items", "products", "clicks", "lookup""#),
         (PAYMENTS, "key = []", "5:7: key is an empty list; list at least one"),
         (PAYMENTS, r#"key = ["a", "a"]"#, r#"5:13: item 2 of key repeats "a"; list it once"#),
         (PAYMENTS, "key = 1", "5:7: key must be text or a list of texts, not a whole number"),
@@ -387,9 +388,8 @@ fn of_roles() {
 5:11: item 2 of key is empty; give it a value"),
         (PAYMENTS, r#"key = ["a", "b"]"#, ""),
         (PAYMENTS, r#"key_space = "rol""#, r#"5:13: key_space "rol" is unknown; did you mean "role"?"#),
-        (PAYMENTS, r#"store = { through = "orders" }"#, "5:9: store by way of another table is not built yet; name a field of the record"),
-        (PAYMENTS, r#"store = "{site}:{store_id}""#, r#"5:9: store "{site}:{store_id}" is a template, which is not built yet; name a field of the record"#),
-        (PAYMENTS, "store = 3", "5:9: store must be text, not a whole number"),
+        (PAYMENTS, r#"store = "{site}:{store_id}""#, ""),
+        (PAYMENTS, "store = 3", r#"5:9: store must be text, or a table, such as { through = "orders", on = "order_id" }, not a whole number"#),
         (PAYMENTS, r#"product = "p"
 quantity = "q"
 kind = "k"
@@ -406,7 +406,7 @@ clock = "wall""#, r#"5:1: unknown field "produkt"; did you mean "product"?
 8:9: clock "wall" is unknown; one of "live", "records""#),
         (PAYMENTS, r#"idle = "heartbeat"
 clock = "records""#, ""),
-        (PAYMENTS, r#"table = "t""#, "5:9: table makes no sense here; only debezium records name their table"),
+        (PAYMENTS, r#"table = "t""#, "5:9: table makes no sense here; upsert records do not name their table"),
         (PAYMENTS, r#"currency = """#, "5:12: currency is empty; give it a value"),
         (ITEMS, "", ""),
         (ITEMS, r#"amount = "a"
@@ -423,8 +423,7 @@ product = "p""#, "5:8: time makes no sense for products; products are counted as
         (PRODUCTS, r#"table = ""
 distinct = 3"#, "5:9: table is empty; give it a value
 6:12: distinct makes no sense for products; only clicks have it"),
-        (CLICKS, r#"format = "debezium""#, r#"5:10: format "debezium" is not for clicks; use "json""#),
-        (CLICKS, r#"format = "avro""#, r#"5:10: format "avro" is not built yet; supported: json"#),
+        (CLICKS, r#"format = "debezium""#, r#"5:10: format "debezium" is not for clicks; use one of "avro", "json""#),
         (CLICKS, r#"key = "k"
 key_space = "role"
 counts_when = { a = 1 }
@@ -437,7 +436,7 @@ table = "t""#, "5:7: key makes no sense for clicks; a click is an event and has 
 8:10: amount makes no sense for clicks; only payments have it
 9:12: currency makes no sense for clicks; only payments have it
 10:12: quantity makes no sense for clicks; only order_items have it
-11:9: table makes no sense here; only debezium records name their table"),
+11:9: table makes no sense for clicks; a click is of no table"),
         (CLICKS, "distinct = true", r#"3:1: missing field "product"; distinct = true needs the field of the product id"#),
         (CLICKS, r#"distinct = 1
 product = "p""#, "5:12: distinct must be true or false, not a whole number"),
@@ -455,20 +454,20 @@ product = "p""#, "5:12: distinct must be true or false, not a whole number"),
 #[rustfmt::skip]
 fn of_missing_fields() {
     for (role, field, expected) in [
-        (PAYMENTS, "role", r#"3:1: missing field "role"; every source needs one of "payments", "order_items", "products", "clicks""#),
-        (PAYMENTS, "format", r#"3:1: missing field "format"; payments need "debezium" or "upsert""#),
+        (PAYMENTS, "role", r#"3:1: missing field "role"; every source needs one of "payments", "order_items", "products", "clicks", "lookup""#),
+        (PAYMENTS, "format", r#"3:1: missing field "format"; payments need one of "debezium", "flattened", "dms", "maxwell", "canal", "mongodb", "upsert", "avro", "auto""#),
         (PAYMENTS, "key", r#"3:1: missing field "key"; payments need the field of the row's primary key, or a list of fields"#),
         (PAYMENTS, "store", r#"3:1: missing field "store"; every source needs the field of the store id"#),
         (PAYMENTS, "amount", r#"3:1: missing field "amount"; payments need the field of the amount"#),
         (PAYMENTS, "time", r#"3:1: missing field "time"; payments need the field of the event time and its unit, such as { field = "paid_at", unit = "ms" }"#),
-        (ITEMS, "format", r#"3:1: missing field "format"; order_items need "debezium" or "upsert""#),
+        (ITEMS, "format", r#"3:1: missing field "format"; order_items need one of "debezium", "flattened", "dms", "maxwell", "canal", "mongodb", "upsert", "avro", "auto""#),
         (ITEMS, "key", r#"3:1: missing field "key"; order_items need the field of the row's primary key, or a list of fields"#),
         (ITEMS, "product", r#"3:1: missing field "product"; order_items need the field of the product id"#),
         (ITEMS, "quantity", r#"3:1: missing field "quantity"; order_items need the field of the quantity"#),
         (ITEMS, "time", r#"3:1: missing field "time"; order_items need the field of the event time and its unit, such as { field = "paid_at", unit = "ms" }"#),
-        (PRODUCTS, "format", r#"3:1: missing field "format"; products need "debezium" or "upsert""#),
+        (PRODUCTS, "format", r#"3:1: missing field "format"; products need one of "debezium", "flattened", "dms", "maxwell", "canal", "mongodb", "upsert", "avro", "auto""#),
         (PRODUCTS, "key", r#"3:1: missing field "key"; products need the field of the row's primary key, or a list of fields"#),
-        (CLICKS, "format", r#"3:1: missing field "format"; clicks need "json""#),
+        (CLICKS, "format", r#"3:1: missing field "format"; clicks need one of "avro", "json""#),
         (CLICKS, "kind", r#"3:1: missing field "kind"; clicks need the field of the click's kind"#),
         (CLICKS, "time", r#"3:1: missing field "time"; clicks need the field of the event time and its unit, such as { field = "paid_at", unit = "ms" }"#),
     ] {
@@ -489,13 +488,17 @@ fn of_time() {
     for (role, lines, expected) in [
         (PAYMENTS, r#"time = "paid_at""#, r#"5:8: time must be a table, such as { field = "paid_at", unit = "ms" }, not text"#),
         (PAYMENTS, "time = {}", r#"5:8: missing field "time.field"; name the field that holds the time
-5:8: missing field "time.unit"; one of "s", "ms", "us", "ns", "days", "rfc3339", or a table with a format"#),
+5:8: missing field "time.unit"; one of "s", "ms", "us", "ns", "days", "rfc3339", "auto", or a table with a format"#),
         (PAYMENTS, r#"time = { feild = "a", unit = "sec" }"#, r#"5:10: unknown field "time.feild"; did you mean "field"?
-5:30: time.unit "sec" is unknown; one of "s", "ms", "us", "ns", "days", "rfc3339""#),
+5:30: time.unit "sec" is unknown; one of "s", "ms", "us", "ns", "days", "rfc3339", "auto""#),
         (PAYMENTS, r#"time = { field = "a", unit = "MS" }"#, r#"5:30: time.unit "MS" is unknown; did you mean "ms"?"#),
         (PAYMENTS, r#"time = { field = "a", unit = "%Y" }"#, r#"5:30: time.unit "%Y" is a format; write unit = { format = "%Y-%m-%d %H:%M:%S", zone = "Asia/Seoul" }"#),
-        (PAYMENTS, r#"time = { field = "a", unit = 3, zone = "UTC" }"#, r#"5:30: time.unit must be text, such as "ms", or a table, such as { format = "%Y-%m-%d %H:%M:%S", zone = "Asia/Seoul" }, not a whole number
-5:33: unknown field "time.zone"; known here: "field", "unit""#),
+        (PAYMENTS, r#"time = { field = "a", unit = 3, zone = "UTC" }"#, r#"5:30: time.unit must be text, such as "ms", or a table, such as { format = "%Y-%m-%d %H:%M:%S", zone = "Asia/Seoul" }, not a whole number"#),
+        (PAYMENTS, r#"time = { field = "a.", unit = "ms", zone = "Asia/Seol" }"#, r#"5:18: time.field "a." has an empty name
+5:44: time.zone "Asia/Seol" is no time zone; did you mean "Asia/Seoul"?"#),
+        (PAYMENTS, r#"time = { field = "a", unit = "rfc3339", zone = "UTC" }"#, r#"5:48: time.zone makes no sense beside "rfc3339"; the text says its offset"#),
+        (PAYMENTS, r#"time = { field = "a", unit = { format = "%F %T" }, zone = "UTC" }"#, r#"5:59: time.zone belongs to the format; write unit = { format = "%Y-%m-%d %H:%M:%S", zone = "Asia/Seoul" }"#),
+        (PAYMENTS, r#"time = { field = "a.b", unit = "auto", zone = "Asia/Seoul" }"#, ""),
         (PAYMENTS, r#"time = { field = "a", unit = { format = "%H:%M", zone = "Asia/Seol" } }"#, r#"5:41: time.unit.format "%H:%M" names no instant: date required to parse datetime: year required to parse date
 5:57: time.unit.zone "Asia/Seol" is no time zone; did you mean "Asia/Seoul"?"#),
         (PAYMENTS, r#"time = { field = "a", unit = { fromat = "%F %T" } }"#, r#"5:32: unknown field "time.unit.fromat"; did you mean "format"?"#),
@@ -515,12 +518,17 @@ fn of_time() {
 fn of_counts_when() {
     for (role, lines, expected) in [
         (PAYMENTS, r#"counts_when = "PAID""#, r#"5:15: counts_when must be a table, such as { status = ["PAID"] }, not text"#),
-        (PAYMENTS, r#"counts_when = { a = [], e = ["x", [1]], f.g = 1 }"#, "5:21: counts_when.a is an empty list; list at least one
+        (PAYMENTS, r#"counts_when = { a = [], e = ["x", [1]], f.g = 1 }"#, r#"5:21: counts_when.a is an empty list; list at least one
 5:35: item 2 of counts_when.e must be text, a number, true, false, or a list of them, not a list
-5:41: counts_when.f must be text or a list of texts; a field is named literally, so put a name with dots in quotes"),
+5:41: counts_when.f must be text or a list of texts; put the path of a field in quotes, such as "payload.status""#),
         (PAYMENTS, r#"counts_when = { "" = 1, h = 2020-01-01, i = inf }"#, r#"5:22: counts_when."" is no field name; name the field to compare
 5:29: counts_when.h must be text, a number, true, false, or a list of them, not a date or time
 5:45: counts_when.i must be text, a number, true, false, or a list of them, not a number with a fraction"#),
+        (PAYMENTS, r#"counts_when = { "a..b" = 1, "c{d}" = 2, "e.f" = 3, '"e".f' = 4 }"#, r#"5:26: counts_when."a..b" is no field name: it has an empty name
+5:38: counts_when."c{d}" is no field name: it has a brace, which only a composed id has; put the name in quotes
+5:49: counts_when."e.f" is compared twice; keep one of them"#),
+        (PAYMENTS, "counts_when = { a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1,j=1,k=1,l=1,m=1,n=1,o=1,p=1 }", ""),
+        (PAYMENTS, "counts_when = { a=1,b=1,c=1,d=1,e=1,f=1,g=1,h=1,i=1,j=1,k=1,l=1,m=1,n=1,o=1,p=1,q=1 }", "5:83: counts_when.q is one condition too many; at most 16"),
         (PAYMENTS, "counts_when = {}", ""),
     ] {
         let said = said(&source(role, lines)).replace("source 1 (topic \"t\"): ", "");
@@ -591,7 +599,7 @@ fn resolved() {
     let texts = "counts_when = { a = [1, 0x1F, +2, -0, 1_000, 1.50, true, \"\"], \"b.c\" = \"x\" }";
     let counts_when = source_of(PRODUCTS, texts).counts_when;
     assert_eq!(counts_when[&"a".into()], ["1", "31", "2", "-0", "1000", "1.50", "true", ""]);
-    assert_eq!(counts_when[&"b.c".into()], ["x"]);
+    assert_eq!(counts_when[&FieldPath::parse("b.c").unwrap()], ["x"]);
     for (lines, distinct) in [
         ("", false),
         ("product = \"p\"", true),
@@ -601,7 +609,9 @@ fn resolved() {
         assert_eq!(source_of(CLICKS, lines).distinct, distinct, "{lines}");
     }
     assert_eq!(source_of(PAYMENTS, "key = [\"a\", \"b\"]\nkey_space = \"role\"").key, ["a".into(), "b".into()]);
-    assert_eq!(source_of(PAYMENTS, "store = \"order.store\"").store, StoreSpec::Own("order.store".into()));
+    let nested = IdSpec::Field(FieldPath::parse("order.store").unwrap());
+    assert_eq!(source_of(PAYMENTS, "store = \"order.store\"").store, StoreSpec::Own(nested));
+    assert_eq!(source_of(PAYMENTS, "store = '\"order.store\"'").store, StoreSpec::Own("order.store".into()));
     for (unit, expected) in [
         ("\"s\"", TimeUnit::Seconds),
         ("\"ns\"", TimeUnit::Nanos),

@@ -27,11 +27,12 @@ use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::state::{Section, StateRow};
 
 use super::Input;
-use crate::config::{Job, SourceSpec, StoreSpec};
+use crate::config::field_path::{FieldPath, IdPart, IdSpec};
+use crate::config::{Absent, Decimal, Job, MeasureSpec, SourceSpec, StoreSpec, TimeSpec};
 use crate::decode::HASHING;
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistoryWriter};
-use crate::publish::layout::{Current, Generation, Keys, generations, is_through};
+use crate::publish::layout::{Current, Generation, Keys, generations, is_through, reason_of};
 use crate::publish::schema::Output;
 use crate::publish::state_rows::{epoch_of, read_dead_letter, read_history, read_late};
 use crate::publish::view::MemoryView;
@@ -104,31 +105,84 @@ pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
     })
 }
 
+/// What a source may say otherwise from a checkpoint on: none of it gives another meaning to what is kept.
+const MAY_CHANGE: [&str; 5] = ["allow_float", "absent", "incarnation", "keep_ms", "dedup_horizon_ms"];
+
+/// A source in words that stay the same from version to version: what came later is there only where it is said, so that the setting of a
+/// job without it is that of an older program.
 fn source_setting(source: &SourceSpec) -> Value {
-    let SourceSpec {
-        topics, role, format, key, key_space, slot: _, store, amount, currency, product, quantity, kind, time, ..
-    } = source;
-    let SourceSpec { counts_when, distinct, table, .. } = source;
-    json!({
+    let SourceSpec { topics, role, name, format, key, key_space, slot: _, store, amount, currency, product, quantity, .. } =
+        source;
+    let SourceSpec { kind, time, counts_when, distinct, dedup, table, allow_float, absent, incarnation, keep, .. } = source;
+    let mut setting = json!({
         "topics": topics,
         "role": format!("{role:?}"),
         "format": format!("{format:?}"),
         "table": table,
-        "key": key.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "key": key.iter().map(path_setting).collect::<Vec<_>>(),
         "key_space": format!("{key_space:?}"),
         "store": match store {
-            StoreSpec::Own(store) => json!(store.to_string()),
-            StoreSpec::Through { lookup, on } => json!({"through": lookup, "on": on.iter().map(ToString::to_string).collect::<Vec<_>>()}),
+            StoreSpec::Own(store) => id_setting(store),
+            StoreSpec::Through { lookup, on } => json!({"through": lookup, "on": on.iter().map(path_setting).collect::<Vec<_>>()}),
         },
-        "amount": amount.as_ref().map(|amount| amount.field.to_string()),
-        "currency": currency.as_ref().map(ToString::to_string),
-        "product": product.as_ref().map(ToString::to_string),
-        "quantity": quantity.as_ref().map(|quantity| quantity.field.to_string()),
-        "kind": kind.as_ref().map(ToString::to_string),
-        "time": time.as_ref().map(|time| format!("{} as {:?}", time.field, time.unit)),
-        "counts_when": counts_when.iter().map(|(field, texts)| (field.to_string(), texts)).collect::<BTreeMap<_, _>>(),
+        "amount": amount.as_ref().map(measure_setting),
+        "currency": currency.as_ref().map(id_setting),
+        "product": product.as_ref().map(id_setting),
+        "quantity": quantity.as_ref().map(measure_setting),
+        "kind": kind.as_ref().map(id_setting),
+        "time": time.as_ref().map(time_setting),
+        "counts_when": counts_when.iter().map(|(field, texts)| (path_setting(field), texts)).collect::<BTreeMap<_, _>>(),
         "distinct": distinct,
-    })
+    });
+    let later = [
+        ("name", name.as_ref().map(|name| json!(name))),
+        ("dedup", dedup.as_ref().map(|dedup| id_setting(&dedup.id))),
+        ("dedup_horizon_ms", dedup.as_ref().map(|dedup| json!(dedup.horizon))),
+        ("allow_float", allow_float.then_some(json!(true))),
+        ("absent", (*absent == Absent::Unchanged).then_some(json!("unchanged"))),
+        ("incarnation", incarnation.as_ref().map(|incarnation| json!(incarnation))),
+        ("keep_ms", keep.map(|keep| json!(keep))),
+    ];
+    if let Some(setting) = setting.as_object_mut() {
+        setting.extend(later.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    }
+    setting
+}
+
+/// A field of the row by its bare name, as before there were paths (its name could have dots); a longer path with each name in quotes.
+fn path_setting(path: &FieldPath) -> String {
+    match path.names() {
+        [name] => name.clone(),
+        names => names.iter().map(|name| json!(name).to_string()).collect::<Vec<_>>().join("."),
+    }
+}
+
+fn id_setting(id: &IdSpec) -> Value {
+    let part = |part: &IdPart| match part {
+        IdPart::Text(text) => json!(text),
+        IdPart::Captured(name) => json!({ "captured": name }),
+        IdPart::Field(path) => json!({ "field": path_setting(path) }),
+    };
+    match id {
+        IdSpec::Field(path) => json!(path_setting(path)),
+        IdSpec::Composed(parts) => parts.iter().map(part).collect(),
+    }
+}
+
+fn measure_setting(measure: &MeasureSpec) -> Value {
+    match measure.decimal {
+        Decimal::Text => json!(path_setting(&measure.field)),
+        Decimal::Base64 { scale } => json!({ "field": path_setting(&measure.field), "base64_scale": scale }),
+    }
+}
+
+fn time_setting(time: &TimeSpec) -> Value {
+    let TimeSpec { field, unit, zone } = time;
+    let plain = format!("{} as {unit:?}", path_setting(field));
+    match zone {
+        None => json!(plain),
+        Some(zone) => json!({ "time": plain, "zone": zone }),
+    }
 }
 
 /// Gives the sources of a job the slots they had, if the job may go on with the state of `found`, and lets another grace or retention hold
@@ -172,7 +226,7 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<()
         let Some((at, now)) = job.sources.iter().map(source_setting).enumerate().find(|(_, now)| same(now)) else {
             return refused(format!("it had a source of topics {topics} and has none like it"));
         };
-        if let Some((name, before, now)) = now.as_object().and_then(|now| difference(before, now, &[])) {
+        if let Some((name, before, now)) = now.as_object().and_then(|now| difference(before, now, &MAY_CHANGE)) {
             return refused(format!("{name} of the source of topics {topics} was {before} and is {now}"));
         }
         slots.insert(at, slot);
@@ -433,12 +487,16 @@ impl Restored {
         Ok(())
     }
 
-    /// A run that was stopped has shown late adjustments and dead letters of an epoch that goes on now.
+    /// A run that was stopped has shown late adjustments and dead letters of an epoch that goes on now. And what an earlier program
+    /// has shown of dead letters, before they had folders by reason, is shown again under other names.
     fn remove_unfinished(&self, generation: &Generation) -> Result<(), RunError> {
         let (store, keys, as_of) = (generation.store(), generation.keys(), self.newest().manifest.as_of);
-        for prefix in [keys.history_prefix(Output::LateAdjustments), keys.dead_letters_prefix()] {
+        let shown_for_good = if self.newest.is_some() { self.as_of() } else { self.read.manifest.previous_as_of };
+        let letters = keys.dead_letters_prefix();
+        for prefix in [keys.history_prefix(Output::LateAdjustments), letters.clone()] {
             for key in store.list(&prefix).map_err(PublishError::from)? {
-                if !is_through(&key, as_of) {
+                let moves = prefix == letters && reason_of(&key).is_none() && !is_through(&key, shown_for_good);
+                if moves || !is_through(&key, as_of) {
                     store.delete(&key).map_err(PublishError::from)?;
                 }
             }
@@ -472,4 +530,108 @@ fn load_worker(
     let (rows, cells) = beginning.len();
     tracing::info!(worker = group.index, rows, cells, objects = chain.len(), took = ?began.elapsed(), "state loaded");
     Ok((beginning, chain, pending))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::job_file;
+
+    const CHECKPOINT_OF_FORMAT_1: &str = "datasets/checkpoint-v1/mall/gen-000001/checkpoints/manifests/0000000002.json";
+
+    const PAYMENTS: &str = r#"role = "payments"
+key = "k"
+store = "s"
+amount = "a"
+time = { field = "t", unit = "ms" }"#;
+
+    const LOOKUP_AND_USER: &str = r#"
+[[source]]
+topic = "{site}.o"
+role = "lookup"
+name = "o"
+format = "upsert"
+key = "k"
+store = "s"
+[[source]]
+topic = "{site}.p"
+role = "products"
+format = "upsert"
+key = "k"
+store = { through = "o", on = "x" }
+"#;
+
+    const CLICKS: &str = r#"name = "j"
+[[source]]
+topic = "c"
+role = "clicks"
+format = "json"
+store = "s"
+kind = "k"
+time = { field = "t", unit = "ms" }
+"#;
+
+    fn first(text: &str) -> Map<String, Value> {
+        let job = job_file::parse(text, "f").unwrap_or_else(|error| panic!("{error}"));
+        source_setting(&job.sources[0]).as_object().unwrap().clone()
+    }
+
+    fn setting(source: &str) -> Map<String, Value> {
+        let head = "name = \"j\"\ncurrency = \"KRW\"\n[[source]]\ntopic = \"{site}.t\"\nformat = \"dms\"\n";
+        first(&format!("{head}{source}\n{LOOKUP_AND_USER}"))
+    }
+
+    #[test]
+    fn a_job_without_later_words_has_the_setting_of_an_older_program() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let bytes = std::fs::read(root.join(CHECKPOINT_OF_FORMAT_1)).unwrap();
+        let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+        let job = job_file::load(&root.join("datasets/mall-small/mall.toml")).unwrap();
+        let sources: Vec<Value> = job.sources.iter().map(source_setting).collect();
+        assert_eq!(json!(sources), manifest["setting"]["sources"]);
+    }
+
+    /// A field that was called `a.b` is written in quotes now, and the same; a path through `a` is another field.
+    #[test]
+    fn names_with_dots_are_no_paths() {
+        let store = |text: &str| setting(&PAYMENTS.replace("store = \"s\"", &format!("store = {text}")))["store"].clone();
+        assert_eq!(store(r#"'"a.b"'"#), json!("a.b"));
+        assert_eq!(store(r#""a.b""#), json!(r#""a"."b""#));
+        assert_eq!(store(r#""{site}/{a.b}""#), json!([{"captured": "site"}, "/", {"field": r#""a"."b""#}]));
+        assert_ne!(store(r#""{site}""#), store(r#"'{"site"}'"#));
+    }
+
+    /// Everything that a source says of its rows is in its setting, and some of it may be said otherwise.
+    #[test]
+    fn what_changes_and_what_may() {
+        let plain = setting(PAYMENTS);
+        let with = |line: &str| PAYMENTS.to_owned() + "\n" + line;
+        for (source, refused) in [
+            (with("allow_float = true"), None),
+            (with("absent = \"unchanged\""), None),
+            (with("incarnation = \"2\""), None),
+            (with("table = \"t\""), Some("table")),
+            (with("counts_when = { \"a.b\" = 1 }"), Some("counts_when")),
+            (PAYMENTS.replace("\"a\"", "{ field = \"a\", decimal = \"base64\", scale = 2 }"), Some("amount")),
+            (PAYMENTS.replace("\"ms\"", "\"ms\", zone = \"Asia/Seoul\""), Some("time")),
+            (PAYMENTS.replace("\"ms\"", "\"auto\""), Some("time")),
+            (PAYMENTS.replace("\"s\"", "{ through = \"o\", on = \"x\" }"), Some("store")),
+        ] {
+            let now = setting(&source);
+            assert!(difference(&plain, &now, &[]).is_some(), "{source}");
+            let found = difference(&plain, &now, &MAY_CHANGE).map(|(name, ..)| name);
+            assert_eq!(found.as_deref(), refused, "{source}");
+        }
+        assert_eq!(difference(&plain, &setting(&with("clock = \"records\"")), &[]), None);
+
+        let dedup = |field, horizon| format!("{CLICKS}dedup = {{ field = \"{field}\", horizon = \"{horizon}\" }}\n");
+        let [none, hour, day, other] =
+            [CLICKS.to_owned(), dedup("e", "1h"), dedup("e", "1d"), dedup("f", "1h")].map(|text| first(&text));
+        let refused = |before, now| difference(before, now, &MAY_CHANGE).map(|(name, ..)| name);
+        assert_eq!(refused(&hour, &day), None);
+        assert_eq!(refused(&none, &hour).as_deref(), Some("dedup"));
+        assert_eq!(refused(&hour, &other).as_deref(), Some("dedup"));
+    }
 }

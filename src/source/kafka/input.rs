@@ -9,14 +9,15 @@ use std::time::Duration;
 use rdkafka::Message;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError as Native, RDKafkaErrorCode as Code};
-use rdkafka::message::BorrowedMessage;
+use rdkafka::message::{BorrowedMessage, Headers};
 
 use super::KafkaError;
 use super::context::Context;
 use super::failure::Failure;
 use super::partition::PartitionState;
+use crate::publish::dead_letters::Header;
 use crate::source::envelope::valid_timestamp;
-use crate::source::feed::{self, Feed, FeedError, Raw};
+use crate::source::feed::{self, Feed, FeedError, Headers as HeadersOf, Raw};
 
 /// What a poll gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +158,14 @@ impl KafkaInput {
 
 fn raw<'a>(message: &'a BorrowedMessage<'_>, position: u64) -> Raw<'a> {
     let timestamp = message.timestamp().to_millis().and_then(|millis| valid_timestamp(i128::from(millis)));
-    Raw { position, timestamp, key: message.key(), value: message.payload() }
+    Raw { position, timestamp, key: message.key(), value: message.payload(), headers: Some(message) }
+}
+
+impl HeadersOf for BorrowedMessage<'_> {
+    fn headers(&self) -> Vec<Header> {
+        let all = Message::headers(self).into_iter().flat_map(Headers::iter);
+        all.map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+    }
 }
 
 impl Feed for KafkaInput {

@@ -83,7 +83,13 @@ impl Feed for MemoryFeed {
         let entries = self.log.entries.lock().expect("not poisoned");
         match entries.get(self.next) {
             Some((position, timestamp, key, value)) => {
-                take(Raw { position: *position, timestamp: *timestamp, key: key.as_deref(), value: value.as_deref() });
+                take(Raw {
+                    position: *position,
+                    timestamp: *timestamp,
+                    key: key.as_deref(),
+                    value: value.as_deref(),
+                    headers: None,
+                });
                 self.next += 1;
                 Ok(Polled::Record)
             }

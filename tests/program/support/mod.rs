@@ -13,4 +13,5 @@ pub(crate) mod redis;
 pub(crate) mod running;
 pub(crate) mod s3;
 pub(crate) mod services;
+pub(crate) mod shop;
 pub(crate) mod watch;

@@ -1,0 +1,111 @@
+//! Where keys are unique: the bytes that all keys of a source begin with.
+//!
+//! ```text
+//! varint(number)                                          of payments, order items, products: the topic's number, or the role's
+//! varint(4) len name  len value  len value …              of a lookup: its name, and what its topics capture, by name
+//! ```
+//!
+//! Upholds: two key spaces never have a key in common, as no beginning is the beginning of another; a row that refers to a
+//! lookup's makes that row's key, byte by byte.
+
+use storeflow_dataflows::change::Version;
+use storeflow_dataflows::key::{Text, push_varint};
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use super::{Decoded, Skipped, Truncate};
+use crate::config::{Job, KeySpace, Role, SourceSpec};
+
+/// Topics whose truncates were skipped, and that it was said.
+static SKIPPED_TRUNCATES: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// The key space of a source's rows in one topic.
+#[derive(Clone, Debug)]
+pub(super) struct Space {
+    beginning: Vec<u8>,
+    kind: KeySpace,
+    topic: String,
+}
+
+impl Space {
+    /// The space of the source's own rows; `number` is that of [`super::Decoder::new`].
+    pub(super) fn own(job: &Job, spec: &SourceSpec, topic: &str, number: u32) -> Self {
+        let beginning = match (spec.role, &spec.name) {
+            (Role::Lookup, Some(name)) => lookup(job, name, spec, topic),
+            _ => {
+                let mut beginning = Vec::new();
+                push_varint(&mut beginning, u64::from(number));
+                beginning
+            }
+        };
+        Space { beginning, kind: spec.key_space, topic: topic.to_owned() }
+    }
+
+    /// What keys begin with.
+    pub(super) fn beginning(&self) -> &[u8] {
+        &self.beginning
+    }
+
+    /// That the table was emptied, unless other topics are shards of the same one: which rows came from this one is not kept.
+    pub(super) fn truncate(&self, version: Option<Version>) -> Decoded {
+        match self.kind {
+            KeySpace::Topic => Decoded::Truncate(Truncate { space: Text::new(&self.beginning), version }),
+            KeySpace::Role => {
+                let mut said = SKIPPED_TRUNCATES.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.insert(self.topic.clone()) {
+                    tracing::warn!(
+                        topic = self.topic,
+                        "a table was emptied, but with key_space = \"role\" its rows cannot be told from those of other topics, so they stay"
+                    );
+                }
+                Decoded::Skipped(Skipped::Control)
+            }
+        }
+    }
+}
+
+/// What the keys of a lookup begin with, as `topic` of `spec` tells them: the lookup's own, or that of a source that refers to it.
+pub(crate) fn lookup(job: &Job, name: &str, spec: &SourceSpec, topic: &str) -> Vec<u8> {
+    let mut beginning = Vec::new();
+    push_varint(&mut beginning, Role::Lookup as u64);
+    push_part(&mut beginning, name.as_bytes());
+    let lookups = || job.sources.iter().filter(|source| source.role == Role::Lookup && source.name.as_deref() == Some(name));
+    if lookups().all(|lookup| lookup.key_space == KeySpace::Topic) {
+        let mut captured = captures(spec, topic).unwrap_or_default();
+        captured.retain(|(name, _)| lookups().any(|lookup| is_captured(lookup, name)));
+        captured.sort_unstable();
+        captured.iter().for_each(|(_, value)| push_part(&mut beginning, value.as_bytes()));
+    }
+    beginning
+}
+
+fn push_part(out: &mut Vec<u8>, part: &[u8]) {
+    push_varint(out, part.len() as u64);
+    out.extend_from_slice(part);
+}
+
+/// The names that a source's topics capture, with what `topic` has in their place.
+pub(super) fn captures(spec: &SourceSpec, topic: &str) -> Option<Vec<(String, String)>> {
+    spec.topics.iter().find_map(|pattern| captured(pattern, topic))
+}
+
+/// Whether any of a source's topics captures a name.
+fn is_captured(spec: &SourceSpec, name: &str) -> bool {
+    spec.topics.iter().any(|topic| topic.contains(&format!("{{{name}}}")))
+}
+
+/// Each run is the shortest that fits, from left to right.
+fn captured(pattern: &str, topic: &str) -> Option<Vec<(String, String)>> {
+    let Some(at) = pattern.find(['*', '{']) else { return (pattern == topic).then(Vec::new) };
+    let rest = topic.strip_prefix(&pattern[..at])?;
+    let (name, behind) = match pattern[at..].split_once('}') {
+        Some((name, behind)) if pattern[at..].starts_with('{') => (Some(&name[1..]), behind),
+        _ => (None, &pattern[at + 1..]),
+    };
+    (usize::from(name.is_some())..=rest.len()).filter(|end| rest.is_char_boundary(*end)).find_map(|end| {
+        let mut found = captured(behind, &rest[end..])?;
+        found.splice(..0, name.map(|name| (name.to_owned(), rest[..end].to_owned())));
+        Some(found)
+    })
+}
