@@ -20,7 +20,20 @@ pub struct Version {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Position(pub u32, pub u64, pub u32);
 
+/// The incarnation of rows that a dead letter without a version has left: their position is the stamp that it had then.
+const REPLAYED: u64 = u64::from_le_bytes(*b"replayed");
+
 impl Version {
+    /// What a row is known by that a dead letter without a version has left, which had this stamp.
+    pub fn replayed(since: u64) -> Version {
+        Version { incarnation: REPLAYED, server: 0, position: Position(0, since, 0) }
+    }
+
+    /// The stamp of the dead letter that has left the row, if one without a version did.
+    pub fn replayed_since(&self) -> Option<u64> {
+        (self.incarnation == REPLAYED).then_some(self.position.1)
+    }
+
     /// Whether the order of `self` and `stored` is known: they are of one incarnation, and no other server's.
     pub fn comparable(&self, stored: &Version) -> bool {
         self.incarnation == stored.incarnation && (self.server == stored.server || self.server == 0 || stored.server == 0)

@@ -1,7 +1,7 @@
 //! The latest row of each key: changes are held against it, and become it.
 //!
 //! Upholds: (1) a change strictly older than what is stored, by version or by the stamp of a dead letter, changes nothing; nor does a
-//! delete without version of what is not there, so that a tombstone behind a delete keeps the delete's version; (2) whether a row was
+//! delete without version where a delete has left a version, so that a tombstone behind a delete keeps that; (2) whether a row was
 //! forgotten is decided by the change's own stamp; (3) a patch leaves what it does not say as it was.
 //! Keeps: per key a packed entry (see [`crate::entry`], [`crate::rows`]): version, row, stamp of the last change; deleted and forgotten rows
 //! as markers for the replay horizon. Sweeping a few slots per change bounds what is due but never touched again; what was swept is
@@ -10,7 +10,7 @@
 
 use std::rc::Rc;
 
-use crate::change::{Against, Guard, Order, Row, What};
+use crate::change::{Against, Guard, Order, Row, Version, What};
 use crate::counts::Counts;
 use crate::entry::{Entry, decode, encode, from_portable, gone, header, remember, to_portable};
 use crate::epoch::Horizons;
@@ -109,15 +109,20 @@ impl Stored {
                 Some(found)
             }
             Guard::Since(since) => {
-                if old.as_ref().is_some_and(|entry| entry.since > since) {
+                // What another dead letter has left was said when that one was first read, not when it was read again.
+                let said = |entry: &Entry| entry.version.and_then(|version| version.replayed_since()).unwrap_or(entry.since);
+                if old.as_ref().is_some_and(|entry| said(entry) > since) {
                     Counts::bump(&self.counts.stale);
                     return None;
                 }
-                None
+                Some(Version::replayed(since))
             }
             Guard::None => {
                 let nothing = old.as_ref().is_none_or(|entry| entry.row.is_none());
-                if nothing && matches!(what, What::Delete | What::Truncate) {
+                // The row that is deleted may have been a dead letter: when that is read again, it must find that it was deleted
+                // since. A version is what a marker is for, and stays.
+                let unversioned = old.as_ref().and_then(|entry| entry.version).is_none_or(|of| of.replayed_since().is_some());
+                if nothing && (what == What::Truncate || what == What::Delete && !unversioned) {
                     return None;
                 }
                 None

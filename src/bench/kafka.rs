@@ -189,6 +189,7 @@ impl Setting<'_> {
             checkpoints: None,
             generation: None,
             advance_every: Duration::from_secs(10),
+            accept_job_change: false,
             dead_letter_max_share: None,
             stop_patience: Duration::from_secs(30),
             stop: Arc::default(),

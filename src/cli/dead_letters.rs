@@ -11,6 +11,7 @@
 
 mod list;
 mod print;
+mod replay;
 mod show;
 mod stats;
 
@@ -39,6 +40,7 @@ enum Command {
     List(list::ListArgs),
     Show(show::ShowArgs),
     Stats(stats::StatsArgs),
+    Replay(replay::ReplayArgs),
 }
 
 /// Runs the command.
@@ -51,6 +53,7 @@ pub fn run(args: &DeadLettersArgs) -> Result<(), Failure> {
         Command::List(args) => list::run(args, &mut out),
         Command::Show(args) => show::run(args, &mut out),
         Command::Stats(args) => stats::run(args, &mut out),
+        Command::Replay(args) => replay::run(args, &mut out),
     };
     // Whoever read us has seen enough: `storeflow dead-letters list … | head`.
     let closed = |error: &std::io::Error| error.kind() == ErrorKind::BrokenPipe;

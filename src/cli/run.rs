@@ -58,6 +58,12 @@ pub struct RunArgs {
     #[arg(long, env = "STOREFLOW_ADVANCE_EVERY", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     advance_every: Duration,
 
+    /// Go on from the checkpoint with a job file that reads records in another way (the fields of a row, how they are written, the
+    /// format): what was read before stays as it was read then, until its next change; what could not be read can be replayed. See
+    /// docs/dead-letters.md
+    #[arg(long, env = "STOREFLOW_ACCEPT_JOB_CHANGE")]
+    accept_job_change: bool,
+
     /// Stop on purpose, with exit code 2 and all that was read kept, once more than this share of a topic's records (at least 1000,
     /// since the start or within the last window of log time) are dead letters, such as 0.05 [default: never]
     #[arg(long, env = "STOREFLOW_DEAD_LETTER_MAX_SHARE", value_name = "SHARE", value_parser = parse_share)]
@@ -144,6 +150,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         checkpoints: args.checkpoint_interval.0.map(|every| Checkpoints { every, keep: args.keep }),
         generation: args.generation,
         advance_every: args.advance_every,
+        accept_job_change: args.accept_job_change,
         dead_letter_max_share: args.dead_letter_max_share,
         stop_patience: args.stop_patience,
         stop,

@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
+use storeflow_checkpoints::log::Log;
 use storeflow_dataflows::table::Table;
 
 use super::Failure;
@@ -15,6 +17,7 @@ use super::store_args::StoreArgs;
 use crate::config::{Job, job_file};
 use crate::publish::layout::Current;
 use crate::publish::redis::{RedisSettings, RedisView};
+use crate::publish::replays::numbers;
 use crate::publish::time::instant;
 use crate::store::Store;
 use crate::verify::{Difference, Recomputation, compare, compare_late, published};
@@ -132,6 +135,7 @@ pub(super) fn verify(job: &Job, dataset: &Path, store: &Store, history: bool) ->
         )
         .into());
     }
+    check_one_setting(&current)?;
     let as_of = current.as_of;
     let twin = Recomputation::read(job, dataset)?;
     let mut out = std::io::stdout().lock();
@@ -177,6 +181,27 @@ pub(super) fn verify(job: &Job, dataset: &Path, store: &Store, history: bool) ->
         took % 1_000
     )?;
     Ok(())
+}
+
+/// Refuses a run whose numbers no recomputation from the records by one job gives: records that were replayed have other stamps than
+/// in their topics, and records before a change of the job were read in another way.
+fn check_one_setting(current: &Current) -> anyhow::Result<()> {
+    let (store, about) = (&current.store, &current.about);
+    let (job, generation, requests) = (&about.job, about.generation, numbers(store, &current.keys)?.len());
+    let log = Log::open(Arc::new(store.clone()), &current.keys.checkpoints_prefix(), job, generation);
+    let newest = log.newest()?.map(|read| read.manifest.setting);
+    let accepted = newest.as_ref().and_then(|setting| setting.get("accepted")?.as_array()).map_or(0, Vec::len);
+    let what = match (requests, accepted) {
+        (0, 0) => return Ok(()),
+        (0, _) => format!("has gone on with {accepted} changes of how its job reads records (--accept-job-change)"),
+        _ => format!("has replayed dead letters ({requests} requests), whose stamps are those of the replay"),
+    };
+    anyhow::bail!(
+        "generation {generation} of job \"{job}\" {what}: a recomputation from the records, which knows one job and the stamps of the \
+         topics, would find differences that are none. To prove the numbers, run a new generation with the job file as it is now \
+         (--generation {}) and verify that",
+        generation + 1
+    )
 }
 
 struct Report {

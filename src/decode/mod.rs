@@ -319,6 +319,7 @@ impl Decoder {
 
 /// How texts are hashed, for the dataflow.
 pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
+
 impl Record {
     /// A record of one change.
     fn change(key: Key, version: Option<Version>, what: What, own_time: Option<u64>) -> Record {

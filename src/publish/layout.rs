@@ -169,6 +169,16 @@ impl Keys {
         format!("{}/dead_letters", self.prefix)
     }
 
+    /// What all requests to read dead letters again begin with.
+    pub fn replays_prefix(&self) -> String {
+        format!("{}/replays", self.prefix)
+    }
+
+    /// A request to read dead letters again.
+    pub fn replay(&self, number: u32) -> String {
+        format!("{}/{number:010}.ndjson", self.replays_prefix())
+    }
+
     /// A worker's dead letters of an epoch and reason.
     pub(crate) fn dead_letters(&self, epoch: u64, reason: &str, worker: usize) -> String {
         let date = time::date(time::day(i64::try_from(epoch).unwrap_or(i64::MAX)));

@@ -23,6 +23,7 @@ pub mod history;
 pub mod layout;
 mod pages;
 pub mod redis;
+pub mod replays;
 pub mod row;
 pub mod schema;
 pub mod state_rows;

@@ -9,6 +9,7 @@
 //! number of workers, and shows nothing older than what is shown; (3) a later generation becomes the current one only when
 //! it has caught up with the one before; (4) a signal lets what was read be published, a second one does not wait.
 
+mod again;
 mod arrivals;
 mod opening;
 mod recovery;
@@ -25,9 +26,10 @@ use storeflow_checkpoints::commit::Writer;
 use storeflow_checkpoints::damage::CheckpointError;
 use storeflow_checkpoints::manifest::Manifest;
 
+use self::again::Again;
 use self::arrivals::Arrivals;
 use self::opening::{Clocks, Opener, agree, chain, clocks_of, decoded, encoded, intake};
-use self::recovery::{Loaded, Places, Restored, adopt, choose, log_of, setting_of};
+use self::recovery::{Adopted, Loaded, Places, Restored, adopt, check_accepted, choose, log_of, setting_of};
 use super::checkpointer::{self, Checkpointer, Leader, Silence};
 use super::cluster::Cluster;
 use super::dead_share::DeadShare;
@@ -43,11 +45,12 @@ use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
 use crate::publish::layout::{Current, Generation, run_id};
 use crate::publish::redis::{RedisSettings, RedisSink, RedisView};
+use crate::publish::replays::{Request, requests};
 use crate::publish::time::instant;
 use crate::publish::view::MemoryView;
 use crate::source::dataset::partitions;
 use crate::source::kafka::{KafkaSettings, KafkaSource, Listed};
-use crate::source::names::PartitionNames;
+use crate::source::names::{PartitionNames, REPLAY};
 use crate::store::Store;
 
 /// What is read.
@@ -79,6 +82,8 @@ pub struct Setup {
     pub generation: Option<u64>,
     /// Between two moves of the store's pointer, while the job goes on.
     pub advance_every: Duration,
+    /// Whether the job may read records in another way than the one that has made the checkpoint.
+    pub accept_job_change: bool,
     /// The share of a topic's records that may be dead letters; `None`: any.
     pub dead_letter_max_share: Option<f64>,
     /// What a stopped run still waits for a store or a Redis that does not answer.
@@ -111,6 +116,8 @@ struct Plan {
     listed: Vec<Listed>,
     /// As-of of what the store showed before this run.
     shown_before: u64,
+    /// Dead letters to be read again.
+    requests: Vec<Request>,
 }
 
 /// Between two reports of positions to Kafka.
@@ -126,33 +133,35 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Whatever the user can mend; nothing half-written is taken for whole then.
 pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
     let Setup { mut job, tuning, input, store, redis, mut cluster, checkpoints, generation, .. } = setup;
-    let Setup { advance_every, dead_letter_max_share, stop_patience, stop, registry, health, .. } = setup;
+    let Setup { advance_every, accept_job_change, dead_letter_max_share, stop_patience, stop, registry, health, .. } = setup;
     let leader = cluster.process() == 0;
     let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
     let (process, processes) = (cluster.process(), cluster.processes());
     let (began, silence) = (Instant::now(), Silence::new());
 
     // Everybody proves that it can reach all it needs before anything begins.
-    let ready = prepare(&mut job, &input, &store, redis.as_ref(), generation, checkpoints.is_some(), leader, peers);
+    let wanted = Wanted { generation, durable: checkpoints.is_some(), accept_job_change };
+    let ready = prepare(&mut job, &input, &store, redis.as_ref(), &wanted, leader, peers);
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
     let mut plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
     let joined = (|| {
         let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
-        if let Some(restored) = &restored {
-            adopt(&mut job, &input, &restored.read.manifest)?;
-        }
+        let adopted = match &restored {
+            Some(restored) => adopt(&mut job, &input, &restored.read.manifest, accept_job_change)?,
+            None => Adopted::default(),
+        };
         let generation = match ready.generation.take() {
             Some(generation) => generation,
             None => Generation::join(&store, &job, peers, plan.generation)?,
         };
-        Ok((generation, restored))
+        Ok((generation, restored, adopted.accepted))
     })();
-    let ((generation, restored), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    let ((generation, restored, accepted), _) = agree(&mut cluster, joined, |_| Vec::new())?;
     let (restored, loaded) = match restored {
         Some(restored) => {
             let part = |from: &Restored| from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
-            let setting = setting_of(&job, &input);
+            let setting = setting_of(&job, &input, &accepted);
             let (restored, loaded) =
                 load(&mut cluster, restored, part, |from, damaged| from.fall_back(&log, peers, &setting, damaged))?;
             (Some(restored), loaded)
@@ -178,7 +187,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         }
         let (kafka, places) = (ready.kafka.as_ref(), &places);
         let (job, input, tuning, listed, names, stop) = (&job, &input, &tuning, &plan.listed[..], &*names, &*stop);
-        Opener { job, input, tuning, kafka, listed, names, places, origin, workers: workers.clone(), peers, stop }.open()
+        let (store, keys, requests, workers) = (&store, generation.keys(), &plan.requests[..], workers.clone());
+        Opener { job, input, tuning, kafka, listed, names, places, origin, workers, peers, stop, store, keys, requests }.open()
     })();
     let (hands, clocks) = agree(&mut cluster, opened, |hands| encoded(&clocks_of(hands)))?;
     let clocks: Vec<Clocks> = clocks.iter().map(|clocks| decoded(clocks)).collect();
@@ -212,11 +222,14 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let copies = Arc::new(Copies::new(Arc::clone(&view), Some(history.sender())).outside(committed, open_redis));
     let checkpointer = checkpoints.as_ref().map(|settings| {
         let newest = restored.as_ref().map(Restored::newest);
-        let left_out = match (&input, &restored) {
-            (Input::Kafka(kafka), Some(restored)) => restored.left_out(&kafka.exclude),
-            _ => Vec::new(),
+        let mut left_out = match &input {
+            Input::Kafka(kafka) => kafka.exclude.clone(),
+            Input::Dataset(_) => Vec::new(),
         };
-        let setting = setting_of(&job, &input);
+        let read = plan.requests.iter().filter(|request| places.has_read(request));
+        left_out.extend(read.map(|request| (REPLAY.to_owned(), request.number)));
+        let left_out = restored.as_ref().map(|restored| restored.left_out(&left_out)).unwrap_or_default();
+        let setting = setting_of(&job, &input, &accepted);
         let leader = leader.then(|| Leader {
             writer: Writer::after(&log, newest, &plan.run, settings.keep).making_up_from(origin),
             collector: Collector::new(&log, &plan.run),
@@ -272,6 +285,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
 
     let mut arrivals =
         Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
+    let known = plan.requests.iter().map(|request| request.number).collect();
+    let look = || Again::look(&store, generation.keys(), known, workers.clone(), peers);
+    let again = (goes_on && checkpoints.is_some()).then(look).transpose()?;
     let mut pointer = Pointer { advanced: plan.shown_before, due: Instant::now(), every: advance_every };
     let (mut report_due, mut stopped, mut holder) = (Instant::now(), None, Holder { said: Instant::now() });
     let opening = began.elapsed();
@@ -297,6 +313,9 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
                 report_due = Instant::now() + REPORT_EVERY;
                 kafka.report(&published_positions(&stats));
             }
+        }
+        if let Some(again) = &again {
+            again.found().for_each(|(number, letters)| arrivals.take_again(number, letters));
         }
         if goes_on {
             holder.say(&stats);
@@ -383,14 +402,21 @@ struct Ready {
     input_bytes: u64,
 }
 
-#[allow(clippy::too_many_arguments, reason = "called in one place, with what that place has at hand")]
+/// What is wanted of what there is.
+struct Wanted {
+    /// The generation to go on with or to begin; `None`: the one that is shown.
+    generation: Option<u64>,
+    /// There are checkpoints.
+    durable: bool,
+    accept_job_change: bool,
+}
+
 fn prepare(
     job: &mut Job,
     input: &Input,
     store: &Store,
     redis: Option<&RedisSettings>,
-    wanted: Option<u64>,
-    durable: bool,
+    wanted: &Wanted,
     leader: bool,
     peers: usize,
 ) -> Result<Ready, RunError> {
@@ -408,18 +434,19 @@ fn prepare(
         };
         ready.plan.shown_before = current.as_ref().map_or(0, |current| current.as_of);
         // What is shown without checkpoints can be gone on with by nobody.
-        let chosen = if durable { choose(store, job, input, wanted, current.as_ref())? } else { None };
+        let chosen = if wanted.durable { choose(store, job, input, wanted.generation, current.as_ref())? } else { None };
         let generation = match &chosen {
             Some((generation, read)) => {
                 if let Some(read) = read {
-                    adopt(job, input, &read.manifest)?;
+                    let adopted = adopt(job, input, &read.manifest, wanted.accept_job_change)?;
+                    check_accepted(store, job, &read.manifest, &adopted)?;
                 }
                 Generation::resume(store, job, peers, *generation)?
             }
             None => {
                 let in_redis = redis.as_mut().map(RedisView::current).transpose()?.flatten();
                 let next = in_redis.map(|current| current.about.generation + 1);
-                Generation::create(store, job, peers, wanted.or(next))?
+                Generation::create(store, job, peers, wanted.generation.or(next))?
             }
         };
         let number = generation.about().generation;
@@ -431,6 +458,10 @@ fn prepare(
             ready.plan.listed = kafka.list()?;
         }
         (ready.plan.generation, ready.plan.run) = (number, run_id());
+        // Without checkpoints nobody could tell which of them were read.
+        if wanted.durable {
+            ready.plan.requests = requests(store, generation.keys())?;
+        }
         ready.plan.checkpoint = read.map(|read| read.manifest.number);
         ready.generation = Some(generation);
     }
@@ -524,7 +555,7 @@ impl Pointer {
 fn published_positions(stats: &[Arc<WorkerStats>]) -> Vec<(String, u32, u64)> {
     let known = |of: &Arc<PartitionStats>| {
         let position = of.published_position.get();
-        (position > 0).then(|| (of.topic.clone(), of.partition, position))
+        (position > 0 && of.topic != REPLAY).then(|| (of.topic.clone(), of.partition, position))
     };
     stats.iter().flat_map(|stats| locked(&stats.partitions).iter().filter_map(known).collect::<Vec<_>>()).collect()
 }

@@ -63,9 +63,14 @@ impl PartitionNames {
         u32::try_from(place).expect("topics fit the memory, hence 32 bits")
     }
 
+    /// The number of a topic, if it has one.
+    pub fn number(&self, topic: &str) -> Option<usize> {
+        self.topics.read().unwrap_or_else(PoisonError::into_inner).iter().position(|known| &**known == topic)
+    }
+
     /// Whether a topic has a number.
     pub fn knows(&self, topic: &str) -> bool {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner).iter().any(|known| &**known == topic)
+        self.number(topic).is_some()
     }
 
     /// How many topics have a number.

@@ -573,6 +573,7 @@ impl Turn<'_> {
         outcome: Result<(Decoded, usize), DeadLetter>,
         partition: &Partition,
     ) {
+        let since = partition.dead_since();
         let place = |decoder: usize| place_of(partition.feeds(decoder)).expect("sources of clicks have no changes");
         match outcome {
             Ok((Decoded::Click(click), decoder)) => match (partition.feeds(decoder), click) {
@@ -583,9 +584,9 @@ impl Turn<'_> {
                 }
                 (_, click) => self.take_click(tick, order, click),
             },
-            Ok((Decoded::Change(change), decoder)) => tick.changes[place(decoder)].push(change_at(order, fresh, change)),
+            Ok((Decoded::Change(change), decoder)) => tick.changes[place(decoder)].push(change_at(order, fresh, since, change)),
             Ok((Decoded::Changes(changes), decoder)) => {
-                let changes = (0..).zip(changes).map(|(part, change)| change_at(Order { part, ..order }, fresh, change));
+                let changes = (0..).zip(changes).map(|(part, change)| change_at(Order { part, ..order }, fresh, since, change));
                 tick.changes[place(decoder)].extend(changes);
             }
             Ok((Decoded::Truncate(truncate), decoder)) => {
@@ -618,9 +619,11 @@ impl Turn<'_> {
     }
 }
 
+/// A change at its place; `since` is the stamp that it had as a dead letter, if it is read again.
 #[inline]
-fn change_at(order: Order, fresh: bool, RowChange { key, version, what }: RowChange) -> Change {
-    Change { key, order, against: Against::new(version.map_or(Guard::None, Guard::Version), fresh), what }
+fn change_at(order: Order, fresh: bool, since: Option<u64>, RowChange { key, version, what }: RowChange) -> Change {
+    let unversioned = since.map_or(Guard::None, Guard::Since);
+    Change { key, order, against: Against::new(version.map_or(unversioned, Guard::Version), fresh), what }
 }
 
 /// A truncate for every worker: each has rows of the table.

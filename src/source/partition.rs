@@ -1,4 +1,4 @@
-//! One partition being read: lines of a file, or what a connector brings, to decoded records with their place in the log.
+//! One partition being read: lines of a file, what a connector brings, or dead letters once more, to decoded records with their place in the log.
 //!
 //! Upholds: (1) a clock starts at the least timestamp of the first records, whichever way they come; (2) a clock moves without
 //! a record only to an instant before which the log itself says that nothing is missing; (3) a partition that has had no
@@ -6,8 +6,9 @@
 //! Keeps: of a partition that goes on, the records its clock starts with; if it is tracked, where each tick begins that is in no
 //! checkpoint yet ([`Partition::resume_at`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use storeflow_dataflows::change::Order;
@@ -18,12 +19,13 @@ use super::dataset::{DatasetError, PartitionFile};
 use super::envelope::{Envelopes, valid_timestamp};
 use super::feed::{Feed, FeedError, Headers, Polled, Raw};
 use super::lines::Lines;
-use super::names::PartitionNames;
+use super::names::{PartitionNames, REPLAY};
 use super::resume::{Marks, Resume};
 use crate::config::{Job, KeySpace, Role, SourceSpec, StoreSpec};
-use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
+use crate::decode::{Decoded, Decoder, Message, Reason, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
 use crate::publish::dead_letters::DeadLetter;
+use crate::publish::dead_letters::read::{Letter, Place};
 
 /// A record with its place, or why it is none.
 pub struct Placed {
@@ -139,6 +141,26 @@ enum Input {
     #[cfg(feature = "replay-cache")]
     Cached(PartitionFile, Box<super::cache::Cached>),
     Feed(Box<Going>),
+    /// Dead letters that are read again.
+    Again(Box<Again>),
+}
+
+/// Dead letters that are read again: see [`crate::publish::replays`]. They have one stamp, which is the log time that the worker had
+/// reached when they came to it, whatever their timestamps say; so a run that goes on in their middle stamps them as they were.
+struct Again {
+    /// Those that were not read, of so many.
+    letters: std::vec::IntoIter<Letter>,
+    all: u64,
+    /// The places of each topic's decoders among all.
+    decoders: BTreeMap<String, Range<usize>>,
+    /// The stamp that the letter handed out last had when it became one.
+    since: u64,
+}
+
+impl Again {
+    fn position(&self) -> u64 {
+        self.all - self.letters.len() as u64
+    }
 }
 
 /// A partition that goes on.
@@ -180,6 +202,12 @@ fn key_space(spec: &SourceSpec, topic: usize) -> u32 {
     u32::try_from(place).expect("topics times sources fit 32 bits")
 }
 
+/// The names under which the keys of a source may be, of the topics that there are.
+pub(crate) fn key_spaces(spec: &SourceSpec, topics: &[String]) -> BTreeSet<u32> {
+    let read = topics.iter().enumerate().filter(|(_, topic)| spec.reads(topic));
+    read.map(|(number, _)| key_space(spec, number)).collect()
+}
+
 /// Whose keys are in a key space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeySpaceOf {
@@ -200,6 +228,49 @@ pub fn key_space_of(number: u32) -> KeySpaceOf {
         None => KeySpaceOf::Role,
         Some(place) => KeySpaceOf::Topic { topic: place / SLOTS, slot: (place % SLOTS).checked_sub(1) },
     }
+}
+
+impl Again {
+    /// The next letter, before it has its stamp.
+    fn next(&mut self, all: &mut [Decoder], index: u32) -> Option<Placed> {
+        let order = Order { stamp: 0, partition: index, position: self.position(), part: 0 };
+        let letter = self.letters.next()?;
+        let Letter { place: Place { stamp, topic, partition, offset }, timestamp, key, value, headers, reason, .. } = letter;
+        self.since = stamp;
+        let bytes = key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
+        let message = Message { key: key.as_deref(), value: value.as_deref(), utf8: false };
+        let decoders = self.decoders.get(&topic).cloned().filter(|decoders| !decoders.is_empty());
+        let decoded = match decoders {
+            Some(range) => decode(&mut all[range.clone()], message).map(|(record, at)| (record.decoded, range.start + at)),
+            None => {
+                // Whoever changes a job so that it reads a topic no more is refused; this is not the place to lose a record all the same.
+                let known = Reason::ALL.iter().find(|known| known.code() == reason);
+                let reason = known.copied().unwrap_or(Reason::NotAnObject);
+                Err(Reject::new(reason, format!("no source of the job reads topic \"{topic}\"")))
+            }
+        };
+        let outcome = decoded.map_err(|Reject { reason, detail }| DeadLetter {
+            topic: topic.into(),
+            partition,
+            offset,
+            timestamp,
+            key,
+            value,
+            headers,
+            reason: reason.code(),
+            error: detail,
+            stamp: 0,
+            by: None,
+        });
+        Some(Placed { order, bytes, line: None, fresh: false, outcome })
+    }
+}
+
+/// What decodes the records of a topic, and what these are for, by source.
+fn readers(job: &Job, topic: &str, topic_index: usize) -> (Vec<Decoder>, Vec<Feeds>) {
+    let sources = job.sources.iter().filter(|source| source.reads(topic));
+    let decoder = |source| (Decoder::new(job, source, topic, key_space(source, topic_index)), Feeds::of(source));
+    sources.map(decoder).unzip()
 }
 
 impl Partition {
@@ -258,6 +329,37 @@ impl Partition {
         Partition::new(job, &file.topic, file.partition, index, topic, input, clock, records_per_hour)
     }
 
+    /// Dead letters of the topics that `names` knows, which are read again as the job reads these topics now: request `number`, with
+    /// the id that partition `number` of [`REPLAY`] has.
+    pub fn again(job: &Job, names: &PartitionNames, number: u32, id: u32, letters: Vec<Letter>) -> Self {
+        let (mut all, mut feeds) = (Vec::new(), Vec::new());
+        let mut decoders = BTreeMap::new();
+        for letter in &letters {
+            let topic = &letter.place.topic;
+            if let (false, Some(index)) = (decoders.contains_key(topic), names.number(topic)) {
+                let first = all.len();
+                let (decoders_of_topic, feeds_of_topic) = readers(job, topic, index);
+                all.extend(decoders_of_topic);
+                feeds.extend(feeds_of_topic);
+                decoders.insert(topic.clone(), first..all.len());
+            }
+        }
+        let again = Again { all: letters.len() as u64, letters: letters.into_iter(), decoders, since: 0 };
+        let topic_index = PartitionNames::topic_of(id);
+        let input = Input::Again(Box::new(again));
+        let partition = Partition::new(job, REPLAY, number, id, topic_index, input, LogClock::default(), 0);
+        Partition { decoders: all, feeds, joined: true, ..partition }
+    }
+
+    /// The stamp that the record handed out last had as a dead letter, if it is one that is read again.
+    #[inline]
+    pub fn dead_since(&self) -> Option<u64> {
+        match &self.input {
+            Input::Again(again) => Some(again.since),
+            _ => None,
+        }
+    }
+
     #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
     fn new(
         job: &Job,
@@ -269,9 +371,7 @@ impl Partition {
         clock: LogClock,
         records_per_hour: u64,
     ) -> Self {
-        let sources = job.sources.iter().filter(|source| source.reads(topic));
-        let feeds = sources.clone().map(Feeds::of).collect();
-        let decoders = sources.map(|source| Decoder::new(job, source, topic, key_space(source, topic_index))).collect();
+        let (decoders, feeds) = readers(job, topic, topic_index);
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
         Partition {
@@ -308,6 +408,10 @@ impl Partition {
                 }
             }
         }
+        if let Input::Again(again) = &mut self.input {
+            let read = at.position.saturating_sub(again.position());
+            again.letters.by_ref().take(usize::try_from(read).unwrap_or(usize::MAX)).for_each(drop);
+        }
         if let Some(clock) = at.clock {
             self.clock = clock;
             // An unread file has a clock only if it has joined.
@@ -328,6 +432,10 @@ impl Partition {
 
     /// What an earlier run has stamped up to a place is stamped no later than it was, and what is from there on as it was.
     pub fn post(&mut self, at: Resume) {
+        if let Input::Again(_) = &self.input {
+            // It had one stamp from its beginning on.
+            self.clock = at.clock.unwrap_or(self.clock);
+        }
         self.post = Some(at);
     }
 
@@ -379,6 +487,9 @@ impl Partition {
             going.owes = has_records;
             self.clock = LogClock::starting_at(Some(reached));
         }
+        if let Input::Again(_) = &self.input {
+            self.clock.pass(reached);
+        }
     }
 
     /// What the records of the decoder with this number are for; see [`Placed::outcome`].
@@ -411,6 +522,10 @@ impl Partition {
                     self.read_any = true;
                 }
                 return Ok(next);
+            }
+            Input::Again(again) => {
+                let next = again.next(&mut self.decoders, self.index);
+                return Ok(next.map(|placed| self.stamped(None, placed)));
             }
             Input::Feed(_) => unreachable!("a partition that goes on is read by `next`"),
         };
@@ -544,6 +659,7 @@ impl Partition {
             Input::Lines(_, lines, _) => lines.number(),
             #[cfg(feature = "replay-cache")]
             Input::Cached(..) => unreachable!("a cache is for benchmarks, and nobody goes on from there"),
+            Input::Again(again) => again.position(),
             Input::Feed(going) => going.first.front().map_or_else(|| going.feed.position(), |(_, placed)| placed.order.position),
         };
         Resume { position, clock: clock.filter(|_| self.read_any || self.joined || !matches!(self.input, Input::Lines(..))) }

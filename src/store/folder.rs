@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,10 @@ use super::error::StoreError;
 
 /// Files put on stable storage at the same time.
 const SYNC_THREADS: usize = 16;
+
+/// Modes of files: as the process's mask lets them be, and for their owner only.
+const EVERYBODY: u32 = 0o666;
+const OWNER: u32 = 0o600;
 
 /// A store in a local folder.
 #[derive(Debug)]
@@ -52,15 +56,24 @@ impl Folder {
     /// Replaces a small file: the old or the new one is there, whole, whatever happens.
     pub(super) fn put(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(key);
-        let temporary = write_temporary(&path, bytes)?;
+        let temporary = write_temporary(&path, bytes, EVERYBODY)?;
         std::fs::rename(&temporary, &path).map_err(StoreError::io("rename to", &path))?;
         self.sync_above(&path)
     }
 
     /// Creates a small file, unless there is one. A link to a whole file either appears or it does not.
     pub(super) fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        self.link(key, bytes, EVERYBODY)
+    }
+
+    /// The same for the owner only.
+    pub(super) fn put_if_absent_private(&self, key: &str, bytes: &[u8]) -> Result<bool, StoreError> {
+        self.link(key, bytes, OWNER)
+    }
+
+    fn link(&self, key: &str, bytes: &[u8], mode: u32) -> Result<bool, StoreError> {
         let path = self.path(key);
-        let temporary = write_temporary(&path, bytes)?;
+        let temporary = write_temporary(&path, bytes, mode)?;
         let linked = std::fs::hard_link(&temporary, &path);
         std::fs::remove_file(&temporary).map_err(StoreError::io("remove", &temporary))?;
         match linked {
@@ -211,12 +224,13 @@ fn create_parent(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Writes what is to become `path`, under a name that nobody else writes to: several may put the same key.
-fn write_temporary(path: &Path, bytes: &[u8]) -> Result<PathBuf, StoreError> {
+fn write_temporary(path: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf, StoreError> {
     static WRITTEN: AtomicU64 = AtomicU64::new(0);
     create_parent(path)?;
     let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
     let temporary = temporary(path).with_extension(format!("{}-{number}.tmp", std::process::id()));
-    let mut file = File::create(&temporary).map_err(StoreError::io("create", &temporary))?;
+    let open = File::options().write(true).create(true).truncate(true).mode(mode).open(&temporary);
+    let mut file = open.map_err(StoreError::io("create", &temporary))?;
     file.write_all(bytes).map_err(StoreError::io("write", &temporary))?;
     file.sync_all().map_err(StoreError::io("sync", &temporary))?;
     Ok(temporary)

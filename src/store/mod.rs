@@ -210,6 +210,17 @@ impl Store {
         }
     }
 
+    /// The same of an object that only the owner may read, where the store knows owners: in a folder.
+    ///
+    /// # Errors
+    /// As [`Store::put`].
+    pub fn put_if_absent_private(&self, key: &str, bytes: Bytes) -> Result<bool, StoreError> {
+        match &*self.kind {
+            Kind::Folder(folder) => folder.put_if_absent_private(key, &bytes),
+            Kind::S3(s3) => s3.put_if_absent(key, bytes),
+        }
+    }
+
     /// An object, if it is there.
     ///
     /// # Errors

@@ -22,6 +22,12 @@ pub enum VerifyError {
         /// The file.
         path: PathBuf,
     },
+    /// A topic whose source is in Avro: lines of text cannot hold its records.
+    #[error("could not recompute topic \"{topic}\": its format is avro, which no dataset of lines can hold")]
+    Avro {
+        /// The topic.
+        topic: String,
+    },
     /// Two files of one partition.
     #[error("could not choose a file for topic \"{topic}\" partition {partition}: there are several")]
     Twice {

@@ -1,16 +1,37 @@
-//! A line to what it says, by the formats of the job.
+//! A line to what it says, by the formats of the job. One file per format, by `docs/formats.md`.
 //!
 //! ```text
-//! line ──► kcat envelope or bare ──► key, value ──► Debezium | upsert | JSON ──► change | event | skipped | dead letter
+//! line ──► kcat envelope or bare ──► key, value ──► the topic's format ──► table ──► the source that takes it
+//!                                                         │                            │
+//!                                              skipped, dead letter      key, row, version ──► changes | truncate | event
 //! ```
+//!
+//! Absent on purpose: Avro, which a dataset of lines cannot hold.
+
+mod auto;
+mod canal;
+mod debezium;
+mod dms;
+mod flattened;
+mod key;
+mod maxwell;
+mod mongodb;
+mod table;
+mod upsert;
+mod version;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
+use self::table::TableName;
+pub(super) use self::version::Version;
+use super::fields::{Dialect, Fields, PLAIN};
 use super::json::{Json, Node, NotJson, parse};
-use super::row::{Row, id, read_row};
+use super::row::{Row, event_id, key_parts, read_row};
 use super::time::TIME_END;
+use super::topics::{captured_names, captures};
 use super::types::Reason;
-use crate::config::{Format, Job, KeySpace, Role, SourceSpec};
+use crate::config::{Absent, Format, Job, KeySpace, Role, SourceSpec, StoreSpec};
 
 /// What a record says, and where and when it says it.
 #[derive(Debug)]
@@ -29,75 +50,131 @@ pub(super) enum Outcome {
     /// It could not be decoded.
     Dead(Reason),
     /// Nothing about a row.
-    Skipped,
-    /// A row that stands for itself (clicks).
-    Event(Row),
-    /// The new row of a key, or that there is none any more.
-    Change(Key, Option<Version>, Option<Row>),
+    Skipped(Skip),
+    /// A row that stands for itself (clicks), and by which id it is known when it is told twice.
+    Event(Row, Option<EventId>),
+    /// What becomes of some keys, one after the other.
+    Changes(Vec<Change>),
+    /// All keys of a space have no row any more.
+    Truncate(Space, Option<Version>),
+}
+
+/// Why a record says nothing about a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Skip {
+    Tombstone,
+    OtherTable,
+    Heartbeat,
+    SchemaChange,
+    Transaction,
+    Message,
+    Signal,
+    Bootstrap,
+    Control,
+}
+
+impl Skip {
+    /// The name in metrics.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Skip::Tombstone => "tombstone",
+            Skip::OtherTable => "other_table",
+            Skip::Heartbeat => "heartbeat",
+            Skip::SchemaChange => "schema_change",
+            Skip::Transaction => "transaction",
+            Skip::Message => "message",
+            Skip::Signal => "signal",
+            Skip::Bootstrap => "bootstrap",
+            Skip::Control => "control",
+        }
+    }
+}
+
+/// The id of an event within its source.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct EventId {
+    /// Where the source stands in the job file.
+    pub(super) source: usize,
+    id: String,
+}
+
+/// What becomes of one key.
+#[derive(Clone, Debug)]
+pub(super) struct Change {
+    /// The key.
+    pub(super) key: Key,
+    /// Where the source stood.
+    pub(super) version: Option<Version>,
+    /// The new row, or what is said of it; `None`: there is none any more.
+    pub(super) row: Option<Row>,
+    /// The key of the lookup's row that the row refers to, if it refers to one.
+    pub(super) refers_to: Option<Key>,
 }
 
 /// A row's key in its key space.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
-    space: Space,
+    /// Where it is unique.
+    pub(super) space: Space,
     parts: Vec<String>,
 }
 
 /// Where a key is unique.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Space {
+pub(super) enum Space {
     /// A topic, or one table in a topic of several.
     Topic(String, Option<String>),
     /// All topics of a role.
     Role(Role),
+    /// A lookup, and what its topics' names capture.
+    Lookup(String, Vec<(String, String)>),
 }
 
-/// A source version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Version {
-    connector: Connector,
-    /// Name, and base name of the binlog or database.
-    incarnation: (String, String),
-    /// `None`: any.
-    server: Option<u32>,
-    /// File, position and row; or LSN.
-    position: (u32, u64, u32),
+/// The message of a record.
+#[derive(Clone, Copy, Debug)]
+struct Message<'m> {
+    key: Option<&'m str>,
+    /// `None`: empty.
+    value: Option<&'m Node<'m>>,
 }
 
-/// Connectors whose positions can be compared at all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Connector {
-    /// MySQL and MariaDB.
-    Binlog,
-    Postgres,
-}
+/// The message's own time, and what it says.
+type Said = Result<(Option<u64>, Outcome), Reason>;
 
-impl Version {
-    /// Whether this is known to be older than `stored`.
-    pub(super) fn is_older_than(&self, stored: &Version) -> bool {
-        let same_incarnation = (self.connector, &self.incarnation) == (stored.connector, &stored.incarnation);
-        let same_server = self.server.is_none() || stored.server.is_none() || self.server == stored.server;
-        same_incarnation && same_server && self.position < stored.position
-    }
+/// A source that reads the topic.
+#[derive(Debug)]
+struct Reader<'a> {
+    job: &'a Job,
+    topic: &'a str,
+    spec: &'a SourceSpec,
+    /// Where it stands in the job file.
+    index: usize,
+    /// What its pattern captures of the topic's name.
+    captured: BTreeMap<String, String>,
 }
 
 /// Decodes the records of one topic.
 #[derive(Debug)]
 pub(super) struct TopicDecoder<'a> {
-    job: &'a Job,
     /// The topic.
     pub(super) topic: &'a str,
-    sources: Vec<&'a SourceSpec>,
+    readers: Vec<Reader<'a>>,
 }
 
 impl<'a> TopicDecoder<'a> {
     pub(super) fn new(job: &'a Job, topic: &'a str) -> Self {
-        TopicDecoder { job, topic, sources: job.sources.iter().filter(|source| source.reads(topic)).collect() }
+        let reader = |(index, spec)| Some(Reader { job, topic, spec, index, captured: captures(spec, topic)? });
+        TopicDecoder { topic, readers: job.sources.iter().enumerate().filter_map(reader).collect() }
     }
 
     /// Whether any source reads the topic.
     pub(super) fn reads_topic(&self) -> bool {
-        !self.sources.is_empty()
+        !self.readers.is_empty()
+    }
+
+    /// Whether the topic's records are Avro, which this cannot read.
+    pub(super) fn is_avro(&self) -> bool {
+        self.readers.iter().any(|reader| reader.spec.format == Format::Avro)
     }
 
     /// The record of a line; `None` if it is blank.
@@ -109,7 +186,7 @@ impl<'a> TopicDecoder<'a> {
         let Ok(text) = std::str::from_utf8(line) else { return broken(Reason::NotUtf8) };
         let Ok(node) = parse(text) else { return broken(Reason::NotJson) };
         if !is_envelope(&node) {
-            let (own_time, outcome) = self.message(None, Some(&node));
+            let (own_time, outcome) = self.message(Message { key: None, value: Some(&node) });
             return Some(Record { position: number, timestamp: own_time, outcome });
         }
 
@@ -121,7 +198,7 @@ impl<'a> TopicDecoder<'a> {
         };
         // The payload as string is text to parse again; as anything else it has been parsed with the line.
         let inner: Result<Node<'_>, NotJson>;
-        let key = node.get_some("key").map(|key| key.as_str().unwrap_or(key.text));
+        let key = node.get_some("key").map(|key| key.as_str().unwrap_or(&key.text));
         let value = match node.get("payload").map(|payload| (payload, payload.as_str())) {
             None | Some((_, Some(""))) => None,
             Some((payload, None)) => Some(payload),
@@ -133,84 +210,111 @@ impl<'a> TopicDecoder<'a> {
                 Some(node)
             }
         };
-        let (own_time, outcome) = self.message(key, value);
+        let (own_time, outcome) = self.message(Message { key, value });
         Some(Record { position, timestamp: timestamp.or(own_time), outcome })
     }
 
     /// The message's own time and what it says, by the format of the topic's sources.
-    fn message(&self, key: Option<&str>, value: Option<&Node<'_>>) -> (Option<u64>, Outcome) {
-        let value = value.filter(|value| !value.is_null());
-        let decoded = match self.sources[0].format {
-            Format::Debezium => self.debezium(key, value),
-            Format::Upsert => self.upsert(self.sources[0], key, value),
-            Format::Json => self.event(self.sources[0], value),
-            other => unreachable!("no job with format {} passes yet", other.name()),
+    fn message(&self, message: Message<'_>) -> (Option<u64>, Outcome) {
+        let message = Message { value: message.value.filter(|value| !value.is_null()), ..message };
+        let said = match self.readers[0].spec.format {
+            Format::Debezium => self.debezium(message),
+            Format::Flattened => self.flattened(message),
+            Format::Dms => self.dms(message),
+            Format::Maxwell => self.maxwell(message),
+            Format::Canal => self.canal(message),
+            Format::Mongodb => self.mongodb(message),
+            Format::Upsert => self.upsert(message),
+            Format::Auto => self.auto(message),
+            Format::Json => self.event(message),
+            Format::Avro => unreachable!("a dataset of Avro is refused before it is read"),
         };
-        let (own_time, outcome) = decoded.unwrap_or_else(|reason| (None, Outcome::Dead(reason)));
+        let (own_time, outcome) = said.unwrap_or_else(|reason| (None, Outcome::Dead(reason)));
         // An event time of exactly 1970 is a time but no timestamp.
         (own_time.filter(|time| *time > 0), outcome)
     }
 
-    fn debezium(&self, key: Option<&str>, value: Option<&Node<'_>>) -> Result<(Option<u64>, Outcome), Reason> {
-        let Some(value) = value else { return Ok((None, Outcome::Skipped)) };
-        if !value.is_object() {
-            return Err(Reason::NotAnObject);
+    /// The first source in the job file that takes records of a table.
+    fn taking(&self, table: &TableName<'_>) -> Option<&Reader<'a>> {
+        self.readers.iter().find(|reader| table.is_of(reader.spec.table.as_deref()))
+    }
+
+    fn event(&self, message: Message<'_>) -> Said {
+        let value = message.value.ok_or(Reason::NotAnObject)?;
+        let Some(reader) = self.taking(&TableName::default()) else { return skipped(None, Skip::OtherTable) };
+        let fields = Fields::of_row(object(value)?, None, PLAIN, Absent::Missing);
+        let row = reader.row(&fields)?;
+        let event = event_id(reader.spec, &reader.captured, &fields)?;
+        Ok((row.millis(), Outcome::Event(row, event.map(|id| EventId { source: reader.index, id }))))
+    }
+}
+
+impl Reader<'_> {
+    /// The fields of a row of this source.
+    fn fields<'n>(&self, row: &'n Node<'n>, schema: Option<&'n Node<'n>>, dialect: Dialect) -> Fields<'n> {
+        Fields::of_row(row, schema, dialect, self.spec.absent)
+    }
+
+    fn row(&self, fields: &Fields<'_>) -> Result<Row, Reason> {
+        read_row(self.job, self.spec, &self.captured, fields)
+    }
+
+    fn key_parts(&self, fields: &Fields<'_>) -> Result<Vec<String>, Reason> {
+        key_parts(self.spec, fields)
+    }
+
+    /// What a key's new row does.
+    fn change(&self, parts: Vec<String>, version: Option<Version>, row: Option<Row>) -> Change {
+        let refers_to = match (&self.spec.store, row.as_ref().and_then(|row| row.store.as_ref())) {
+            (StoreSpec::Through { lookup, .. }, Some(super::row::Store::Through(parts))) => {
+                Some(Key { space: self.lookup_space(lookup), parts: parts.clone() })
+            }
+            _ => None,
+        };
+        Change { key: Key { space: self.space(), parts }, version, row, refers_to }
+    }
+
+    /// A key's new row that replaces that of another key, if the two are not the same.
+    fn moved(&self, old: Vec<String>, new: Vec<String>, version: Option<Version>, row: Row) -> Vec<Change> {
+        let leaving = (old != new).then(|| self.change(old, version.clone(), None));
+        leaving.into_iter().chain([self.change(new, version, Some(row))]).collect()
+    }
+
+    fn truncate(&self, version: Option<Version>) -> Outcome {
+        match self.spec.key_space {
+            KeySpace::Topic => Outcome::Truncate(self.space(), version),
+            KeySpace::Role => Outcome::Skipped(Skip::Control),
         }
-        let body = match value.get("payload") {
-            Some(payload) if payload.is_null() => return Ok((None, Outcome::Skipped)),
-            Some(payload) if payload.is_object() => payload,
-            _ => value,
-        };
-        let origin = body.get("source");
-        let own_time = origin.and_then(|origin| timestamp(origin.get("ts_ms")?.as_integer()?));
-        let table = origin.and_then(|origin| origin.get("table")?.as_str());
-        let matching = self.sources.iter().find(|source| source.table.is_none() || source.table.as_deref() == table);
-        let (Some(source), Some(op)) = (matching, body.get_some("op")) else { return Ok((own_time, Outcome::Skipped)) };
-
-        let deletes = match op.as_str() {
-            Some("c" | "u" | "r") => false,
-            Some("d") => true,
-            Some("t" | "m") => return Ok((own_time, Outcome::Skipped)),
-            _ => return Err(Reason::BadOp),
-        };
-        let image = body.get_some(if deletes { "before" } else { "after" });
-        let parts = match (key, image) {
-            (Some(key), _) => key_of_object(source, &parse(key).map_err(|NotJson| Reason::MissingKey)?)?,
-            (None, Some(image)) => key_parts(source, image)?,
-            (None, None) => return Err(Reason::MissingRow),
-        };
-        let row = match (deletes, image) {
-            (true, _) => None,
-            (false, Some(after)) => Some(read_row(self.job, source, after)?),
-            (false, None) => return Err(Reason::MissingRow),
-        };
-        let version = origin.and_then(version);
-        Ok((own_time, Outcome::Change(self.key(source, parts), version, row)))
     }
 
-    fn upsert(&self, source: &SourceSpec, key: Option<&str>, value: Option<&Node<'_>>) -> Result<(Option<u64>, Outcome), Reason> {
-        let parts = match (key, value) {
-            (Some(key), _) => upsert_key(source, key)?,
-            (None, Some(value)) => key_parts(source, value)?,
-            (None, None) => return Err(Reason::MissingKey),
-        };
-        let row = value.map(|value| read_row(self.job, source, value)).transpose()?;
-        let own_time = row.as_ref().and_then(|row| row.time);
-        Ok((own_time, Outcome::Change(self.key(source, parts), None, row)))
+    fn space(&self) -> Space {
+        match (self.spec.role, self.spec.key_space) {
+            (Role::Lookup, _) => self.lookup_space(self.spec.name.as_deref().unwrap_or("")),
+            (_, KeySpace::Topic) => Space::Topic(self.topic.to_string(), self.spec.table.clone()),
+            (role, KeySpace::Role) => Space::Role(role),
+        }
     }
 
-    fn event(&self, source: &SourceSpec, value: Option<&Node<'_>>) -> Result<(Option<u64>, Outcome), Reason> {
-        let row = read_row(self.job, source, value.ok_or(Reason::NotAnObject)?)?;
-        Ok((row.time, Outcome::Event(row)))
-    }
-
-    fn key(&self, source: &SourceSpec, parts: Vec<String>) -> Key {
-        let space = match source.key_space {
-            KeySpace::Topic => Space::Topic(self.topic.to_string(), source.table.clone()),
-            KeySpace::Role => Space::Role(source.role),
+    /// The key space of the rows of a lookup that this topic has, or refers to.
+    fn lookup_space(&self, lookup: &str) -> Space {
+        let is_lookup = |spec: &&SourceSpec| spec.role == Role::Lookup && spec.name.as_deref() == Some(lookup);
+        let names = match self.job.sources.iter().find(is_lookup) {
+            Some(spec) if spec.key_space == KeySpace::Topic => captured_names(spec),
+            _ => Vec::new(),
         };
-        Key { space, parts }
+        let named = |name: String| self.captured.get(&name).map(|value| (name.clone(), value.clone()));
+        let mut captured: Vec<_> = names.into_iter().filter_map(named).collect();
+        captured.sort_unstable();
+        Space::Lookup(lookup.to_string(), captured)
     }
+}
+
+fn skipped(own_time: Option<u64>, why: Skip) -> Said {
+    Ok((own_time, Outcome::Skipped(why)))
+}
+
+fn object<'n>(node: &'n Node<'n>) -> Result<&'n Node<'n>, Reason> {
+    if node.is_object() { Ok(node) } else { Err(Reason::NotAnObject) }
 }
 
 /// Whether a line is written by `kcat -J`.
@@ -223,7 +327,11 @@ fn is_envelope(line: &Node<'_>) -> bool {
 
 /// A record timestamp, if it is one: after the first millisecond of 1970 and before 2200.
 fn timestamp(integer: &str) -> Option<u64> {
-    integer.parse::<i128>().ok().filter(|millis| (1..TIME_END).contains(millis)).map(|millis| millis as u64)
+    integer.parse::<i128>().ok().and_then(in_range)
+}
+
+fn in_range(millis: i128) -> Option<u64> {
+    (1..TIME_END).contains(&millis).then_some(millis as u64)
 }
 
 /// A JSON integer that is not negative and fits into 64 bits.
@@ -231,53 +339,9 @@ fn natural(node: &Node<'_>) -> Option<u64> {
     node.as_integer()?.parse::<i128>().ok()?.try_into().ok()
 }
 
-/// The key fields of a row or of a key object.
-fn key_parts(source: &SourceSpec, node: &Node<'_>) -> Result<Vec<String>, Reason> {
-    source.key.iter().map(|field| id(node.get(&field.to_string()))).collect()
-}
-
-/// The key fields of a message key that is an object, or wraps one as its `payload`.
-fn key_of_object(source: &SourceSpec, key: &Node<'_>) -> Result<Vec<String>, Reason> {
-    let object = key.get("payload").filter(|payload| payload.is_object()).unwrap_or(key);
-    key_parts(source, object).map_err(|_| Reason::MissingKey)
-}
-
-/// The message key of an upsert: an object, or for a key of one field also its plain text.
-fn upsert_key(source: &SourceSpec, key: &str) -> Result<Vec<String>, Reason> {
-    let plain = match parse(key) {
-        Ok(node) if node.is_object() => return key_of_object(source, &node),
-        Ok(node) => id(Some(&node)).map_err(|_| Reason::MissingKey)?,
-        Err(NotJson) => key.to_string(),
-    };
-    if source.key.len() == 1 && !plain.is_empty() { Ok(vec![plain]) } else { Err(Reason::MissingKey) }
-}
-
-/// The source version, from a Debezium `source`.
-fn version(origin: &Node<'_>) -> Option<Version> {
-    let text = |name| origin.get(name).and_then(Node::as_str).unwrap_or("");
-    let number = |name| origin.get(name).and_then(natural).unwrap_or(0);
-    let small = |name| u32::try_from(number(name)).unwrap_or(0);
-    match text("connector") {
-        "mysql" | "mariadb" if number("pos") > 0 => {
-            let (base, suffix) = text("file").rsplit_once('.')?;
-            if !suffix.bytes().all(|byte| byte.is_ascii_digit()) {
-                return None;
-            }
-            Some(Version {
-                connector: Connector::Binlog,
-                incarnation: (text("name").to_string(), base.to_string()),
-                server: Some(small("server_id")).filter(|server| *server != 0),
-                position: (suffix.parse().ok()?, number("pos"), small("row")),
-            })
-        }
-        "postgresql" if number("lsn") > 0 => Some(Version {
-            connector: Connector::Postgres,
-            incarnation: (text("name").to_string(), text("db").to_string()),
-            server: None,
-            position: (0, number("lsn"), 0),
-        }),
-        _ => None,
-    }
+/// A JSON integer that is not negative and fits into 32 bits.
+fn small(node: &Node<'_>) -> Option<u32> {
+    natural(node)?.try_into().ok()
 }
 
 #[cfg(test)]

@@ -2,18 +2,19 @@
 //! applied in their order.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::io::{self, BufRead};
+use std::sync::Arc;
 
 use super::Recomputation;
 use super::clock::{CONFIRMATIONS, Clock};
 use super::dataset::for_each_line;
-use super::decode::{Key, Outcome, Record, TopicDecoder, Version};
-use super::latest::{Contribution, Effect, KeptRow, Latest};
-use super::row::Row;
+use super::decode::{self, EventId, Key, Outcome, Record, Skip, Space, TopicDecoder};
+use super::latest::{Change, Contribution, Effect, KeptRow, KeptStore, Latest, OwnWindow, What};
+use super::names::{Names, Texts};
+use super::row::{Row, Store, Time};
 use super::types::{CellId, DeadLetter, LateRow};
 use super::windows::Windows;
-use crate::config::Job;
+use crate::config::{Job, Role};
 
 /// A change of a cell.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +27,8 @@ pub(super) struct Delta {
     pub(super) member: Option<u32>,
     /// Change of the sum.
     pub(super) sum: i128,
-    /// Change of the count: 1, 0 or -1.
-    pub(super) count: i8,
+    /// Change of the count.
+    pub(super) count: i64,
 }
 
 /// Where and when a record is; the order of changes. Partitions are numbered in the order of topic and partition; `line`
@@ -40,33 +41,46 @@ struct Place {
     line: u64,
 }
 
-/// A change with its names numbered.
+/// A click that can be told twice.
 #[derive(Debug)]
-struct Change {
+struct Event {
     place: Place,
-    key: u32,
-    version: Option<Version>,
-    row: Option<KeptRow>,
+    /// By number.
+    id: u32,
+    /// How long the id is remembered.
+    horizon: u64,
+    contribution: Contribution,
 }
 
 /// All effects of a dataset.
 #[derive(Debug)]
 pub(super) struct Effects {
     windows: Windows,
+    /// By source: how long an event's id is remembered.
+    remembered: Vec<u64>,
+    /// Whether rows may have to wait for those of a lookup.
+    has_lookups: bool,
     /// Topic and partition of what was read, ascending.
     partitions: Vec<(String, u32)>,
     cells: Names<CellId>,
-    members: Names<String>,
+    members: Names<Arc<str>>,
     keys: Names<Key>,
-    /// Changes of keys, to be applied when all are known.
-    changes: Vec<Change>,
+    spaces: Names<Space>,
+    /// By key.
+    space_of: Vec<u32>,
+    ids: Names<EventId>,
+    texts: Texts,
+    /// Changes of keys, to be applied when all are known; likewise of clicks that can be told twice.
+    changes: Vec<(Place, Change)>,
+    events: Vec<Event>,
     deltas: Vec<Delta>,
-    late: Vec<(Place, Contribution, i8)>,
+    late: Vec<(Place, Contribution)>,
     dead_letters: Vec<(DeadLetter, u64)>,
     records: Vec<u64>,
-    skipped: Vec<u64>,
+    skipped: Vec<(u64, Skip)>,
     stale: Vec<u64>,
     corrections: Vec<u64>,
+    duplicate_clicks: Vec<u64>,
     clock_jumps: Vec<u64>,
 }
 
@@ -75,11 +89,18 @@ impl Effects {
     pub(super) fn new(job: &Job) -> Self {
         Effects {
             windows: Windows::of(job),
+            remembered: job.sources.iter().map(|source| source.dedup.as_ref().map_or(0, |dedup| dedup.horizon)).collect(),
+            has_lookups: job.sources.iter().any(|source| source.role == Role::Lookup),
             partitions: Vec::new(),
-            cells: Names(HashMap::new()),
-            members: Names(HashMap::new()),
-            keys: Names(HashMap::new()),
+            cells: Names::new(),
+            members: Names::new(),
+            keys: Names::new(),
+            spaces: Names::new(),
+            space_of: Vec::new(),
+            ids: Names::new(),
+            texts: Texts::default(),
             changes: Vec::new(),
+            events: Vec::new(),
             deltas: Vec::new(),
             late: Vec::new(),
             dead_letters: Vec::new(),
@@ -87,6 +108,7 @@ impl Effects {
             skipped: Vec::new(),
             stale: Vec::new(),
             corrections: Vec::new(),
+            duplicate_clicks: Vec::new(),
             clock_jumps: Vec::new(),
         }
     }
@@ -136,78 +158,156 @@ impl Effects {
                 let (topic, partition) = self.partitions[place.partition].clone();
                 self.dead_letters.push((DeadLetter { topic, partition, position: record.position, reason }, stamp));
             }
-            Outcome::Skipped => self.skipped.push(stamp),
-            Outcome::Event(row) => {
-                let row = self.keep(row);
-                if row.counts {
-                    self.exchange(place, None, Some(row.contribution));
+            Outcome::Skipped(why) => self.skipped.push((stamp, why)),
+            Outcome::Event(row, id) => self.event(place, row, id),
+            Outcome::Changes(changes) => {
+                for change in changes {
+                    let change = self.keep(stamp, change);
+                    self.changes.push((place, change));
                 }
             }
-            Outcome::Change(key, version, row) => {
-                let key = self.keys.number(key);
-                let row = row.map(|row| self.keep(row));
-                self.changes.push(Change { place, key, version, row });
+            Outcome::Truncate(space, version) => {
+                let what = What::Truncate(self.spaces.number(space));
+                self.changes.push((place, Change { stamp, version, what }));
             }
         }
     }
 
-    /// Numbers a row's names.
-    fn keep(&mut self, row: Row) -> KeptRow {
-        let window = row.cell.window;
-        let member = row.member.map(|member| self.members.number(member));
-        let contribution = Contribution { cell: self.cells.number(row.cell), window, member, sum: row.sum };
-        KeptRow { contribution, counts: row.counts }
+    fn event(&mut self, place: Place, row: Row, id: Option<EventId>) {
+        let row = self.keep_row(row, None);
+        let (Some(KeptStore::Own(store)), Some(OwnWindow::At(window))) = (&row.store, row.window) else { return };
+        let (table, second) = (row.table.expect("clicks have a table"), row.second.as_deref().unwrap_or_default());
+        let cell = CellId { table, store: store.to_string(), second: second.to_string(), window: Some(window) };
+        let cell = self.cells.number(cell);
+        let contribution = Contribution { cell, window: Some(window), member: row.member.flatten(), sum: 0, count: 1 };
+        match id {
+            Some(id) => {
+                let source = id.source;
+                let id = self.ids.number(id);
+                self.events.push(Event { place, id, horizon: self.remembered[source], contribution });
+            }
+            None => self.exchange(place, None, Some(contribution)),
+        }
+    }
+
+    /// Numbers a change's names.
+    fn keep(&mut self, stamp: u64, change: decode::Change) -> Change {
+        let decode::Change { key, version, row, refers_to } = change;
+        let key = self.number_key(key);
+        let what = match row {
+            None => What::Delete(key),
+            Some(row) => {
+                let refers_to = refers_to.map(|key| self.number_key(key));
+                let patch = row.is_patch();
+                What::Row { key, row: self.keep_row(row, refers_to), patch }
+            }
+        };
+        Change { stamp, version, what }
+    }
+
+    fn number_key(&mut self, key: Key) -> u32 {
+        let space = self.spaces.number(key.space.clone());
+        let number = self.keys.number(key);
+        if number as usize == self.space_of.len() {
+            self.space_of.push(space);
+        }
+        number
+    }
+
+    fn keep_row(&mut self, row: Row, refers_to: Option<u32>) -> KeptRow {
+        let Row { table, store, second, member, sum, time, conditions, keep } = row;
+        let texts = &mut self.texts;
+        KeptRow {
+            table,
+            store: store.map(|store| match store {
+                Store::Own(store) => KeptStore::Own(texts.keep(&store)),
+                Store::Through(_) => KeptStore::Through(refers_to.expect("a row that refers to another says to which")),
+            }),
+            second: second.map(|second| texts.keep(&second)),
+            member: member.map(|member| member.map(|member| texts.keep(&member))),
+            sum,
+            window: time.map(|time| match time {
+                Time::Without => OwnWindow::Without,
+                Time::Elsewhere => OwnWindow::Elsewhere,
+                Time::At(millis) => OwnWindow::At(self.windows.start(millis)),
+            }),
+            conditions: conditions.into(),
+            keep,
+        }
     }
 
     /// Takes one contribution out and puts another in; what belongs to an expired window becomes a late adjustment.
     fn exchange(&mut self, place: Place, taken: Option<Contribution>, put: Option<Contribution>) {
         let sides = match (taken, put) {
-            (Some(taken), Some(put)) if (taken.cell, taken.member) == (put.cell, put.member) => {
-                [Some((Contribution { sum: put.sum - taken.sum, ..put }, 0)), None]
+            (Some(taken), Some(put)) if (taken.cell, &taken.member) == (put.cell, &put.member) => {
+                [Some(Contribution { sum: put.sum - taken.sum, count: put.count - taken.count, ..put }), None]
             }
-            _ => [taken.map(|taken| (Contribution { sum: -taken.sum, ..taken }, -1)), put.map(|put| (put, 1))],
+            (taken, put) => [taken.map(|taken| Contribution { sum: -taken.sum, count: -taken.count, ..taken }), put],
         };
-        for (side, count) in sides.into_iter().flatten() {
-            if side.sum == 0 && count == 0 {
+        for side in sides.into_iter().flatten() {
+            if side.sum == 0 && side.count == 0 {
                 continue;
             }
             if side.window.is_some_and(|window| self.windows.expiry(window) <= place.stamp) {
-                self.late.push((place, side, count));
+                self.late.push((place, side));
                 continue;
             }
             if side.window.is_some_and(|window| self.windows.own_epoch(window) <= place.stamp) {
                 self.corrections.push(place.stamp);
             }
-            self.deltas.push(Delta { stamp: place.stamp, cell: side.cell, member: side.member, sum: side.sum, count });
+            let member = side.member.map(|member| self.members.number(member));
+            self.deltas.push(Delta { stamp: place.stamp, cell: side.cell, member, sum: side.sum, count: side.count });
+        }
+    }
+
+    /// Counts the clicks that can be told twice, in their order.
+    fn count_events(&mut self) {
+        let mut counted: HashMap<u32, u64> = HashMap::new();
+        let mut events = std::mem::take(&mut self.events);
+        events.sort_by_key(|event| event.place);
+        for Event { place, id, horizon, contribution } in events {
+            if counted.get(&id).is_some_and(|before| place.stamp - before < horizon) {
+                self.duplicate_clicks.push(place.stamp);
+            } else {
+                counted.insert(id, place.stamp);
+                self.exchange(place, None, Some(contribution));
+            }
         }
     }
 
     /// Applies the changes and puts everything in order.
     pub(super) fn finish(mut self) -> Recomputation {
-        let mut latest = Latest::default();
+        self.count_events();
+        let mut latest = Latest::new(self.windows);
         let mut changes = std::mem::take(&mut self.changes);
-        changes.sort_by_key(|change| change.place);
-        for Change { place, key, version, row } in changes {
-            match latest.apply(self.windows, key, place.stamp, version, row) {
-                Effect::Stale => self.stale.push(place.stamp),
-                Effect::Exchange { taken, put } => self.exchange(place, taken, put),
+        changes.sort_by_key(|(place, _)| *place);
+        for (place, change) in &changes {
+            for effect in latest.apply(change, &self.space_of, &mut self.cells) {
+                match effect {
+                    Effect::Stale => self.stale.push(place.stamp),
+                    Effect::Exchange { taken, put } => self.exchange(*place, taken, put),
+                }
             }
         }
 
         let cells = self.cells.into_list();
-        let late_row = |(place, side, count): (Place, Contribution, i8)| {
+        let late_row = |(place, side): (Place, Contribution)| {
             let (topic, partition) = self.partitions[place.partition].clone();
             let (cell, epoch) = (cells[side.cell as usize].clone(), self.windows.epoch_of(place.stamp));
             let Place { stamp, position, .. } = place;
-            LateRow { stamp, topic, partition, position, cell, sum: side.sum, count: count.into(), epoch }
+            LateRow { stamp, topic, partition, position, cell, sum: side.sum, count: side.count, epoch }
         };
         let mut late: Vec<LateRow> = self.late.into_iter().map(late_row).collect();
         late.sort_unstable();
         self.dead_letters.sort_unstable();
         self.deltas.sort_by_key(|delta| delta.stamp);
-        for stamps in [&mut self.records, &mut self.skipped, &mut self.stale, &mut self.corrections, &mut self.clock_jumps] {
+        self.skipped.sort_unstable();
+        for stamps in
+            [&mut self.records, &mut self.stale, &mut self.corrections, &mut self.duplicate_clicks, &mut self.clock_jumps]
+        {
             stamps.sort_unstable();
         }
+        let changes = if self.has_lookups { changes.into_iter().map(|(_, change)| change).collect() } else { Vec::new() };
         Recomputation {
             windows: self.windows,
             cells,
@@ -218,24 +318,10 @@ impl Effects {
             skipped: self.skipped,
             stale: self.stale,
             corrections: self.corrections,
+            duplicate_clicks: self.duplicate_clicks,
             clock_jumps: self.clock_jumps,
+            changes,
+            space_of: self.space_of,
         }
-    }
-}
-
-/// Numbers for names.
-#[derive(Debug)]
-struct Names<T>(HashMap<T, u32>);
-
-impl<T: Hash + Eq> Names<T> {
-    fn number(&mut self, name: T) -> u32 {
-        let next = u32::try_from(self.0.len()).expect("fewer than 2^32 names");
-        *self.0.entry(name).or_insert(next)
-    }
-
-    fn into_list(self) -> Vec<T> {
-        let mut names: Vec<(T, u32)> = self.0.into_iter().collect();
-        names.sort_unstable_by_key(|(_, number)| *number);
-        names.into_iter().map(|(name, _)| name).collect()
     }
 }

@@ -14,7 +14,7 @@ pub(super) const LEVELS_MAX: usize = 127;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Node<'a> {
     /// The value's own text, without white space around it.
-    pub(super) text: &'a str,
+    pub(super) text: Cow<'a, str>,
     /// The value.
     pub(super) value: Json<'a>,
 }
@@ -30,8 +30,8 @@ pub(super) enum Json<'a> {
     Number,
     /// A string, unescaped.
     Text(Cow<'a, str>),
-    /// An array. Nothing in this job looks into one.
-    Array,
+    /// An array.
+    Array(Vec<Node<'a>>),
     /// An object, its members in order and with repeated keys.
     Object(Vec<(Cow<'a, str>, Node<'a>)>),
 }
@@ -70,9 +70,44 @@ impl<'a> Node<'a> {
     }
 
     /// The text of an integer: a number without fraction and exponent.
-    pub(super) fn as_integer(&self) -> Option<&'a str> {
+    pub(super) fn as_integer(&self) -> Option<&str> {
         let integer = self.value == Json::Number && !self.text.contains(['.', 'e', 'E']);
-        integer.then_some(self.text)
+        integer.then_some(&*self.text)
+    }
+
+    /// The items of an array.
+    pub(super) fn as_array(&self) -> Option<&[Node<'a>]> {
+        match &self.value {
+            Json::Array(items) => Some(items),
+            _ => None,
+        }
+    }
+
+    /// Whether this is `true`.
+    pub(super) fn is_true(&self) -> bool {
+        self.value == Json::Bool && self.text == "true"
+    }
+
+    /// The value of an object whose members are all called `name` (of several the last counts), as extended JSON writes types.
+    pub(super) fn only(&self, name: &str) -> Option<&Node<'a>> {
+        let Json::Object(members) = &self.value else { return None };
+        members.iter().all(|(key, _)| key == name).then(|| self.get(name)).flatten()
+    }
+
+    /// The same value, kept apart from the text it was read from.
+    pub(super) fn into_owned(self) -> Node<'static> {
+        let text = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let value = match self.value {
+            Json::Null => Json::Null,
+            Json::Bool => Json::Bool,
+            Json::Number => Json::Number,
+            Json::Text(content) => Json::Text(text(content)),
+            Json::Array(items) => Json::Array(items.into_iter().map(Node::into_owned).collect()),
+            Json::Object(members) => {
+                Json::Object(members.into_iter().map(|(name, node)| (text(name), node.into_owned())).collect())
+            }
+        };
+        Node { text: text(self.text), value }
     }
 
     /// Whether this is an object.
@@ -127,7 +162,7 @@ impl<'a> Reader<'a> {
             b'{' => self.object(level + 1)?,
             _ => self.number()?,
         };
-        Ok(Node { text: &self.text[start..self.at], value })
+        Ok(Node { text: Cow::Borrowed(&self.text[start..self.at]), value })
     }
 
     fn word(&mut self, word: &str, value: Json<'a>) -> Result<Json<'a>, NotJson> {
@@ -163,17 +198,18 @@ impl<'a> Reader<'a> {
     }
 
     fn array(&mut self, level: usize) -> Result<Json<'a>, NotJson> {
+        let mut items = Vec::new();
         self.expect(b'[')?;
         self.skip_space();
         if self.take(b']') {
-            return Ok(Json::Array);
+            return Ok(Json::Array(items));
         }
         loop {
             self.skip_space();
-            self.value(level)?;
+            items.push(self.value(level)?);
             self.skip_space();
             if self.take(b']') {
-                return Ok(Json::Array);
+                return Ok(Json::Array(items));
             }
             self.expect(b',')?;
         }
@@ -276,7 +312,11 @@ mod tests {
     fn assert_same(ours: &Node<'_>, theirs: &serde_json::Value, of: &str) {
         use serde_json::Value;
         match (&ours.value, theirs) {
-            (Json::Null, Value::Null) | (Json::Array, Value::Array(_)) => {}
+            (Json::Null, Value::Null) => {}
+            (Json::Array(items), Value::Array(values)) => {
+                assert_eq!(items.len(), values.len(), "{of}");
+                items.iter().zip(values).for_each(|(item, value)| assert_same(item, value, of));
+            }
             (Json::Bool, Value::Bool(value)) => assert_eq!(ours.text, value.to_string(), "{of}"),
             (Json::Number, Value::Number(_)) => {}
             (Json::Text(text), Value::String(value)) => assert_eq!(text, value, "{of}"),

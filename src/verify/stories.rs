@@ -3,6 +3,10 @@
 //! Times are minutes. Windows are 30, grace 2, retention 60 and the replay horizon 180 minutes long, so the window 0 has its
 //! own epoch at 32 and expires at 90.
 
+mod clicks;
+mod lookups;
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use storeflow_dataflows::epoch::{Before, Horizons};
@@ -269,6 +273,19 @@ fn an_older_version_changes_nothing() {
     // A change without version keeps none.
     story.versioned_payment(MINUTE, 1, "a 12 1", &lsn(0)).versioned_payment(MINUTE, 1, "a 13 1", &lsn(1));
     story.view(2 * MINUTE, &["payments a/KRW 0: 1300 1 0 r0"]).counts(2 * MINUTE, [5, 0, 0]);
+}
+
+#[test]
+fn a_transaction_that_was_open_while_a_snapshot_read_is_newer_than_what_was_read() {
+    let lsn = |lsn: u32| format!(r#"{{"connector":"postgresql","name":"m","db":"log","lsn":{lsn}}}"#);
+    let read = |row: &str, source: &str| payment(1, row, source).replacen("\"u\"", "\"r\"", 1);
+    let mut story = Story::new();
+    // Read where the log was at 9; changed at 8 and committed after that.
+    story.record("payments", 0, MINUTE, None, Some(&read("a 1 1", &lsn(9))));
+    story.versioned_payment(2 * MINUTE, 1, "a 2 1", &lsn(8)).view(3 * MINUTE, &["payments a/KRW 0: 200 1 0 r0"]);
+    // Read again: what was read last is what there is.
+    story.record("payments", 0, 3 * MINUTE, None, Some(&read("a 3 1", &lsn(9))));
+    story.view(4 * MINUTE, &["payments a/KRW 0: 300 1 0 r0"]).counts(4 * MINUTE, [0, 0, 0]);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Event times to milliseconds since 1970, rounded down.
 
+use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::fmt::strtime::BrokenDownTime;
 use jiff::tz::TimeZone;
 
+use super::fields::{Value, is_integer};
 use super::json::Node;
-use crate::config::TimeUnit;
+use crate::config::{TimeSpec, TimeUnit};
 
 /// 2200-01-01, the first millisecond that is too late.
 pub(super) const TIME_END: i128 = 7_258_118_400_000;
@@ -19,34 +21,99 @@ pub(super) enum TimeError {
     Range,
 }
 
-/// The time `node` says in `unit`.
-pub(super) fn parse_time(node: &Node<'_>, unit: &TimeUnit) -> Result<u64, TimeError> {
-    let millis = match unit {
-        TimeUnit::Seconds => integer(node)?.saturating_mul(1000),
-        TimeUnit::Millis => integer(node)?,
-        TimeUnit::Micros => integer(node)?.div_euclid(1000),
-        TimeUnit::Nanos => integer(node)?.div_euclid(1_000_000),
-        TimeUnit::Days => integer(node)?.saturating_mul(86_400_000),
-        TimeUnit::Rfc3339 | TimeUnit::Auto => rfc3339(node.as_str().ok_or(TimeError::Grammar)?)?,
-        TimeUnit::Format { format, zone } => {
-            formatted(node.as_str().ok_or(TimeError::Grammar)?, format, zone.as_deref().unwrap_or("UTC"))?
-        }
+/// The time that a field says.
+pub(super) fn event_time(value: &Value<'_>, spec: &TimeSpec) -> Result<u64, TimeError> {
+    if let Some(date) = value.node.only("$date") {
+        return in_range(extended_date(date)?);
+    }
+    let by_schema = value.type_name().and_then(schema_unit);
+    let unit = match (&spec.unit, by_schema) {
+        (TimeUnit::Auto, Some(SchemaUnit::IsoDate)) => return in_range(iso_date(&value.node)?),
+        (TimeUnit::Auto, Some(SchemaUnit::Unit(unit))) => unit,
+        (TimeUnit::Auto, None) if value.node.as_str().is_some() => TimeUnit::Rfc3339,
+        (TimeUnit::Auto, None) => return Err(TimeError::Grammar),
+        (unit, None) => unit.clone(),
+        (unit, Some(SchemaUnit::Unit(schema))) if *unit == schema => schema,
+        (_, Some(_)) => return Err(TimeError::Grammar),
     };
+    parse_time(value, &unit, spec.zone.as_deref())
+}
+
+/// The time `node` says in `unit`; a number is the wall clock of `zone`, if one is given.
+fn parse_time(value: &Value<'_>, unit: &TimeUnit, zone: Option<&str>) -> Result<u64, TimeError> {
+    let number = |millis: fn(i128) -> i128| {
+        let millis = millis(integer_text(value.integer().ok_or(TimeError::Grammar)?)?);
+        zone.map_or(Ok(millis), |zone| from_wall_clock(millis, zone))
+    };
+    let text = || value.node.as_str().ok_or(TimeError::Grammar);
+    in_range(match unit {
+        TimeUnit::Seconds => number(|seconds| seconds.saturating_mul(1000))?,
+        TimeUnit::Millis => number(|millis| millis)?,
+        TimeUnit::Micros => number(|micros| micros.div_euclid(1000))?,
+        TimeUnit::Nanos => number(|nanos| nanos.div_euclid(1_000_000))?,
+        TimeUnit::Days => number(|days| days.saturating_mul(86_400_000))?,
+        TimeUnit::Rfc3339 | TimeUnit::Auto => rfc3339(text()?)?,
+        TimeUnit::Format { format, zone } => formatted(text()?, format, zone.as_deref().unwrap_or("UTC"))?,
+    })
+}
+
+fn in_range(millis: i128) -> Result<u64, TimeError> {
     if (0..TIME_END).contains(&millis) { Ok(millis as u64) } else { Err(TimeError::Range) }
 }
 
-/// A JSON integer or a string of `-?digits`; too long for an `i128` is out of any range.
-fn integer(node: &Node<'_>) -> Result<i128, TimeError> {
-    let text = node.as_integer().or(node.as_str()).ok_or(TimeError::Grammar)?;
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(TimeError::Grammar);
+/// How a schema says that a time is written.
+enum SchemaUnit {
+    Unit(TimeUnit),
+    /// `YYYY-MM-DD`, and a `Z` or not.
+    IsoDate,
+}
+
+fn schema_unit(type_name: &str) -> Option<SchemaUnit> {
+    Some(SchemaUnit::Unit(match type_name {
+        "io.debezium.time.Date" | "org.apache.kafka.connect.data.Date" => TimeUnit::Days,
+        "io.debezium.time.Timestamp" | "org.apache.kafka.connect.data.Timestamp" => TimeUnit::Millis,
+        "io.debezium.time.MicroTimestamp" => TimeUnit::Micros,
+        "io.debezium.time.NanoTimestamp" => TimeUnit::Nanos,
+        "io.debezium.time.ZonedTimestamp" | "io.debezium.time.IsoTimestamp" => TimeUnit::Rfc3339,
+        "io.debezium.time.IsoDate" => return Some(SchemaUnit::IsoDate),
+        _ => return None,
+    }))
+}
+
+/// What is within MongoDB's `{"$date": …}`.
+pub(super) fn extended_date(date: &Node<'_>) -> Result<i128, TimeError> {
+    match date.only("$numberLong") {
+        Some(long) => integer_text(long.as_str().ok_or(TimeError::Grammar)?),
+        None => match (date.as_integer(), date.as_str()) {
+            (Some(text), _) => integer_text(text),
+            (None, Some(text)) => rfc3339(text),
+            (None, None) => Err(TimeError::Grammar),
+        },
     }
-    text.parse().map_err(|_| TimeError::Range)
+}
+
+/// The instant at which the clocks of `zone` show what UTC's show at `millis`.
+fn from_wall_clock(millis: i128, zone: &str) -> Result<i128, TimeError> {
+    let shown = i64::try_from(millis).ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()).ok_or(TimeError::Range)?;
+    let civil = shown.to_zoned(TimeZone::UTC).datetime();
+    let zoned = TimeZone::get(zone).and_then(|zone| civil.to_zoned(zone)).map_err(|_| TimeError::Range)?;
+    Ok(i128::from(zoned.timestamp().as_millisecond()))
+}
+
+/// `-?digits`; too long for an `i128` is out of any range.
+fn integer_text(text: &str) -> Result<i128, TimeError> {
+    if is_integer(text) { text.parse().map_err(|_| TimeError::Range) } else { Err(TimeError::Grammar) }
+}
+
+/// `YYYY-MM-DD`, and a `Z` or not: midnight in UTC.
+fn iso_date(node: &Node<'_>) -> Result<i128, TimeError> {
+    let text = node.as_str().ok_or(TimeError::Grammar)?;
+    let date = text.strip_suffix('Z').unwrap_or(text);
+    if date.len() == 10 { rfc3339(&format!("{date}T00:00:00Z")) } else { Err(TimeError::Grammar) }
 }
 
 /// `YYYY-MM-DD[Tt ]HH:MM:SS[.digits](Z|z|±HH:MM)`
-fn rfc3339(text: &str) -> Result<i128, TimeError> {
+pub(super) fn rfc3339(text: &str) -> Result<i128, TimeError> {
     // Byte positions: 2024-01-02T03:04:05 is the first 19.
     let (Some(local), Some(mut rest)) = (text.get(..19), text.get(19..)) else { return Err(TimeError::Grammar) };
     let shape = local.bytes().zip("dddd-dd-ddTdd:dd:dd".bytes()).all(|(byte, expected)| match expected {
@@ -111,11 +178,20 @@ fn formatted(text: &str, format: &str, zone: &str) -> Result<i128, TimeError> {
 mod tests {
     use super::TimeError::{Grammar, Range};
     use super::*;
+    use crate::config::Absent;
+    use crate::verify::fields::{Fields, PLAIN, Said};
     use crate::verify::json::parse;
 
     fn check(unit: TimeUnit, cases: &[(&str, Result<u64, TimeError>)]) {
         for (text, expected) in cases {
-            assert_eq!(parse_time(&parse(text).unwrap(), &unit), *expected, "{text} as {unit:?}");
+            let spec = TimeSpec { field: "at".into(), unit: unit.clone(), zone: None };
+            let row = format!("{{\"at\":{text}}}");
+            let row = parse(&row).unwrap();
+            let read = match Fields::of_row(&row, None, PLAIN, Absent::Missing).get(&spec.field) {
+                Said::Value(value) => event_time(&value, &spec),
+                Said::Null | Said::Nothing => Err(Grammar),
+            };
+            assert_eq!(read, *expected, "{text} as {unit:?}");
         }
     }
 

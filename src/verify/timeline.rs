@@ -76,11 +76,11 @@ impl<'a> Timeline<'a> {
     fn apply(&mut self, delta: &Delta) {
         let values = &mut self.values[delta.cell as usize];
         values.sum += delta.sum;
-        values.count += i64::from(delta.count);
+        values.count += delta.count;
         if let Some(member) = delta.member {
             let rows = self.members.entry((delta.cell, member)).or_default();
             values.distinct -= i64::from(*rows > 0);
-            *rows += i64::from(delta.count);
+            *rows += delta.count;
             values.distinct += i64::from(*rows > 0);
             assert!(*rows >= 0, "a row is taken out only where it was put in");
         }

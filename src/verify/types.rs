@@ -96,7 +96,7 @@ pub struct Counts {
     pub records: u64,
     /// Those that could not be decoded, by place.
     pub dead_letters: Vec<DeadLetter>,
-    /// Those that say nothing about a row: tombstones, truncates, heartbeats, other tables.
+    /// Those that say nothing about a row: tombstones, heartbeats, other tables.
     pub skipped: u64,
     /// Changes older than the row they would have changed.
     pub stale: u64,
@@ -104,6 +104,12 @@ pub struct Counts {
     pub corrections: u64,
     /// Rows of `late_adjustments`.
     pub late_adjustments: u64,
+    /// Clicks that were told before.
+    pub duplicate_clicks: u64,
+    /// Rows that would count, but for the row that they refer to.
+    pub waiting_rows: u64,
+    /// The oldest of the last changes to groups of such rows.
+    pub waiting_since: Option<u64>,
     /// Jumps of a partition's clock by more than an hour, confirmed by 101 records.
     pub clock_jumps: u64,
 }
@@ -137,12 +143,16 @@ pub enum Reason {
     BadTime,
     /// A time outside 1970 to 2200.
     TimeRange,
-    /// A Debezium change without the row it needs.
+    /// A change without the row it needs.
     MissingRow,
     /// A message key that does not hold the key, or none where one is needed.
     MissingKey,
-    /// A Debezium `op` that does not exist.
+    /// An operation that does not exist.
     BadOp,
+    /// A floating-point number where the source does not allow it.
+    Float,
+    /// A composed id of which only a part is said.
+    PartialId,
 }
 
 impl Reason {
@@ -165,6 +175,8 @@ impl Reason {
             Reason::MissingRow => "missing_row",
             Reason::MissingKey => "missing_key",
             Reason::BadOp => "bad_op",
+            Reason::Float => "float",
+            Reason::PartialId => "partial_id",
         }
     }
 }

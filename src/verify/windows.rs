@@ -20,6 +20,16 @@ impl Windows {
         Windows { window, grace, retention, replay_horizon: horizons.replay_horizon }
     }
 
+    /// The length of a window.
+    pub(super) fn length(&self) -> u64 {
+        self.window
+    }
+
+    /// How long a window can be corrected.
+    pub(super) fn retention(&self) -> u64 {
+        self.retention
+    }
+
     /// Start of the window of an event time.
     pub(super) fn start(&self, event_time: u64) -> u64 {
         event_time / self.window * self.window

@@ -44,7 +44,10 @@ impl Docks {
     /// The arguments of a run.
     fn run(&self) -> Vec<String> {
         let of = |name: &str| text(&self.folder.path().join(name));
-        ["run", "--job", &of("job.toml"), "--replay", &of("whole"), "--data-dir", &of("out")].map(str::to_owned).to_vec()
+        // One worker, as each keeps a score of its own of positions that jump back.
+        ["run", "--job", &of("job.toml"), "--replay", &of("whole"), "--data-dir", &of("out"), "--workers", "1"]
+            .map(str::to_owned)
+            .to_vec()
     }
 
     /// What a command over the data directory prints, as JSON, and its exit code.

@@ -1,5 +1,6 @@
 //! The program from outside: one binary, so that it links once.
 
+mod chain;
 mod checkpoints;
 mod crash;
 mod crash_cluster;
@@ -7,6 +8,7 @@ mod damage;
 mod dead_letters;
 mod decode_command;
 mod decoding;
+mod dialects;
 mod exactness;
 mod faults;
 mod formats;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
+use crate::support::databases::Database;
 use crate::support::services::{Kind, Service, own, shared};
 
 /// Sends one request without any client library; what came back.
@@ -38,6 +39,20 @@ fn a_redis_of_ones_own_stops_and_comes_back_with_or_without_data() {
     let address = service.address().to_owned();
     drop(service);
     assert!(TcpStream::connect(address.trim_start_matches("redis://")).is_err());
+}
+
+#[test]
+fn databases_of_ones_own_come_back_with_what_was_committed() {
+    for kind in [Kind::Postgres, Kind::MariaDb] {
+        let Some(database) = Database::own(kind) else { return };
+        database.run("create table kept (number integer); insert into kept values (42);");
+        database.service().kill();
+        database.service().start();
+        assert_eq!(database.run("select number from kept;"), "42\n", "{kind:?} that was killed");
+        database.service().stop();
+        database.service().start();
+        assert_eq!(database.run("select number from kept;"), "42\n", "{kind:?} that was stopped");
+    }
 }
 
 #[test]

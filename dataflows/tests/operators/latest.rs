@@ -156,15 +156,20 @@ impl Plain {
         let live = old.and_then(|entry| entry.row.as_ref());
         let version = match guard {
             Guard::Version(version) => Some(version),
-            Guard::None | Guard::Since(_) => None,
+            Guard::Since(then) => Some(Version::replayed(then)),
+            Guard::None => None,
         };
+        let replayed = |entry: &Plain| entry.version.and_then(|version| version.replayed_since());
         let stale = match (guard, old) {
             (Guard::Version(new), Some(Plain { version: Some(old), .. })) => new.stale_against(old),
-            (Guard::Since(then), Some(old)) => old.since > then,
+            (Guard::Since(then), Some(old)) => replayed(old).unwrap_or(old.since) > then,
             _ => false,
         };
         let nothing = match what {
-            What::Delete => guard == Guard::None && live.is_none(),
+            What::Delete => {
+                let versioned = old.is_some_and(|entry| entry.version.is_some() && replayed(entry).is_none());
+                guard == Guard::None && live.is_none() && versioned
+            }
             What::Truncate => live.is_none(),
             What::Row(_) | What::Patch(..) => false,
         };

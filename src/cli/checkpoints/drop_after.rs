@@ -14,7 +14,8 @@ use storeflow_checkpoints::log::Read;
 use super::{Chosen, Which};
 use crate::cli::Failure;
 use crate::observe::wall_ms;
-use crate::publish::layout::{run_id, shown_after, take_back};
+use crate::publish::layout::{Keys, run_id, shown_after, take_back};
+use crate::publish::replays::unknown_to;
 use crate::publish::time::{instant, parse_instant};
 
 /// Go back to the last checkpoint as of T or before: what was shown after it is taken back from the store
@@ -54,7 +55,12 @@ pub(super) fn run(args: &DropAfterArgs, out: &mut Vec<u8>) -> Result<(), Failure
     let (job, generation) = (&chosen.job, chosen.generation);
     // Of the newest nothing is to be taken back, unless it is there because this command was interrupted.
     let again = newest.as_ref().is_some_and(|newest| newest.manifest.restores.is_some());
-    let files = if number < last || again { shown_after(&chosen.store, job, generation, as_of)?.len() } else { 0 };
+    let keys = Keys::new(job, generation, 1);
+    // Letters in them may be read again from where they came; those that are not can be requested again.
+    let requests =
+        if number < last || again { unknown_to(&chosen.store, &keys, &chosen.log.read(number)?.manifest)? } else { Vec::new() };
+    let files =
+        if number < last || again { shown_after(&chosen.store, job, generation, as_of)?.len() } else { 0 } + requests.len();
     let (shown, checkpoints) = (instant(as_of as i64), last - number);
     if checkpoints == 0 && files == 0 {
         writeln!(out, "nothing to do: checkpoint {number} as of {shown} is the newest, and nothing after it was shown")?;
@@ -64,14 +70,15 @@ pub(super) fn run(args: &DropAfterArgs, out: &mut Vec<u8>) -> Result<(), Failure
         writeln!(
             out,
             "would go back to checkpoint {number} as of {shown} of generation {generation} of job {job}: \
-             drop {checkpoints} checkpoints after it and remove {files} files of history, dead letters and the view"
+             drop {checkpoints} checkpoints after it and remove {files} files of history, dead letters, requests to replay them, and the view"
         )?;
         return Err(anyhow!("what was published after {shown} is taken back; say --yes if that is what you want").into());
     }
     if number < last {
         chosen.log.drop_after(number, &run_id(), wall_ms())?;
     }
-    let removed = if number < last || again { take_back(&chosen.store, job, generation, as_of)? } else { 0 };
+    requests.iter().try_for_each(|key| chosen.store.delete(key))?;
+    let removed = if number < last || again { take_back(&chosen.store, job, generation, as_of)? } else { 0 } + requests.len();
     writeln!(out, "checkpoint {number} as of {shown} is the newest again; {checkpoints} were dropped, {removed} files removed")?;
     writeln!(out, "{}", next(&chosen))?;
     Ok(())

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use super::{Filters, Format, Letters};
 use crate::cli::Failure;
 use crate::cli::checkpoints::{Which, table};
+use crate::publish::layout::Keys;
+use crate::publish::replays::requests;
 use crate::publish::time::{date, day};
 use crate::source::names::REPLAY;
 
@@ -49,13 +51,14 @@ pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<(), Failure>
         *counts.topics.entry(letter.place.topic).or_default() += 1;
         Ok(true)
     })?;
-    let records = records(&letters);
+    let (records, replays) = (records(&letters), replays(&letters)?);
     let (job, generation) = (&letters.chosen.job, letters.chosen.generation);
     if args.format == Format::Json {
         let Counts { all, pending, reasons, topics, days } = counts;
         let object = json!({
             "job": job, "generation": generation, "dead_letters": all, "in_no_file_yet": pending,
             "by_reason": reasons, "by_topic": topics, "by_day": days, "records_by_topic": records,
+            "replays": { "requests": replays.requests, "letters": replays.letters, "read": replays.read },
         });
         writeln!(out, "{object}")?;
         return Ok(());
@@ -83,7 +86,27 @@ pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<(), Failure>
     let rows: Vec<Vec<String>> = counts.topics.iter().map(of_topic).collect();
     table(&mut text, &["dead letters", "of all", "records", "of records", "topic"], &rows);
     out.write_all(&text)?;
+    if replays.requests > 0 {
+        let Replays { requests, letters, read } = replays;
+        writeln!(out, "\n{requests} requests to replay {letters} of them, {read} read by the newest checkpoint")?;
+    }
     Ok(())
+}
+
+/// What was requested to be read again, and how much of that was.
+#[derive(Default)]
+struct Replays {
+    requests: usize,
+    letters: u64,
+    read: u64,
+}
+
+fn replays(of: &Letters) -> anyhow::Result<Replays> {
+    let keys = Keys::new(&of.chosen.job, of.chosen.generation, 1);
+    let all = requests(&of.chosen.store, &keys)?;
+    let letters = all.iter().map(|request| request.letters).sum();
+    let read = of.newest.as_ref().map_or(0, |newest| all.iter().map(|request| request.read_by(newest)).sum());
+    Ok(Replays { requests: all.len(), letters, read })
 }
 
 /// Records of each topic up to the newest checkpoint, of a dataset: there a position is the number of lines before it.

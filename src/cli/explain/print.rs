@@ -221,6 +221,9 @@ fn some(text: &str) -> Option<&str> {
 
 /// A source version as people know it. Of what names the incarnation only a hash is kept.
 fn source(version: Version) -> String {
+    if let Some(since) = version.replayed_since() {
+        return format!("a replayed dead letter of {}", instant(i64::try_from(since).unwrap_or(i64::MAX)));
+    }
     let server = if version.server == 0 { String::new() } else { format!(" of server {}", version.server) };
     format!("{}{server} ({:016x})", position(version), version.incarnation)
 }

@@ -5,10 +5,12 @@ use std::sync::mpsc::Sender;
 
 use super::opening::{open_kafka, owner};
 use crate::config::Job;
+use crate::publish::dead_letters::read::Letter;
 use crate::runtime::workers::RunError;
 use crate::source::kafka::{KafkaSource, Listed};
-use crate::source::names::PartitionNames;
+use crate::source::names::{PartitionNames, REPLAY};
 use crate::source::operator::Arrival;
+use crate::source::partition::Partition;
 
 /// Partitions that appear while the job runs.
 pub(super) struct Arrivals<'a> {
@@ -47,6 +49,14 @@ impl Arrivals<'_> {
             self.send(worker, Arrival::Partition(Box::new(partition), listed.high > listed.start));
         }
         Ok(())
+    }
+
+    /// Takes a request to read dead letters again.
+    pub(super) fn take_again(&self, number: u32, letters: Vec<Letter>) {
+        tracing::info!(request = number, letters = letters.len(), "dead letters are read again");
+        let worker = owner(REPLAY, number, self.peers) - self.workers.start;
+        let partition = Partition::again(self.job, self.names, number, self.names.id(REPLAY, number), letters);
+        self.send(worker, Arrival::Partition(Box::new(partition), true));
     }
 
     fn send(&self, worker: usize, arrival: Arrival) {

@@ -1,8 +1,10 @@
 //! Before the workers: what all processes agree on, and which partitions each of their workers opens, where.
 //!
 //! Upholds: (1) what keeps one process from starting is told by all; (2) a partition belongs to worker `(topic hash + number) % workers`;
-//! (3) a partition that a checkpoint knows goes on where that says, and none of them is left out unnoticed.
+//! (3) a partition that a checkpoint knows goes on where that says, and none of them is left out unnoticed; (4) dead letters that are
+//! to be read again are partitions as any, of a topic that no log has.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +16,17 @@ use serde::{Deserialize, Serialize};
 use super::recovery::Places;
 use super::{Input, LOOK_EVERY};
 use crate::config::{ClockMode, Idle, Job};
+use crate::publish::layout::Keys;
+use crate::publish::replays::{Request, read};
 use crate::runtime::cluster::{Cluster, ClusterError};
 use crate::runtime::replay::{chunk_of, deal, topics_of};
 use crate::runtime::workers::{RunError, Tuning};
 use crate::source::dataset::{PartitionFile, partitions};
 use crate::source::kafka::{KafkaSettings, KafkaSource, Listed, Opening};
-use crate::source::names::PartitionNames;
+use crate::source::names::{PartitionNames, REPLAY};
 use crate::source::operator::{Arrival, Intake};
 use crate::source::partition::{Partition, Quiet};
+use crate::store::Store;
 
 /// Between two lines about what is waited for.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -94,16 +99,40 @@ pub(super) struct Opener<'a> {
     pub workers: Range<usize>,
     pub peers: usize,
     pub stop: &'a AtomicBool,
+    pub store: &'a Store,
+    pub keys: &'a Keys,
+    /// Dead letters that are to be read again.
+    pub requests: &'a [Request],
 }
 
 impl Opener<'_> {
     /// Opens this process's partitions: those of each of its workers.
     pub(super) fn open(&self) -> Result<Vec<Vec<Partition>>, RunError> {
-        match (self.input, self.kafka) {
-            (Input::Dataset(dataset), _) => self.open_files(dataset),
-            (Input::Kafka(settings), Some(kafka)) => self.open_topics(settings, kafka),
+        let mut hands = match (self.input, self.kafka) {
+            (Input::Dataset(dataset), _) => self.open_files(dataset)?,
+            (Input::Kafka(settings), Some(kafka)) => self.open_topics(settings, kafka)?,
             (Input::Kafka(_), None) => unreachable!("whoever reads Kafka has connected to it"),
+        };
+        // Numbered by all processes, and behind the topics that there are.
+        self.names.register(REPLAY);
+        for request in self.requests.iter().filter(|request| !self.places.has_read(request)) {
+            let (number, worker) = (request.number, owner(REPLAY, request.number, self.peers));
+            if !self.workers.contains(&worker) {
+                continue;
+            }
+            let letters = read(self.store, self.keys, number)?;
+            tracing::info!(request = number, letters = letters.len(), "dead letters are read again");
+            let mut partition = Partition::again(self.job, self.names, number, self.names.id(REPLAY, number), letters);
+            partition.join(self.origin);
+            self.places.apply(REPLAY, number, &mut partition)?;
+            hands[worker - self.workers.start].push(partition);
         }
+        Ok(hands)
+    }
+
+    /// The partitions of an input, and those that are requests.
+    fn with_requests(&self, places: impl Iterator<Item = (String, u32)>) -> BTreeSet<(String, u32)> {
+        places.chain(self.requests.iter().map(|request| (REPLAY.to_owned(), request.number))).collect()
     }
 
     fn open_files(&self, dataset: &Path) -> Result<Vec<Vec<Partition>>, RunError> {
@@ -111,7 +140,7 @@ impl Opener<'_> {
         for topic in topics_of(&files) {
             self.names.register(&topic);
         }
-        self.places.check(&files.iter().map(|file| (file.topic.clone(), file.partition)).collect(), &[])?;
+        self.places.check(&self.with_requests(files.iter().map(|file| (file.topic.clone(), file.partition))), &[])?;
         let topics = self.names.topics();
         let chunk = chunk_of(&files, self.tuning);
         let open = |file: &PartitionFile| -> Result<Partition, RunError> {
@@ -129,7 +158,7 @@ impl Opener<'_> {
     }
 
     fn open_topics(&self, settings: &KafkaSettings, kafka: &KafkaSource) -> Result<Vec<Vec<Partition>>, RunError> {
-        let there = self.listed.iter().map(|listed| (listed.topic.clone(), listed.partition)).collect();
+        let there = self.with_requests(self.listed.iter().map(|listed| (listed.topic.clone(), listed.partition)));
         self.places.check(&there, &settings.exclude)?;
         let mine = |listed: &&Listed| self.workers.contains(&owner(&listed.topic, listed.partition, self.peers));
         let mine: Vec<&Listed> = self.listed.iter().filter(mine).collect();

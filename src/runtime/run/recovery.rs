@@ -29,17 +29,18 @@ use storeflow_dataflows::state::{Section, StateRow};
 use super::Input;
 use crate::config::field_path::{FieldPath, IdPart, IdSpec};
 use crate::config::{Absent, Decimal, Job, MeasureSpec, SourceSpec, StoreSpec, TimeSpec};
-use crate::decode::HASHING;
+use crate::decode::{HASHING, KeyParts};
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistoryWriter};
 use crate::publish::layout::{Current, Generation, Keys, generations, is_through, reason_of};
+use crate::publish::replays::{Request, requests};
 use crate::publish::schema::Output;
 use crate::publish::state_rows::{epoch_of, read_dead_letter, read_history, read_late};
 use crate::publish::view::MemoryView;
 use crate::runtime::workers::RunError;
 use crate::source::clock::LogClock;
-use crate::source::names::PartitionNames;
-use crate::source::partition::Partition;
+use crate::source::names::{PartitionNames, REPLAY};
+use crate::source::partition::{Partition, key_spaces};
 use crate::source::resume::Resume;
 use crate::store::Store;
 
@@ -81,18 +82,26 @@ pub(super) fn choose(
         if let Some(read) = log_of(store, &job.name, generation).newest()? {
             let finished = current.is_some_and(|current| current.finished && current.about.generation == generation);
             let over = matches!(input, Input::Dataset(_)) && read.manifest.complete && finished;
+            // Dead letters of it that are to be read again are read there, and nowhere else.
+            let over = over && !has_unread(store, &job.name, generation, &read.manifest)?;
             return Ok((!over).then_some((generation, Some(read))));
         }
     }
     Ok(None)
 }
 
+/// Whether there are dead letters to be read again that a checkpoint has not read.
+fn has_unread(store: &Store, job: &str, generation: u64, manifest: &Manifest) -> Result<bool, RunError> {
+    let all = requests(store, &Keys::new(job, generation, 1))?;
+    Ok(all.iter().any(|request| request.read_by(manifest) < request.letters))
+}
+
 /// What the state of a job depends on: all that gives it its meaning, and nothing that does not.
-pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
+pub(super) fn setting_of(job: &Job, input: &Input, accepted: &[Value]) -> Value {
     let Horizons { window, grace, retention, replay_horizon, before } = job.horizons;
     let mut sources: Vec<&SourceSpec> = job.sources.iter().collect();
     sources.sort_by_key(|source| source.slot);
-    json!({
+    let mut setting = json!({
         "input": match input { Input::Dataset(_) => "dataset", Input::Kafka(_) => "kafka" },
         "window_ms": window,
         "grace_ms": grace,
@@ -102,7 +111,11 @@ pub(super) fn setting_of(job: &Job, input: &Input) -> Value {
         "scale": job.scale,
         "currency": job.currency,
         "sources": sources.into_iter().map(source_setting).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(setting), false) = (setting.as_object_mut(), accepted.is_empty()) {
+        setting.insert("accepted".to_owned(), Value::from(accepted.to_vec()));
+    }
+    setting
 }
 
 /// What a source may say otherwise from a checkpoint on: none of it gives another meaning to what is kept.
@@ -185,12 +198,21 @@ fn time_setting(time: &TimeSpec) -> Value {
     }
 }
 
+/// What a job brings along that is not the job it was.
+#[derive(Debug, Default)]
+pub(super) struct Adopted {
+    /// Changes that were accepted on purpose, those of earlier runs first: for the next checkpoints to say.
+    pub accepted: Vec<Value>,
+    /// Sources, by their place in the job, whose rows have another key now: there must be none.
+    pub rekeyed: Vec<usize>,
+}
+
 /// Gives the sources of a job the slots they had, if the job may go on with the state of `found`, and lets another grace or retention hold
-/// from its as-of on.
+/// from its as-of on. With `accept` how sources read their records may differ.
 ///
 /// # Errors
 /// What differs, if it may not.
-pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<(), RunError> {
+pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest, accept: bool) -> Result<Adopted, RunError> {
     let (as_of, found) = (found.as_of, &found.setting);
     let refused = |what: String| {
         let text = format!(
@@ -199,12 +221,12 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<()
         );
         Err(RunError::Recovery(text))
     };
-    let wanted = setting_of(job, input);
+    let wanted = setting_of(job, input, &[]);
     let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else {
         return refused("it has no setting that this program knows".to_owned());
     };
-    let may_change = ["sources", "grace_ms", "retention_ms", "changed"];
-    if let Some((name, before, now)) = difference(found, wanted, &may_change) {
+    let may_change = ["sources", "grace_ms", "retention_ms", "changed", "accepted"];
+    if let Some((name, before, now)) = differences(found, wanted, &may_change).next() {
         return refused(format!("{name} was {before} and is {now}"));
     }
     let number = |of: Option<&Value>| of.and_then(Value::as_u64).unwrap_or_default();
@@ -217,17 +239,33 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<()
         Horizons { grace, retention, .. } => was.changed(grace, retention, as_of),
     };
     let empty = Vec::new();
+    let earlier = found.get("accepted").and_then(Value::as_array).unwrap_or(&empty).clone();
     let found: Vec<&Map<String, Value>> =
         found.get("sources").and_then(Value::as_array).unwrap_or(&empty).iter().filter_map(Value::as_object).collect();
-    let mut slots = BTreeMap::new();
+    let (mut slots, mut adopted) = (BTreeMap::new(), Adopted { accepted: earlier, rekeyed: Vec::new() });
     for (slot, before) in found.iter().enumerate() {
         let same = |now: &Value| ["topics", "role", "table"].iter().all(|name| now.get(*name) == before.get(*name));
         let topics = before.get("topics").map(Value::to_string).unwrap_or_default();
         let Some((at, now)) = job.sources.iter().map(source_setting).enumerate().find(|(_, now)| same(now)) else {
             return refused(format!("it had a source of topics {topics} and has none like it"));
         };
-        if let Some((name, before, now)) = now.as_object().and_then(|now| difference(before, now, &MAY_CHANGE)) {
-            return refused(format!("{name} of the source of topics {topics} was {before} and is {now}"));
+        for (name, was, is) in now.as_object().into_iter().flat_map(|now| differences(before, now, &MAY_CHANGE)) {
+            let what = format!("{name} of the source of topics {topics} was {was} and is {is}");
+            if !only_reads(&name, before.get(&name), now.get(&name)) {
+                return refused(what);
+            }
+            if !accept {
+                let hint = "or, if it mends how records are read (rows that were read before stay as they are until their next \
+                            change), accept it with --accept-job-change";
+                return refused(what).map_err(|error| match error {
+                    RunError::Recovery(text) => RunError::Recovery(format!("{text}; {hint}")),
+                    other => other,
+                });
+            }
+            if name == "key" {
+                adopted.rekeyed.push(at);
+            }
+            adopted.accepted.push(json!({ "as_of": as_of, "what": what }));
         }
         slots.insert(at, slot);
     }
@@ -238,16 +276,64 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest) -> Result<()
             next - 1
         });
     }
+    Ok(adopted)
+}
+
+/// Whether a setting of a source only says how records are read, so that what was read before keeps its meaning: where the parts of a row
+/// are and how they are written, but not which parts it has, what rows are told apart by, nor which of them count.
+fn only_reads(name: &str, before: Option<&Value>, now: Option<&Value>) -> bool {
+    let (Some(before), Some(now)) = (before, now) else { return false };
+    match name {
+        // The job's currency is another way to find it.
+        "format" | "key" | "currency" => true,
+        "store" => before.get("through") == now.get("through"),
+        "amount" | "product" | "quantity" | "kind" | "time" => before.is_null() == now.is_null(),
+        _ => false,
+    }
+}
+
+/// Says which changes are accepted, and what that means; refuses another key of rows that are there.
+///
+/// # Errors
+/// If rows of a source with another key are in the state, or that cannot be read.
+pub(super) fn check_accepted(store: &Store, job: &Job, found: &Manifest, adopted: &Adopted) -> Result<(), RunError> {
+    let before = found.setting.get("accepted").and_then(Value::as_array).map_or(0, Vec::len);
+    for change in &adopted.accepted[before..] {
+        let what = change.get("what").and_then(Value::as_str).unwrap_or_default();
+        tracing::warn!(
+            what,
+            "job change accepted: records are read so from here on; what was read before stays as the job read it then, until its next \
+             change, and what could not be read stays a dead letter until it is replayed"
+        );
+    }
+    for source in adopted.rekeyed.iter().map(|at| &job.sources[*at]) {
+        let spaces = key_spaces(source, &found.topics);
+        let mut rows = 0;
+        load(store, &found.state, |section| matches!(section, Section::Rows(_)), |_| true, &mut |_, row| {
+            rows += u64::from(KeyParts::of(row.key).is_some_and(|parts| spaces.contains(&parts.space)));
+        })?;
+        if rows > 0 {
+            return Err(RunError::Recovery(format!(
+                "key of the source of topics {:?} has changed, and {rows} rows are kept by the other one, which would stay for ever: take \
+                 the change back, or begin a new generation beside it with --generation (see docs/checkpoints.md)",
+                source.topics
+            )));
+        }
+    }
     Ok(())
 }
 
-/// The first field that differs, with both values.
-fn difference(before: &Map<String, Value>, now: &Map<String, Value>, without: &[&str]) -> Option<(String, String, String)> {
+/// The fields that differ, with both values.
+fn differences<'a>(
+    before: &'a Map<String, Value>,
+    now: &'a Map<String, Value>,
+    without: &'a [&str],
+) -> impl Iterator<Item = (String, String, String)> + 'a {
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let differs =
-        names.into_iter().filter(|name| !without.contains(&name.as_str())).find(|name| before.get(*name) != now.get(*name))?;
-    let text = |of: &Map<String, Value>| of.get(differs).map_or_else(|| "not there".to_owned(), Value::to_string);
-    Some((differs.clone(), text(before), text(now)))
+    let differ =
+        names.into_iter().filter(|name| !without.contains(&name.as_str())).filter(|name| before.get(*name) != now.get(*name));
+    let text = |of: &Map<String, Value>, name: &str| of.get(name).map_or_else(|| "not there".to_owned(), Value::to_string);
+    differ.map(move |name| (name.clone(), text(before, name), text(now, name)))
 }
 
 /// Where partitions go on.
@@ -272,6 +358,11 @@ impl Places {
         self.of.get(&(topic.to_owned(), partition)).map(|place| place.position)
     }
 
+    /// Whether all letters of a request were read.
+    pub(super) fn has_read(&self, request: &Request) -> bool {
+        self.position(REPLAY, request.number).is_some_and(|position| position >= request.letters)
+    }
+
     /// Whether the checkpoint knows a partition of a topic.
     pub(super) fn knows(&self, topic: &str) -> bool {
         self.of.keys().any(|(known, _)| known == topic)
@@ -293,6 +384,10 @@ impl Places {
     pub(super) fn check(&self, there: &BTreeSet<(String, u32)>, left_out: &[(String, u32)]) -> Result<(), RunError> {
         match self.of.keys().find(|known| !there.contains(*known) && !left_out.contains(*known)) {
             None => Ok(()),
+            Some((topic, number)) if topic == REPLAY => Err(RunError::Recovery(format!(
+                "the checkpoint knows request {number} to replay dead letters, and the store has it no more: put replays/{number:010}.ndjson of \
+                 its generation back, or begin a new generation with --generation"
+            ))),
             Some((topic, partition)) => Err(RunError::Recovery(format!(
                 "the checkpoint goes on with topic \"{topic}\" partition {partition}, which the input does not have: \
                  bring it back, leave it out with --exclude-partition, or begin a new generation with --generation"
@@ -620,16 +715,16 @@ time = { field = "t", unit = "ms" }
             (PAYMENTS.replace("\"s\"", "{ through = \"o\", on = \"x\" }"), Some("store")),
         ] {
             let now = setting(&source);
-            assert!(difference(&plain, &now, &[]).is_some(), "{source}");
-            let found = difference(&plain, &now, &MAY_CHANGE).map(|(name, ..)| name);
+            assert!(differences(&plain, &now, &[]).next().is_some(), "{source}");
+            let found = differences(&plain, &now, &MAY_CHANGE).next().map(|(name, ..)| name);
             assert_eq!(found.as_deref(), refused, "{source}");
         }
-        assert_eq!(difference(&plain, &setting(&with("clock = \"records\"")), &[]), None);
+        assert_eq!(differences(&plain, &setting(&with("clock = \"records\"")), &[]).next(), None);
 
         let dedup = |field, horizon| format!("{CLICKS}dedup = {{ field = \"{field}\", horizon = \"{horizon}\" }}\n");
         let [none, hour, day, other] =
             [CLICKS.to_owned(), dedup("e", "1h"), dedup("e", "1d"), dedup("f", "1h")].map(|text| first(&text));
-        let refused = |before, now| difference(before, now, &MAY_CHANGE).map(|(name, ..)| name);
+        let refused = |before, now| differences(before, now, &MAY_CHANGE).next().map(|(name, ..)| name);
         assert_eq!(refused(&hour, &day), None);
         assert_eq!(refused(&none, &hour).as_deref(), Some("dedup"));
         assert_eq!(refused(&hour, &other).as_deref(), Some("dedup"));

@@ -1,5 +1,9 @@
 //! Single lines and what becomes of them.
 
+mod formats;
+mod values;
+
+use super::super::row::{Store, Time};
 use super::*;
 use crate::verify::stories::job;
 
@@ -10,20 +14,54 @@ fn decode(topic: &str, line: &str) -> String {
 
 fn decode_by(job: &Job, topic: &str, line: &str) -> String {
     let record = TopicDecoder::new(job, topic).record(9, line.as_bytes()).expect("a record");
-    let row = |row: Row| {
-        let window = row.cell.window.map_or(String::new(), |window| format!(" {window}"));
-        let counts = if row.counts { "" } else { " (not counted)" };
-        let member = row.member.map_or(String::new(), |member| format!(" of {member}"));
-        format!("{}/{}{window} {}{member}{counts}", row.cell.store, row.cell.second, row.sum)
-    };
-    let said = match record.outcome {
+    format!("{} [{} {}]", said(&record), record.position, record.timestamp.map_or("-".to_string(), |ts| ts.to_string()))
+}
+
+/// What a record says: rows as `key: store/second time sum of product`, what is unsaid as `?`.
+fn said(record: &Record) -> String {
+    match &record.outcome {
         Outcome::Dead(reason) => reason.to_string(),
-        Outcome::Skipped => "skipped".to_string(),
-        Outcome::Event(event) => row(event),
-        Outcome::Change(key, _, None) => format!("{}: -", key.parts.join(",")),
-        Outcome::Change(key, _, Some(new)) => format!("{}: {}", key.parts.join(","), row(new)),
+        Outcome::Skipped(why) => format!("skipped {}", why.code()),
+        Outcome::Event(event, id) => id.iter().map(|id| format!("{}#", id.id)).chain([row(event)]).collect(),
+        Outcome::Truncate(space, version) => format!("truncate {space:?}{}", at(version)),
+        Outcome::Changes(changes) => {
+            let change = |change: &Change| {
+                let row = change.row.as_ref().map_or("-".to_string(), row);
+                format!("{}: {row}{}", change.key.parts.join(","), at(&change.version))
+            };
+            changes.iter().map(change).collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+fn at(version: &Option<Version>) -> String {
+    version.as_ref().map_or(String::new(), |version| format!(" at {version}"))
+}
+
+fn row(row: &Row) -> String {
+    let unsaid = || "?".to_string();
+    let store = match &row.store {
+        None => unsaid(),
+        Some(Store::Own(store)) => store.clone(),
+        Some(Store::Through(parts)) => format!("through {}", parts.join(",")),
     };
-    format!("{said} [{} {}]", record.position, record.timestamp.map_or("-".to_string(), |ts| ts.to_string()))
+    let time = match row.time {
+        None => " ?".to_string(),
+        Some(Time::Without) => String::new(),
+        Some(Time::Elsewhere) => " elsewhere".to_string(),
+        Some(Time::At(millis)) => format!(" {}", millis / 1_800_000 * 1_800_000),
+    };
+    let member = match &row.member {
+        None => " of ?".to_string(),
+        Some(member) => member.as_ref().map_or(String::new(), |member| format!(" of {member}")),
+    };
+    let counts = match () {
+        () if row.conditions.contains(&Some(false)) => " (not counted)",
+        () if row.conditions.contains(&None) => " (if counted)",
+        () => "",
+    };
+    let second = row.second.clone().unwrap_or_else(unsaid);
+    format!("{store}/{second}{time} {}{member}{counts}", row.sum.map_or_else(unsaid, |sum| sum.to_string()))
 }
 
 fn check(topic: &str, cases: &[(&str, &str)]) {
@@ -123,18 +161,22 @@ fn debezium() {
         (r#"{"op":"d","before":{"id":"x","store":null},"source":{"ts_ms":3}}"#.to_string(), "x: - [9 3]"),
         (r#"{"op":"d","before":{"id":""}}"#.to_string(), "bad_id [9 -]"),
         (r#"{"op":"d","before":null,"source":{"ts_ms":3}}"#.to_string(), "missing_row [9 -]"),
-        (r#"{"op":"d","before":[]}"#.to_string(), "missing_field [9 -]"),
+        (r#"{"op":"d","before":[]}"#.to_string(), "missing_row [9 -]"),
         (format!(r#"{{"op":"u","before":{row},"after":null}}"#), "missing_row [9 -]"),
         (r#"{"op":"c"}"#.to_string(), "missing_row [9 -]"),
-        (r#"{"op":"c","after":"x"}"#.to_string(), "missing_field [9 -]"),
+        (r#"{"op":"c","after":"x"}"#.to_string(), "missing_row [9 -]"),
         (format!(r#"{{"op":"x","after":{row},"source":{{"ts_ms":3}}}}"#), "bad_op [9 -]"),
         (format!(r#"{{"op":1,"after":{row}}}"#), "bad_op [9 -]"),
-        (r#"{"op":"t","source":{"ts_ms":3}}"#.to_string(), "skipped [9 3]"),
-        (r#"{"op":"m","source":{"ts_ms":7258118400000}}"#.to_string(), "skipped [9 -]"),
-        (format!(r#"{{"op":null,"after":{row}}}"#), "skipped [9 -]"),
-        (r#"{"ts_ms":3}"#.to_string(), "skipped [9 -]"),
-        (r#"{"schema":null,"payload":null}"#.to_string(), "skipped [9 -]"),
-        ("null".to_string(), "skipped [9 -]"),
+        (r#"{"op":"t","source":{"ts_ms":3}}"#.to_string(), "truncate Topic(\"payments\", None) [9 3]"),
+        (r#"{"op":"m","source":{"ts_ms":7258118400000}}"#.to_string(), "skipped message [9 -]"),
+        (format!(r#"{{"op":null,"after":{row}}}"#), "skipped control [9 -]"),
+        (r#"{"ts_ms":3}"#.to_string(), "skipped heartbeat [9 -]"),
+        (r#"{"ts_ms":3,"source":{"ts_ms":4},"ddl":"x"}"#.to_string(), "skipped schema_change [9 4]"),
+        (r#"{"ts_ms":3,"source":{},"tableChanges":[]}"#.to_string(), "skipped schema_change [9 -]"),
+        (r#"{"ts_ms":3,"status":"END","event_count":3}"#.to_string(), "skipped transaction [9 -]"),
+        (r#"{"op":"c","source":{"table":"x_debezium_signal"}}"#.to_string(), "skipped signal [9 -]"),
+        (r#"{"schema":null,"payload":null}"#.to_string(), "skipped tombstone [9 -]"),
+        ("null".to_string(), "skipped tombstone [9 -]"),
         ("[]".to_string(), "not_an_object [9 -]"),
         (spoiled("1.5", "1.555"), "amount_precision [9 -]"),
         (spoiled("1.5", "\"+01.50\""), "1: s/KRW 0 150 [9 -]"),
@@ -184,7 +226,7 @@ fn debezium_keys() {
     let line = r#"{"topic":"t","partition":0,"offset":3,"key":{"id":2},"payload":{"op":"d","before":null}}"#;
     assert_eq!(decode("payments", line), "2: - [3 -]");
     let line = r#"{"topic":"t","partition":0,"offset":3,"key":{},"payload":{"op":"t"}}"#;
-    assert_eq!(decode("payments", line), "skipped [3 -]");
+    assert_eq!(decode("payments", line), "truncate Topic(\"payments\", None) [3 -]");
 }
 
 #[test]
@@ -215,7 +257,7 @@ fn upserts() {
         (envelope("\"k\"", "[]"), "not_an_object [3 -]"),
         (envelope("null", "null"), "missing_key [3 -]"),
         ("null".to_string(), "missing_key [9 -]"),
-        ("7".to_string(), "missing_field [9 -]"),
+        ("7".to_string(), "not_an_object [9 -]"),
         (row.replace(":3,", ":\"-3.0e0\","), "1: s/ 0 -3 of p [9 60000]"),
         (row.replace(":3,", ":1000000000,"), "1: s/ 0 1000000000 of p [9 60000]"),
         (row.replace(":3,", ":1000000001,"), "bad_quantity [9 -]"),
@@ -242,11 +284,11 @@ fn composite_keys() {
 
 #[test]
 fn versions() {
-    let version = |source: &str| version(&parse(source).expect("JSON"));
+    let version = |source: &str| Version::of_debezium(&parse(source).expect("JSON")).map(|version| version.to_string());
     let mysql = |file: &str, rest: &str| version(&format!(r#"{{"connector":"mysql","name":"n","file":"{file}"{rest}}}"#));
-    let position = |version: Option<Version>| version.map(|version| version.position);
-    assert_eq!(position(mysql("a.b.000012", r#","pos":5,"row":2"#)), Some((12, 5, 2)));
-    assert_eq!(position(mysql("a.12", r#","pos":5,"row":null"#)), Some((12, 5, 0)));
+    let some = |text: &str| Some(text.to_string());
+    assert_eq!(mysql("a.b.000012", r#","pos":5,"row":2"#), some("Binlog n/a.b 12:5:2"));
+    assert_eq!(mysql("a.12", r#","pos":5,"row":null"#), some("Binlog n/a 12:5:0"));
     for (file, rest) in
         [("a.12", ""), ("a.12", ",\"pos\":0"), ("a.12", ",\"pos\":\"5\""), ("a.12", ",\"pos\":-5"), ("", ",\"pos\":5")]
     {
@@ -255,10 +297,14 @@ fn versions() {
     for file in ["a12", "a.", "a.+1", "a.x", "a.4294967296", "a.99999999999999999999"] {
         assert_eq!(mysql(file, ",\"pos\":5"), None, "{file}");
     }
-    let server = |id: &str| mysql("a.1", &format!(",\"pos\":5{id}")).and_then(|version| version.server);
-    assert_eq!((server(""), server(",\"server_id\":0"), server(",\"server_id\":3")), (None, None, Some(3)));
-    assert_eq!(position(version(r#"{"connector":"postgresql","lsn":24023128}"#)), Some((0, 24_023_128, 0)));
+    for (id, expected) in [("", ""), (",\"server_id\":0", ""), (",\"server_id\":3", " of server 3")] {
+        assert_eq!(mysql("a.1", &format!(",\"pos\":5{id}")), some(&format!("Binlog n/a 1:5:0{expected}")));
+    }
+    assert_eq!(version(r#"{"connector":"postgresql","lsn":24023128}"#), some("Postgres / 0:24023128:0"));
     assert_eq!(version(r#"{"connector":"postgresql","lsn":0}"#), None);
     assert_eq!(version(r#"{"connector":"postgresql","lsn":null}"#), None);
-    assert_eq!(version(r#"{"connector":"mongodb","lsn":5,"pos":5,"file":"a.1"}"#), None);
+    let mongodb = r#"{"connector":"mongodb","name":"n","rs":"rs0","lsn":5,"ts_ms":7999,"ord":3}"#;
+    assert_eq!(version(mongodb), some(&format!("ClusterTime n/rs0 0:{}:0", (7u64 << 32) + 3)));
+    assert_eq!(version(r#"{"connector":"mongodb","ts_ms":0,"ord":3}"#), None);
+    assert_eq!(version(r#"{"connector":"mongodb","ts_ms":7000,"ord":"3"}"#), None);
 }

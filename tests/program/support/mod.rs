@@ -2,10 +2,14 @@
 
 pub(crate) mod binary;
 pub(crate) mod chance;
+pub(crate) mod connect;
+pub(crate) mod databases;
+pub(crate) mod dialects;
 pub(crate) mod exact;
 pub(crate) mod histories;
 pub(crate) mod kept;
 pub(crate) mod lines;
+pub(crate) mod log;
 pub(crate) mod malls;
 pub(crate) mod memory;
 pub(crate) mod recorder;
@@ -15,3 +19,4 @@ pub(crate) mod s3;
 pub(crate) mod services;
 pub(crate) mod shop;
 pub(crate) mod watch;
+pub(crate) mod workload;

@@ -1,4 +1,4 @@
-//! Kafka, Redis, S3 and a Python with DuckDB for tests, through `scripts/services`.
+//! Kafka, Redis, S3, databases with Kafka Connect, and a Python with DuckDB for tests, through `scripts/services`.
 //!
 //! ```text
 //! shared()   STOREFLOW_TEST_… says where ──► that one
@@ -29,6 +29,12 @@ pub(crate) enum Kind {
     S3,
     /// `STOREFLOW_TEST_PYTHON`, an interpreter with DuckDB.
     Python,
+    /// `STOREFLOW_TEST_POSTGRES`, a URL, and `…_POSTGRES_CLIENT`, the path of psql.
+    Postgres,
+    /// `STOREFLOW_TEST_MARIADB`, a URL, and `…_MARIADB_CLIENT`, the path of mariadb.
+    MariaDb,
+    /// `STOREFLOW_TEST_CONNECT`, the URL of a worker's REST interface.
+    Connect,
 }
 
 impl Kind {
@@ -38,6 +44,9 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::S3 => "s3",
             Kind::Python => "venv",
+            Kind::Postgres => "postgres",
+            Kind::MariaDb => "mariadb",
+            Kind::Connect => "connect",
         }
     }
     /// The variable that says where it is.
@@ -47,6 +56,9 @@ impl Kind {
             Kind::Redis => "STOREFLOW_TEST_REDIS",
             Kind::S3 => "STOREFLOW_TEST_S3",
             Kind::Python => "STOREFLOW_TEST_PYTHON",
+            Kind::Postgres => "STOREFLOW_TEST_POSTGRES",
+            Kind::MariaDb => "STOREFLOW_TEST_MARIADB",
+            Kind::Connect => "STOREFLOW_TEST_CONNECT",
         }
     }
 }
@@ -61,6 +73,8 @@ pub(crate) struct Service {
     variables: Variables,
     /// Of a service of one test's own.
     folder: Option<tempfile::TempDir>,
+    /// The Kafka that it uses.
+    kafka: Option<String>,
 }
 
 /// One that all tests of this process share; `None`, said aloud, where it cannot be had.
@@ -76,21 +90,28 @@ pub(crate) fn shared(kind: Kind) -> Option<Service> {
                 return Ok(std::env::vars().filter(|(name, _)| name.starts_with(kind.variable())).collect());
             }
             let folder = std::env::temp_dir().join(format!("storeflow-services-test-{}", std::process::id()));
-            up(&folder, kind, &[])
+            up(&folder, kind, &[], None)
         })
         .clone();
-    given(found.map(|variables| Service { kind, variables, folder: None }))
+    given(found.map(|variables| Service { kind, variables, folder: None, kafka: None }))
 }
 
 /// One for this test alone; `None`, said aloud, where it cannot be had.
 #[track_caller]
 pub(crate) fn own(kind: Kind) -> Option<Service> {
-    let folder = tempfile::tempdir().expect("a folder");
-    given(up(folder.path(), kind, &[]).map(|variables| Service { kind, variables, folder: Some(folder) }))
+    own_beside(kind, None)
+}
+
+/// The same of one that uses a Kafka: this one, where it is named.
+#[track_caller]
+pub(crate) fn own_beside(kind: Kind, kafka: Option<&Service>) -> Option<Service> {
+    let (folder, kafka) = (tempfile::tempdir().expect("a folder"), kafka.map(|kafka| kafka.address().to_owned()));
+    let found = up(folder.path(), kind, &[], kafka.as_deref());
+    given(found.map(|variables| Service { kind, variables, folder: Some(folder), kafka }))
 }
 
 impl Service {
-    /// Where it is: `HOST:PORT` of Kafka, the URL of Redis and S3, the path of Python. The same after a restart.
+    /// Where it is: `HOST:PORT` of Kafka, the path of Python, the URL of the others. The same after a restart.
     pub(crate) fn address(&self) -> &str {
         self.variable(self.kind.variable())
     }
@@ -121,7 +142,7 @@ impl Service {
     }
 
     fn up_again(&self, more: &[&str]) {
-        let variables = up(self.own_folder(), self.kind, more).expect("it ran before");
+        let variables = up(self.own_folder(), self.kind, more, self.kafka.as_deref()).expect("it ran before");
         assert_eq!(variables, self.variables, "it is where it was");
     }
 
@@ -144,8 +165,9 @@ impl Drop for Service {
 }
 
 /// Starts one and reads the `export NAME=value` lines.
-fn up(folder: &Path, kind: Kind, more: &[&str]) -> Result<Variables, String> {
+fn up(folder: &Path, kind: Kind, more: &[&str], kafka: Option<&str>) -> Result<Variables, String> {
     let mut command = services(folder);
+    command.envs(kafka.map(|kafka| ("STOREFLOW_SERVICES_KAFKA", kafka)));
     match kind {
         Kind::Python => command.arg("venv"),
         _ => command.args(["up", kind.name(), "--while", &std::process::id().to_string()]).args(more),
