@@ -7,7 +7,7 @@ use super::paths::{Paths, Texts};
 use super::project::{Hints, Id, Needs, ROOM};
 use super::table::Table;
 use super::values::{Hint, Times};
-use super::{Click, Decoded, Record, Reject, Skipped, cell_key, clock_time, not_an_object, not_json, space};
+use super::{Click, Decoded, Record, Reject, Skipped, cell_key, clock_time, not_an_object, not_json};
 use crate::config::field_path::FieldPath;
 use crate::config::{SourceSpec, StoreSpec};
 

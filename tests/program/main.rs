@@ -18,6 +18,7 @@ mod going_on;
 mod golden;
 mod job_changes;
 mod launch;
+mod lookups;
 mod outages;
 mod outside;
 mod redis_view;
