@@ -10,6 +10,7 @@
 //! speaks of more than one key.
 
 use proptest::prelude::*;
+use storeflow::runtime::workers::Tuning;
 use storeflow::verify::{Reason, Recomputation};
 
 use crate::support::dialects::fold::{Sums, fold};
@@ -17,19 +18,29 @@ use crate::support::dialects::job::job;
 use crate::support::dialects::render::{Rendered, render};
 use crate::support::dialects::setting::{Before, Deletes, Dialect, Flat, Place, Setting, settings};
 use crate::support::dialects::truth::{History, Told, history, tell};
-use crate::support::exact::cases;
+use crate::support::exact::{assert_exact, cases};
+use crate::support::histories::write;
+use crate::support::recorder::record;
 
 #[derive(Clone, Debug)]
 struct Case {
     setting: Setting,
     history: History,
+    workers: usize,
+    tick: Option<u64>,
 }
 
 fn case(dialect: impl Strategy<Value = Dialect>, lookups: bool) -> impl Strategy<Value = Case> {
-    (settings(dialect, lookups), history(24)).prop_map(|(setting, history)| Case { setting, history })
+    let tick = proptest::sample::select(&[None, Some(1_000), Some(60_000), Some(1_800_000)][..]);
+    (settings(dialect, lookups), history(24), 1usize..=3, tick).prop_map(|(setting, history, workers, tick)| Case {
+        setting,
+        history,
+        workers,
+        tick,
+    })
 }
 
-fn check(Case { setting, history }: &Case) {
+fn check(Case { setting, history, workers, tick }: &Case) {
     let told = tell(history, &setting.abilities());
     let (job, Rendered { files, fillers }) = (job(setting), render(&told, setting));
     let twin = Recomputation::from_files(&job, &files);
@@ -39,6 +50,10 @@ fn check(Case { setting, history }: &Case) {
     if !setting.short {
         assert_true(&twin, setting, &told, job.horizons.window);
     }
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), &files);
+    let tuning = Tuning { workers: *workers, tick: *tick, ..Tuning::default() };
+    assert_exact(&job, &tuning, &record(&job, folder.path(), &tuning), &twin);
 }
 
 /// The recomputation is what a fold of the true rows gives: at the end, and, where all partitions are told at once, whenever
