@@ -462,6 +462,7 @@ impl Cached {
                     reason: Reason::ALL[flat.decoder as usize].code(),
                     error: String::from_utf8_lossy(third).into_owned(),
                     stamp: flat.stamp,
+                    first_stamp: None,
                     by: None,
                 };
                 return Some(Placed { order, bytes: flat.bytes as usize, line: None, fresh: false, outcome: Err(letter) });

@@ -212,7 +212,7 @@ struct Again {
     all: u64,
     /// The places of each topic's decoders among all.
     decoders: BTreeMap<String, Range<usize>>,
-    /// The stamp that the letter handed out last had when it became one.
+    /// The stamp that the record of the letter handed out last had when it was read first.
     since: u64,
 }
 
@@ -301,8 +301,9 @@ impl Again {
     fn next(&mut self, all: &mut [Decoder], index: u32) -> Option<Placed> {
         let order = Order { stamp: 0, partition: index, position: self.position(), part: 0 };
         let letter = self.letters.next()?;
-        let Letter { place: Place { stamp, topic, partition, offset }, timestamp, key, value, headers, reason, .. } = letter;
-        self.since = stamp;
+        let since = letter.read_first();
+        let Letter { place: Place { topic, partition, offset, .. }, timestamp, key, value, headers, reason, .. } = letter;
+        self.since = since;
         let bytes = key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
         let message = Message { key: key.as_deref(), value: value.as_deref(), utf8: false };
         let decoders = self.decoders.get(&topic).cloned().filter(|decoders| !decoders.is_empty());
@@ -326,6 +327,7 @@ impl Again {
             reason: reason.code(),
             error: detail,
             stamp: 0,
+            first_stamp: Some(since),
             by: None,
         });
         Some(Placed { order, bytes, line: None, fresh: false, outcome })
@@ -443,7 +445,7 @@ impl Partition {
         Partition { decoders: all, feeds, joined: true, ..partition }
     }
 
-    /// The stamp that the record handed out last had as a dead letter, if it is one that is read again.
+    /// The stamp that the record handed out last had when it was read first, if it is a dead letter that is read again.
     #[inline]
     pub fn dead_since(&self) -> Option<u64> {
         match &self.input {
@@ -975,6 +977,7 @@ fn place(
                 reason: reject.reason.code(),
                 error: reject.detail,
                 stamp: 0,
+                first_stamp: None,
                 by: None,
             };
             (timestamp, Placed { order, bytes, line: None, fresh: false, outcome: Err(letter) })
