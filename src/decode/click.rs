@@ -39,7 +39,7 @@ struct Scratch {
 
 impl Clicks {
     pub(super) fn new(spec: &SourceSpec, topic: &str) -> Self {
-        let captures = space::captures(spec, topic).unwrap_or_default();
+        let captures = spec.captures(topic).unwrap_or_default();
         let mut needs = Needs::default();
         let StoreSpec::Own(store) = &spec.store else { unreachable!("a click has its store in itself") };
         let store = needs.id(store, &captures);

@@ -100,6 +100,8 @@ pub struct RowChange {
     pub key: Key,
     /// Source version, if the record has one.
     pub version: Option<Version>,
+    /// The version is the place at which a snapshot read the row, not that of a change.
+    pub read: bool,
     /// Delete, row or patch.
     pub what: What,
 }
@@ -347,14 +349,16 @@ pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
 impl Record {
     /// A record of one change.
     fn change(key: Key, version: Option<Version>, what: What, own_time: Option<u64>) -> Record {
-        Record { decoded: Decoded::Change(RowChange { key, version, what }), own_time }
+        Record { decoded: Decoded::Change(RowChange { key, version, read: false, what }), own_time }
     }
 
     /// A record of a change of a row that had the key `old` before, if it has moved.
     fn moved(old: Option<Key>, change: RowChange, own_time: Option<u64>) -> Record {
         let decoded = match old {
             None => Decoded::Change(change),
-            Some(key) => Decoded::Changes(vec![RowChange { key, version: change.version, what: What::Delete }, change]),
+            Some(key) => {
+                Decoded::Changes(vec![RowChange { key, version: change.version, read: false, what: What::Delete }, change])
+            }
         };
         Record { decoded, own_time }
     }

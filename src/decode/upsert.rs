@@ -86,7 +86,7 @@ mod tests {
 
     fn change(key: Option<&str>, value: Option<&str>) -> Result<(String, bool), Reason> {
         match decode(&products(), key, value).map_err(|reject| reject.reason)?.decoded {
-            Decoded::Change(RowChange { key, version: None, what }) => {
+            Decoded::Change(RowChange { key, version: None, what, .. }) => {
                 Ok((key.text.to_str()[1..].to_owned(), what == What::Delete))
             }
             other => panic!("{value:?} is {other:?}"),

@@ -13,6 +13,7 @@ mod dialects;
 mod exactness;
 mod faults;
 mod formats;
+mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;

@@ -7,6 +7,7 @@ pub(crate) mod connect;
 pub(crate) mod databases;
 pub(crate) mod dialects;
 pub(crate) mod exact;
+pub(crate) mod fuzz;
 pub(crate) mod histories;
 pub(crate) mod kept;
 pub(crate) mod lines;
