@@ -173,6 +173,18 @@ fn a_dataset_that_brings_its_schemas_needs_no_registry() {
     let (dataset, out) = (mall.dir("avro"), mall.dir("out"));
     succeed(&["run", "--job", &job, "--replay", &dataset, "--store", &out, "--workers", "2"]);
     mall.verify(&["--store", &out, "--history"]);
+    // `decode` finds them as well: of each record the same as of its twin.
+    let topic = format!("{}.payments", mall.name);
+    let decoded = |job: &str, dataset: &str| {
+        let lines = format!("{dataset}/{topic}/0.ndjson");
+        succeed(&["decode", "--job", job, "--topic", &topic, &lines])
+    };
+    let upserts =
+        |text: String| text.lines().filter(|line| line.contains("\"outcome\":\"upsert\"")).map(str::to_owned).collect::<Vec<_>>();
+    let (json, avro) = (upserts(decoded(&mall.job(), &mall.whole())), upserts(decoded(&job, &dataset)));
+    assert!(!json.is_empty());
+    let other = avro.iter().zip(&json).find(|(avro, json)| avro != json);
+    assert!(avro.len() == json.len() && other.is_none(), "{} and {}: {other:?}", avro.len(), json.len());
 }
 
 #[test]
