@@ -331,7 +331,7 @@ impl LatestState {
         self.turns.take(changes, |change| {
             let Change { key, order, against, what } = change;
             if let What::Truncate = what {
-                return stored.truncate(key.text.as_bytes(), *order, *against, |_, _, row| turned(*order, row));
+                return stored.truncate((key.hash, key.text.as_bytes()), *order, *against, |_, _, row| turned(*order, row));
             }
             let what = std::mem::replace(what, What::Delete);
             if let Some(row) = stored.change((key.hash, key.text.as_bytes()), *order, *against, what) {

@@ -105,8 +105,7 @@ proptest! {
             retention: (grace.max(10) + retention) * MINUTE,
             replay_horizon: replay_horizon * MINUTE, before: Before::NOTHING };
         // Of a truncate, each of the workers gets one, however many there are; those of the others change nothing a second time.
-        let most = workers.max(later_workers);
-        let mut rows = changes(&log.rows, tick, most);
+        let mut rows = changes(&log.rows, tick);
         if !windowed {
             for update in &mut rows {
                 if let What::Row(row) | What::Patch(row, _) = &mut update.data.what {
@@ -115,7 +114,7 @@ proptest! {
             }
         }
         let mut entering: Vec<Entering<Entered>> = rows.into_iter().map(|one| one.map(Entered::Row)).collect();
-        entering.extend(joining(&log.joining, tick, most).into_iter().map(|one| one.map(|(side, change)| Entered::Side(side, change))));
+        entering.extend(joining(&log.joining, tick).into_iter().map(|one| one.map(|(side, change)| Entered::Side(side, change))));
         entering.extend(log.clicks.into_iter().map(|one| one.map(Entered::Told)));
         // A table's windows are its cells', whichever way they came.
         let tables: Vec<Table> = TABLES.into_iter().filter(|table| windowed || *table != Table::StoreSales).collect();
