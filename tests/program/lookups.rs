@@ -44,8 +44,8 @@ impl Docks {
     /// The arguments of a run.
     fn run(&self) -> Vec<String> {
         let of = |name: &str| text(&self.folder.path().join(name));
-        // One worker, as each keeps a score of its own of positions that jump back.
-        ["run", "--job", &of("job.toml"), "--replay", &of("whole"), "--data-dir", &of("out"), "--workers", "1"]
+        // One worker and a fine tick: each worker keeps a score of its own of positions that jump back, and within a tick by keys.
+        ["run", "--job", &of("job.toml"), "--replay", &of("whole"), "--data-dir", &of("out"), "--workers", "1", "--tick", "1s"]
             .map(str::to_owned)
             .to_vec()
     }
