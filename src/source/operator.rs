@@ -9,8 +9,9 @@
 //! once all own partitions are past it, combined, so that exchange volume follows cells and not clicks; (3) no record more
 //! than `align + 1` ticks ahead of the frontier of all workers is taken (it is held), so that nobody is where a change of the tick
 //! may be announced for; nor is one before its time at a limited speed;
-//! (4) every decision about a click is made from its own stamp; (5) a worker that has nothing to read holds nobody back: in a
-//! replay it ends, in a job that goes on its capability follows the clocks of the others, so that partitions may come to it;
+//! (4) every decision about a click is made from its own stamp, here or, if it has an event id, where those meet; (5) a worker that
+//! has nothing to read holds nobody back: in a replay it ends, in a job that goes on its capability follows the clocks of the
+//! others, so that partitions may come to it;
 //! (6) told to stop, it says the last tick boundary before which it has read everything, and ends.
 //! Keeps: the open ticks; the partitions on a [`Shelf`] that it shares with the worker's loop.
 

@@ -120,6 +120,11 @@ pub(crate) fn only<'scope>(changes: &Changes<'scope>, side: Side) -> VecCollecti
     ours.map(|((_, change), time, diff)| (change, time, diff)).as_collection()
 }
 
+/// By table.
+type Contributed = BTreeMap<Table, Vec<(Contribution, u64, Measure)>>;
+/// A cell with its window, and what a group adds to it.
+type Placed = (Option<(Key, Window)>, Measure);
+
 type Contributions = Vec<(Table, Captured<(Contribution, u64, Measure)>)>;
 
 /// What the operators make of it.
@@ -132,7 +137,7 @@ fn ours(changes: &Changes<'_>, horizons: Horizons, orders: u64) -> (Contribution
 }
 
 /// By table, of all workers.
-fn gathered(outputs: Vec<Contributions>) -> BTreeMap<Table, Vec<(Contribution, u64, Measure)>> {
+fn gathered(outputs: Vec<Contributions>) -> Contributed {
     let mut all = BTreeMap::<Table, Vec<_>>::new();
     for (table, captured) in outputs.into_iter().flatten() {
         all.entry(table).or_default().append(&mut updates(vec![captured]));
@@ -231,11 +236,7 @@ proptest! {
 type Group = (Key, Table, Window, Text, Text);
 
 /// One pass over all changes of both sides in their order: before and after each, what every group of its lookup keys contributes.
-fn plain_join(
-    entering: &[Entering<(Side, Change)>],
-    horizons: &Horizons,
-    orders: u64,
-) -> (BTreeMap<Table, Vec<(Contribution, u64, Measure)>>, Late) {
+fn plain_join(entering: &[Entering<(Side, Change)>], horizons: &Horizons, orders: u64) -> (Contributed, Late) {
     let mut events = Vec::new();
     for Entering { data: (side, change), time, .. } in entering {
         let keys: Vec<Key> = if *side == Side::Lookup { (0..6).map(lookup_key).collect() } else { row_keys().collect() };
@@ -288,7 +289,7 @@ fn plain_join(
             }
             rows.insert((side, key), new);
         }
-        let mut moved: BTreeMap<Group, [(Option<(Key, Window)>, Measure); 2]> = BTreeMap::new();
+        let mut moved: BTreeMap<Group, [Placed; 2]> = BTreeMap::new();
         for (group, place, measure) in before {
             moved.entry(group).or_default()[0] = (place, measure);
         }
