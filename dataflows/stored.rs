@@ -10,7 +10,7 @@
 
 use std::rc::Rc;
 
-use crate::change::{Against, Guard, Order, Row, Version, What};
+use crate::change::{Against, Guard, Order, Position, Row, Version, What};
 use crate::counts::Counts;
 use crate::entry::{Entry, decode, encode, from_portable, gone, header, remember, to_portable};
 use crate::epoch::Horizons;
@@ -93,8 +93,9 @@ impl Stored {
         let old = self.rows.get(hash, key).map(|payload| decode(payload, &self.incarnations));
         let old = old.and_then(|entry| remember(entry, &self.horizons, now));
         let version = match against.guard() {
-            Guard::Version(found) => {
-                if let Some(stored) = old.as_ref().and_then(|entry| entry.version) {
+            Guard::Version(found) | Guard::Read(found) => {
+                let stored = old.as_ref().and_then(|entry| entry.version);
+                if let Some(stored) = stored {
                     if found.stale_against(&stored) {
                         Counts::bump(&self.counts.stale);
                         if against.fresh() {
@@ -106,7 +107,13 @@ impl Stored {
                         self.counts.went_on();
                     }
                 }
-                Some(found)
+                match against.guard() {
+                    Guard::Read(_) => {
+                        let least = Version { position: Position::default(), ..found };
+                        Some(stored.filter(|stored| found.comparable(stored)).unwrap_or(least))
+                    }
+                    _ => Some(found),
+                }
             }
             Guard::Since(since) => {
                 // What another dead letter has left was said when that one was first read, not when it was read again.

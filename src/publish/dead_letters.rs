@@ -66,6 +66,8 @@ pub struct DeadLetter {
     pub error: String,
     /// The record's stamp.
     pub stamp: u64,
+    /// If it was replayed and could not be read again: the stamp that it had when it was read first.
+    pub first_stamp: Option<u64>,
     /// Who could not read it; `None`: this run.
     pub by: Option<Arc<MadeBy>>,
 }
@@ -86,6 +88,7 @@ struct Line<'a> {
     job_version: Option<&'a str>,
     storeflow_version: Option<&'a str>,
     stamp: u64,
+    first_stamp: Option<u64>,
 }
 
 /// One worker's dead letters of an epoch and reason, being written.
@@ -132,6 +135,7 @@ impl DeadLetterFile {
                     job_version: by.job_version.as_deref(),
                     storeflow_version: by.storeflow_version.as_deref(),
                     stamp: letter.stamp,
+                    first_stamp: letter.first_stamp,
                 },
             )
             .map_err(PublishError::encode(&self.path))?;
@@ -171,7 +175,7 @@ mod tests {
         let headers = vec![("trace".to_owned(), Some(b"{\xff".to_vec())), ("empty".to_owned(), None)];
         file.append("mall", &by("now"), &[letter()]).unwrap();
         let earlier = Some(Arc::new(by("before")));
-        let other = DeadLetter { timestamp: None, key: Some(vec![]), headers, by: earlier, ..letter() };
+        let other = DeadLetter { timestamp: None, key: Some(vec![]), headers, first_stamp: Some(5), by: earlier, ..letter() };
         file.append("mall", &by("now"), &[other]).unwrap();
         assert!(!path.exists(), "not before it is whole");
         let size = file.size();
@@ -180,8 +184,8 @@ mod tests {
         assert_eq!(size, (2, text.len() as u64));
         assert_eq!(
             text,
-            r#"{"topic":"mall.payments","partition":3,"offset":42,"timestamp":1795168800000,"key":null,"value":"e/8=","headers":[],"reason":"json","error":"expected value at byte 1 of \"x\"","job":"mall","job_version":"now","storeflow_version":null,"stamp":1795168800001}
-{"topic":"mall.payments","partition":3,"offset":42,"timestamp":null,"key":"","value":"e/8=","headers":[["trace","e/8="],["empty",null]],"reason":"json","error":"expected value at byte 1 of \"x\"","job":"mall","job_version":"before","storeflow_version":null,"stamp":1795168800001}
+            r#"{"topic":"mall.payments","partition":3,"offset":42,"timestamp":1795168800000,"key":null,"value":"e/8=","headers":[],"reason":"json","error":"expected value at byte 1 of \"x\"","job":"mall","job_version":"now","storeflow_version":null,"stamp":1795168800001,"first_stamp":null}
+{"topic":"mall.payments","partition":3,"offset":42,"timestamp":null,"key":"","value":"e/8=","headers":[["trace","e/8="],["empty",null]],"reason":"json","error":"expected value at byte 1 of \"x\"","job":"mall","job_version":"before","storeflow_version":null,"stamp":1795168800001,"first_stamp":5}
 "#
         );
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);

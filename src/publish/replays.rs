@@ -156,7 +156,7 @@ pub fn make(
     mut letters: Vec<Letter>,
     after: u32,
 ) -> Result<Made, PublishError> {
-    letters.sort_by(|one, other| one.place.cmp(&other.place));
+    letters.sort_by(|one, other| (one.read_first(), &one.place).cmp(&(other.read_first(), &other.place)));
     let (mut made, mut number, mut all) = (Vec::new(), after, letters.into_iter().peekable());
     while all.peek().is_some() {
         number += 1;
@@ -220,6 +220,7 @@ mod tests {
             error: "an error".to_owned(),
             job: "mall".to_owned(),
             by: MadeBy::default(),
+            first_stamp: None,
             shown: true,
         }
     }
@@ -232,15 +233,17 @@ mod tests {
         assert_eq!((numbers(&store, &keys).unwrap(), requests(&store, &keys).unwrap()), (vec![], vec![]));
         // Two of them fill a request.
         let large = vec![b'x'; BYTES_MAX * 3 / 8];
-        let letters: Vec<Letter> = (0..5).map(|offset| letter(offset, &large)).collect();
+        let mut letters: Vec<Letter> = (0..5).map(|offset| letter(offset, &large)).collect();
+        // Both have failed again; the first was read last, the others are by their stamps.
+        (letters[0].first_stamp, letters[4].first_stamp) = (Some(1_001), Some(7));
         let made = make(&store, &keys, of, letters.clone(), 0).unwrap();
         let request = |number, letters| Request { number, letters };
         assert_eq!(made, Made::All(vec![request(1, 2), request(2, 2), request(3, 1)]));
         let mode = std::fs::metadata(store.place(&keys.replay(1))).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         let read_back: Vec<Letter> = (1..=3).flat_map(|number| read(&store, &keys, number).unwrap()).collect();
-        let in_order: Vec<Letter> = letters.iter().rev().cloned().collect();
-        assert!(read_back == in_order, "by their stamps");
+        let in_order: Vec<Letter> = letters.iter().skip(1).rev().chain(&letters[..1]).cloned().collect();
+        assert!(read_back == in_order, "as they were read first");
         assert_eq!(requests(&store, &keys).unwrap(), [request(1, 2), request(2, 2), request(3, 1)]);
         assert_eq!(requested(&store, &keys).unwrap().len(), 5);
         // Who did not see the second one makes nothing in its place.

@@ -106,7 +106,8 @@ pub fn push_dead_letters(letters: &[DeadLetter], worker: usize, by: &MadeBy, row
 
 /// Adds a dead letter; so many at its place are before it: a dataset may repeat a position.
 fn push_dead_letter(letter: &DeadLetter, before: u64, worker: usize, by: &MadeBy, rows: &mut StateRows) {
-    let DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, by: made_by } = letter;
+    let DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, .. } = letter;
+    let DeadLetter { first_stamp, by: made_by, .. } = letter;
     let mut name = Vec::with_capacity(64);
     push_varint(&mut name, *stamp);
     push_varint(&mut name, u64::from(*partition));
@@ -131,6 +132,7 @@ fn push_dead_letter(letter: &DeadLetter, before: u64, worker: usize, by: &MadeBy
     let MadeBy { job_version, storeflow_version } = made_by.as_deref().unwrap_or(by);
     push_option(job_version.as_deref(), &mut all, |text, out| push_bytes(text.as_bytes(), out));
     push_option(storeflow_version.as_deref(), &mut all, |text, out| push_bytes(text.as_bytes(), out));
+    push_option(*first_stamp, &mut all, |stamp, out| push_varint(out, stamp));
     rows.push(StateRow { hash: hash_of(worker, &name), key: &name, value: &all });
 }
 
@@ -150,15 +152,17 @@ pub fn read_dead_letter(row: StateRow<'_>) -> DeadLetter {
     let timestamp = read_option(row.value, &mut at, read_signed).map(|timestamp| timestamp as i64);
     let key = read_option(row.value, &mut at, read_bytes).map(<[u8]>::to_vec);
     let value = read_option(row.value, &mut at, read_bytes).map(<[u8]>::to_vec);
-    let (mut headers, mut by) = (Vec::new(), MadeBy::default());
+    let (mut headers, mut by, mut first_stamp) = (Vec::new(), MadeBy::default(), None);
     if at < row.value.len() {
         for _ in 0..read_varint(row.value, &mut at) {
             headers.push(read_header(row.value, &mut at));
         }
         by.job_version = read_option(row.value, &mut at, read_text);
         by.storeflow_version = read_option(row.value, &mut at, read_text);
+        first_stamp = read_option(row.value, &mut at, read_varint);
     }
-    DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, by: Some(Arc::new(by)) }
+    let by = Some(Arc::new(by));
+    DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, first_stamp, by }
 }
 
 /// The epoch whose file a late adjustment or a dead letter is in.
@@ -253,6 +257,7 @@ mod tests {
         for text in [&by.job_version, &by.storeflow_version] {
             push_option(text.as_deref(), &mut tail, |text, out| push_bytes(text.as_bytes(), out));
         }
+        push_option(letter.first_stamp, &mut tail, |stamp, out| push_varint(out, stamp));
         tail.len()
     }
 
@@ -291,12 +296,13 @@ mod tests {
             error in ".{0,40}",
             headers in proptest::collection::vec((".{0,9}", proptest::option::of(proptest::collection::vec(any::<u8>(), 0..40))), 0..3),
             (job_version, storeflow_version) in (proptest::option::of("[0-9a-f]{16}"), proptest::option::of("[0-9.]{1,9}")),
-            own in any::<bool>(),
+            (own, first_stamp) in (any::<bool>(), proptest::option::of(any::<u64>())),
         ) {
             let reason = reason.code();
             let made_by = MadeBy { job_version, storeflow_version };
             let by = own.then(|| Arc::new(made_by.clone()));
-            let letter = DeadLetter { topic: topic.into(), partition, offset, timestamp, key, value, headers, reason, error, stamp, by };
+            let topic = topic.into();
+            let letter = DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, first_stamp, by };
             let run = if own { MadeBy::default() } else { made_by.clone() };
             let mut rows = StateRows::default();
             push_dead_letters(std::slice::from_ref(&letter), 7, &run, &mut rows);
@@ -312,7 +318,7 @@ mod tests {
             // A row as it was before there were headers.
             let StateRow { hash, key, value } = only(&rows);
             let tail = value.len() - tail_of(&letter);
-            let before = DeadLetter { headers: Vec::new(), by: Some(Arc::default()), ..letter };
+            let before = DeadLetter { headers: Vec::new(), first_stamp: None, by: Some(Arc::default()), ..letter };
             prop_assert_eq!(read_dead_letter(StateRow { hash, key, value: &value[..tail] }), before);
         }
     }

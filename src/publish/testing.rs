@@ -63,6 +63,7 @@ pub(crate) fn dead_letter() -> DeadLetter {
         reason: "json",
         error: "expected value at byte 1 of \"x\"".into(),
         stamp: 1_795_168_800_001,
+        first_stamp: None,
         by: None,
     }
 }

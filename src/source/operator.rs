@@ -621,9 +621,14 @@ impl Turn<'_> {
 
 /// A change at its place; `since` is the stamp that it had as a dead letter, if it is read again.
 #[inline]
-fn change_at(order: Order, fresh: bool, since: Option<u64>, RowChange { key, version, what }: RowChange) -> Change {
+fn change_at(order: Order, fresh: bool, since: Option<u64>, RowChange { key, version, read, what }: RowChange) -> Change {
     let unversioned = since.map_or(Guard::None, Guard::Since);
-    Change { key, order, against: Against::new(version.map_or(unversioned, Guard::Version), fresh), what }
+    Change {
+        key,
+        order,
+        against: Against::new(version.map_or(unversioned, if read { Guard::Read } else { Guard::Version }), fresh),
+        what,
+    }
 }
 
 /// A truncate for every worker: each has rows of the table.

@@ -199,7 +199,7 @@ impl Latest {
         });
         let is_lookup = old.iter().chain(&new).any(|row| row.table.is_none());
         let (before, after) = (old.clone(), new.clone());
-        let version = version.clone();
+        let version = version.as_ref().map(|version| version.over(known_version));
         self.rows.insert(
             key,
             match new {

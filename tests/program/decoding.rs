@@ -35,7 +35,8 @@ fn assert_same_records(job: &Job, dataset: &Path, files: &[(String, u32, Vec<u8>
         let content =
             files.iter().find(|(topic, number, _)| (topic, *number) == (&file.topic, file.partition)).expect("it was written");
         let twin = Recomputation::from_files(job, std::slice::from_ref(content));
-        let mut partition = Partition::open(job, file, index as u32, &topics, chunk).expect("a readable file");
+        let mut partition =
+            Partition::open(job, file, index as u32, &topics, chunk, &std::sync::Arc::default()).expect("a readable file");
         let (mut stamps, mut dead, mut skipped) = (Vec::new(), Vec::new(), BTreeMap::new());
         while let Some(placed) = partition.next_record().expect("a readable file") {
             stamps.push(placed.order.stamp);

@@ -59,7 +59,7 @@ pub(crate) fn guard(last_stamp: u64) -> impl Strategy<Value = Guard> {
         server: server.into(),
         position: Position(u32::from(position) / 10, u64::from(position) % 10, 0),
     });
-    prop_oneof![8 => version.prop_map(Guard::Version), 2 => Just(Guard::None), 1 => (0..last_stamp).prop_map(Guard::Since)]
+    prop_oneof![8 => version.clone().prop_map(Guard::Version), 2 => version.prop_map(Guard::Read), 2 => Just(Guard::None), 1 => (0..last_stamp).prop_map(Guard::Since)]
 }
 
 pub(crate) fn steps(last_stamp: u64) -> impl Strategy<Value = Vec<Step>> {
@@ -156,12 +156,17 @@ impl Plain {
         let live = old.and_then(|entry| entry.row.as_ref());
         let version = match guard {
             Guard::Version(version) => Some(version),
+            // What was stored says where the row was changed last.
+            Guard::Read(read) => {
+                let stored = old.and_then(|entry| entry.version).filter(|stored| read.comparable(stored));
+                Some(stored.unwrap_or(Version { position: Position::default(), ..read }))
+            }
             Guard::Since(then) => Some(Version::replayed(then)),
             Guard::None => None,
         };
         let replayed = |entry: &Plain| entry.version.and_then(|version| version.replayed_since());
         let stale = match (guard, old) {
-            (Guard::Version(new), Some(Plain { version: Some(old), .. })) => new.stale_against(old),
+            (Guard::Version(new) | Guard::Read(new), Some(Plain { version: Some(old), .. })) => new.stale_against(old),
             (Guard::Since(then), Some(old)) => replayed(old).unwrap_or(old.since) > then,
             _ => false,
         };
@@ -223,6 +228,7 @@ pub(crate) fn sorted(change: &Change) -> Sorted {
     let guard = match change.against.guard() {
         Guard::None => (None, None),
         Guard::Version(Version { incarnation, server, position }) => (Some((incarnation, server, position)), None),
+        Guard::Read(Version { incarnation, server, position }) => (Some((incarnation, server, position)), Some(0)),
         Guard::Since(since) => (None, Some(since)),
     };
     let row = match &change.what {
@@ -236,7 +242,8 @@ pub(crate) fn sorted(change: &Change) -> Sorted {
 
 fn unsorted((order, guard, row, truncate): &Sorted) -> (Guard, u64, What) {
     let guard = match *guard {
-        (Some((incarnation, server, position)), _) => Guard::Version(Version { incarnation, server, position }),
+        (Some((incarnation, server, position)), None) => Guard::Version(Version { incarnation, server, position }),
+        (Some((incarnation, server, position)), Some(_)) => Guard::Read(Version { incarnation, server, position }),
         (None, Some(since)) => Guard::Since(since),
         (None, None) => Guard::None,
     };

@@ -47,7 +47,7 @@ pub(super) fn json(letter: Letter) -> anyhow::Result<String> {
 
 /// All of a letter, for people.
 pub(super) fn whole(letter: &Letter) -> String {
-    let Letter { place, timestamp, key, value, headers, reason, error, job, by, shown } = letter;
+    let Letter { place, timestamp, key, value, headers, reason, error, job, by, first_stamp, shown } = letter;
     let MadeBy { job_version, storeflow_version } = by;
     let mut text = String::new();
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name:<10} {value}\n"));
@@ -55,6 +55,9 @@ pub(super) fn whole(letter: &Letter) -> String {
     line("reason", reason);
     line("error", &printable(error));
     line("stamp", &instant(i64::try_from(place.stamp).unwrap_or(i64::MAX)));
+    if let Some(first) = first_stamp {
+        line("read first", &instant(i64::try_from(*first).unwrap_or(i64::MAX)));
+    }
     line("timestamp", &timestamp.map_or_else(|| "none".to_owned(), instant));
     let version = |version: &Option<String>| version.clone().unwrap_or_else(|| "unknown".to_owned());
     line("job", &format!("{job}, version {}, storeflow {}", version(job_version), version(storeflow_version)));

@@ -55,6 +55,8 @@ pub struct Letter {
     pub job: String,
     /// Who could not read it.
     pub by: MadeBy,
+    /// If it was replayed and could not be read again: the stamp that it had when it was read first.
+    pub first_stamp: Option<u64>,
     /// Whether it is in a file; otherwise only a checkpoint holds it yet.
     pub shown: bool,
 }
@@ -92,12 +94,14 @@ pub(crate) struct Stored {
     #[serde(default)]
     pub(crate) storeflow_version: Option<String>,
     pub(crate) stamp: u64,
+    #[serde(default)]
+    pub(crate) first_stamp: Option<u64>,
 }
 
 impl From<Letter> for Stored {
     fn from(letter: Letter) -> Stored {
         let Letter { place: Place { stamp, topic, partition, offset }, timestamp, key, value, headers, .. } = letter;
-        let Letter { reason, error, job, by: MadeBy { job_version, storeflow_version }, shown: _, .. } = letter;
+        let Letter { reason, error, job, by: MadeBy { job_version, storeflow_version }, first_stamp, .. } = letter;
         let encoded = |bytes: Option<Vec<u8>>| bytes.map(|bytes| STANDARD.encode(bytes));
         let headers = headers.into_iter().map(|(name, value)| (name, encoded(value))).collect();
         let (key, value) = (encoded(key), encoded(value));
@@ -115,6 +119,7 @@ impl From<Letter> for Stored {
             job_version,
             storeflow_version,
             stamp,
+            first_stamp,
         }
     }
 }
@@ -124,7 +129,7 @@ impl TryFrom<Stored> for Letter {
 
     fn try_from(stored: Stored) -> Result<Letter, base64::DecodeError> {
         let Stored { topic, partition, offset, timestamp, key, value, headers, reason, error, job, .. } = stored;
-        let Stored { job_version, storeflow_version, stamp, .. } = stored;
+        let Stored { job_version, storeflow_version, stamp, first_stamp, .. } = stored;
         let decoded = |text: Option<String>| text.map(|text| STANDARD.decode(text)).transpose();
         let headers: Result<_, _> = headers.into_iter().map(|(name, value)| Ok((name, decoded(value)?))).collect();
         Ok(Letter {
@@ -137,14 +142,21 @@ impl TryFrom<Stored> for Letter {
             error,
             job,
             by: MadeBy { job_version, storeflow_version },
+            first_stamp,
             shown: true,
         })
     }
 }
 
 impl Letter {
+    /// The stamp that the record had when it was read first.
+    pub fn read_first(&self) -> u64 {
+        self.first_stamp.unwrap_or(self.place.stamp)
+    }
+
     fn of(letter: DeadLetter, job: &str) -> Letter {
-        let DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, by } = letter;
+        let DeadLetter { topic, partition, offset, timestamp, key, value, headers, reason, error, stamp, first_stamp, by } =
+            letter;
         Letter {
             place: Place { stamp, topic: topic.to_string(), partition, offset },
             timestamp,
@@ -155,6 +167,7 @@ impl Letter {
             error,
             job: job.to_owned(),
             by: by.as_deref().cloned().unwrap_or_default(),
+            first_stamp,
             shown: false,
         }
     }

@@ -28,7 +28,7 @@ use storeflow_dataflows::state::{Section, StateRow};
 
 use super::Input;
 use crate::config::field_path::{FieldPath, IdPart, IdSpec};
-use crate::config::{Absent, Decimal, Job, MeasureSpec, SourceSpec, StoreSpec, TimeSpec};
+use crate::config::{Absent, Decimal, Job, MeasureSpec, Role, SourceSpec, StoreSpec, TimeSpec};
 use crate::decode::{HASHING, KeyParts};
 use crate::publish::error::PublishError;
 use crate::publish::history::{Batch, HistoryWriter};
@@ -251,7 +251,8 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest, accept: bool
         };
         for (name, was, is) in now.as_object().into_iter().flat_map(|now| differences(before, now, &MAY_CHANGE)) {
             let what = format!("{name} of the source of topics {topics} was {was} and is {is}");
-            if !only_reads(&name, before.get(&name), now.get(&name)) {
+            let of_lookup = job.sources[at].role == Role::Lookup;
+            if !only_reads(&name, of_lookup, before.get(&name), now.get(&name)) {
                 return refused(what);
             }
             if !accept {
@@ -281,11 +282,13 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest, accept: bool
 
 /// Whether a setting of a source only says how records are read, so that what was read before keeps its meaning: where the parts of a row
 /// are and how they are written, but not which parts it has, what rows are told apart by, nor which of them count.
-fn only_reads(name: &str, before: Option<&Value>, now: Option<&Value>) -> bool {
+fn only_reads(name: &str, of_lookup: bool, before: Option<&Value>, now: Option<&Value>) -> bool {
     let (Some(before), Some(now)) = (before, now) else { return false };
     match name {
         // The job's currency is another way to find it.
-        "format" | "key" | "currency" => true,
+        "format" | "currency" => true,
+        // Rows of other tables refer to it.
+        "key" => !of_lookup,
         "store" => before.get("through") == now.get("through"),
         "amount" | "product" | "quantity" | "kind" | "time" => before.is_null() == now.is_null(),
         _ => false,

@@ -37,6 +37,9 @@ impl TopicDecoder<'_> {
 
         let version = origin.and_then(Version::of_debezium).map(|version| version.of_source(reader));
         let op = op.as_str().filter(|op| ["c", "r", "u", "d", "t"].contains(op)).ok_or(Reason::BadOp)?;
+        let by_snapshot = of_origin("snapshot")
+            .is_some_and(|snapshot| !snapshot.is_null() && snapshot.text != "false" && snapshot.as_str() != Some("false"));
+        let version = version.map(|version| version.read((op == "r" || by_snapshot) && op != "d" && op != "t"));
         if op == "t" {
             return Ok((own_time, reader.truncate(version)));
         }

@@ -24,6 +24,8 @@ pub(crate) struct Shop {
 /// 2026-11-20T00:00:00Z.
 const START: u64 = 1_795_132_800_000;
 const PARTITIONS: usize = 2;
+/// The dataset in three parts, to be produced one after the other.
+pub(crate) const PARTS: [&str; 3] = ["first", "second", "third"];
 /// Of the three topics.
 pub(crate) const TOPICS: [&str; 3] = ["payments", "items", "clicks"];
 
@@ -108,6 +110,10 @@ impl Shop {
         for (topic, partitions) in TOPICS.iter().zip(lines) {
             for (partition, lines) in (0..).zip(partitions) {
                 shop.mall.write_partition("whole", topic, partition, &lines);
+                let (third, most) = (lines.len() * 3 / 5, lines.len() * 4 / 5);
+                for (part, range) in PARTS.iter().zip([0..third, third..most, most..lines.len()]) {
+                    shop.mall.write_partition(part, topic, partition, &lines[range]);
+                }
             }
         }
         shop.make_wrong();
@@ -122,6 +128,13 @@ impl Shop {
     /// The job file has its mistakes.
     pub(crate) fn make_wrong(&self) {
         self.mall.write_job(&self.text("sum", "qty", "type"));
+    }
+
+    /// The job file, as it is, with this in place of that.
+    pub(crate) fn change(&self, from: &str, to: &str) {
+        let job = std::fs::read_to_string(self.mall.job()).expect("a job");
+        assert!(job.contains(from), "the job has no {from}");
+        self.mall.write_job(&job.replace(from, to));
     }
 
     /// The job file is mended.
