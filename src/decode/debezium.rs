@@ -218,7 +218,7 @@ impl Debezium {
             (None, Value::Object(description)) if change.update && matches!(change.image, Value::Null | Value::Absent) => {
                 let (updated, removed) =
                     (json::member(description, b"updatedFields"), json::member(description, b"removedFields"));
-                self.updates.read(updated, removed, row, texts);
+                self.updates.read(updated, removed, row, texts)?;
                 self.documents.complete_found(row);
             }
             _ => return Err(missing_row("after")),

@@ -23,7 +23,7 @@ pub(super) enum TimeError {
 
 /// The time that a field says.
 pub(super) fn event_time(value: &Value<'_>, spec: &TimeSpec) -> Result<u64, TimeError> {
-    if let Some(date) = value.node.only("$date") {
+    if let Some(date) = value.date() {
         return in_range(extended_date(date)?);
     }
     let by_schema = value.type_name().and_then(schema_unit);

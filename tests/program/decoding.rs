@@ -55,6 +55,15 @@ fn assert_same_records(job: &Job, dataset: &Path, files: &[(String, u32, Vec<u8>
             .map(|letter| (letter.topic, letter.partition, letter.position, class(letter.reason.code())))
             .collect();
         expected.sort();
+        let differ =
+            dead.iter().find(|letter| !expected.contains(letter)).or(expected.iter().find(|letter| !dead.contains(letter)));
+        if let Some((_, _, position, _)) = differ {
+            // The lines of one position, which may repeat.
+            let is_there = |line: &&str| line.contains(&format!("\"offset\":{position},"));
+            let text = String::from_utf8_lossy(&content.2);
+            let lines: Vec<&str> = text.lines().filter(is_there).collect();
+            panic!("dead letters of {of}: {dead:?}, and recomputed {expected:?}; the lines at {position}: {lines:#?}");
+        }
         assert_eq!(dead, expected, "dead letters of {of}");
         assert_eq!(skipped, twin.skipped_at(u64::MAX), "skipped records of {of}");
         assert!(stamps.is_sorted(), "stamps of {of} never go back");

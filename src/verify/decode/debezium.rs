@@ -61,9 +61,7 @@ impl TopicDecoder<'_> {
             Some(image) => Some(reader.row(&reader.fields(image, schema, dialect))?),
             None if mongodb && op == "u" && envelope.get_some("after").is_none() => {
                 let description = envelope.get_some("updateDescription").ok_or(Reason::MissingRow)?;
-                let updated = description.get("updatedFields");
-                let inner = updated.and_then(Node::as_str).map(parse).transpose().map_err(|_| Reason::MissingRow)?;
-                let fields = Fields::of_update(description, inner.as_ref().or(updated), reader.spec.absent);
+                let fields = Fields::of_update(description, reader.spec.absent);
                 Some(reader.row(&fields.ok_or(Reason::MissingRow)?)?)
             }
             None => return Err(Reason::MissingRow),

@@ -12,7 +12,8 @@ impl TopicDecoder<'_> {
         let Some(value) = message.value else { return self.null_value(message.key) };
         match (object(value)?.get("schema"), value.get("payload")) {
             (Some(_), Some(payload)) if payload.is_null() => self.null_value(message.key),
-            (Some(schema), Some(payload)) => self.flattened_row(message.key, object(payload)?, Some(schema)),
+            (Some(schema), Some(payload)) if payload.is_object() => self.flattened_row(message.key, payload, Some(schema)),
+            // Both may be columns of a row.
             _ => self.flattened_row(message.key, value, None),
         }
     }
