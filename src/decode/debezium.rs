@@ -21,9 +21,7 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{
-    Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, is_there, not_an_object, not_json, text_of,
-};
+use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, is_there, not_an_object, not_json, text_of};
 use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
