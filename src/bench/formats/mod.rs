@@ -21,6 +21,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use self::render::Change;
+use super::process::cpu_seconds;
 use super::report::spread_of;
 use super::{Sample, Stage, stage};
 use crate::config::job_file::{self, JobFileError};
@@ -169,6 +170,8 @@ pub struct Measured {
     pub record_bytes: f64,
     /// Changes per second, decoding only.
     pub decoded_per_s: Vec<f64>,
+    /// Changes per second of processor time, decoding only: what one core does.
+    pub decoded_per_cpu_s: Vec<f64>,
     /// Changes per second through a whole replay into the view; empty where there was none.
     pub replayed_per_s: Vec<f64>,
 }
@@ -197,17 +200,24 @@ pub struct Report {
 pub fn measure(setting: &Setting<'_>, mut said: impl FnMut(Dialect, usize, f64)) -> Result<Report, FormatsError> {
     let mut dialects: Vec<Measured> = Dialect::ALL
         .into_iter()
-        .map(|dialect| Measured { dialect, record_bytes: 0.0, decoded_per_s: Vec::new(), replayed_per_s: Vec::new() })
+        .map(|dialect| Measured {
+            dialect,
+            record_bytes: 0.0,
+            decoded_per_s: Vec::new(),
+            decoded_per_cpu_s: Vec::new(),
+            replayed_per_s: Vec::new(),
+        })
         .collect();
     for round in 0..=setting.runs {
         for one in &mut dialects {
             let records = Records::render(one.dialect, setting.changes.min(RENDERED_MAX));
             one.record_bytes = records.bytes.len() as f64 / records.ends.len().max(1) as f64;
-            let speed = decode(&records, setting)?;
+            let (speed, per_cpu) = decode(&records, setting)?;
             let replayed = (setting.replayed > 0 && one.dialect.is_text()).then(|| replay(one.dialect, setting)).transpose()?;
             said(one.dialect, round, speed);
             if round > 0 {
                 one.decoded_per_s.push(speed);
+                one.decoded_per_cpu_s.push(per_cpu);
                 one.replayed_per_s.extend(replayed);
             }
         }
@@ -256,8 +266,8 @@ fn decoder(dialect: Dialect) -> Result<Decoder, FormatsError> {
     Ok(Decoder::new(&job, &job.sources[0], TOPIC, 8).with_schemas(&Arc::new(schemas)))
 }
 
-/// Changes per second.
-fn decode(records: &Records, setting: &Setting<'_>) -> Result<f64, FormatsError> {
+/// Changes per second of wall and of processor time.
+fn decode(records: &Records, setting: &Setting<'_>) -> Result<(f64, f64), FormatsError> {
     let dialect = records.dialect;
     let passes = setting.changes.div_ceil(records.ends.len().max(1) as u64);
     let decoders = (0..setting.workers).map(|_| decoder(dialect)).collect::<Result<Vec<_>, _>>()?;
@@ -274,13 +284,14 @@ fn decode(records: &Records, setting: &Setting<'_>) -> Result<f64, FormatsError>
     std::thread::scope(|scope| {
         let threads: Vec<_> = decoders.into_iter().enumerate().map(|one| scope.spawn(move || work(one))).collect();
         start.wait();
-        let began = Instant::now();
+        let (cpu, began) = (cpu_seconds(), Instant::now());
         for thread in threads {
             let done: Result<(), Reject> = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             done.map_err(|source| FormatsError::Decode { dialect: dialect.title(), source })?;
         }
         let decoded = passes as f64 * records.ends.len() as f64;
-        Ok(decoded / began.elapsed().as_secs_f64().max(1e-9))
+        // The system counts processor time in hundredths of a second.
+        Ok((decoded / began.elapsed().as_secs_f64().max(1e-9), decoded / (cpu_seconds() - cpu).max(0.01)))
     })
 }
 
@@ -334,18 +345,19 @@ impl Report {
         );
         let ratio = |of: f64, to: f64| if of > 0.0 && to > 0.0 { format!("{:.2}", of / to) } else { "-".to_owned() };
         text.push_str(&format!(
-            "{:<18} {:>9} {:>11} {:>19} {:>7} {:>11} {:>12} {:>11}\n",
-            "dialect", "bytes", "decoded/s", "least-most", "MB/s", "of upsert", "replayed/s", "of upsert"
+            "{:<18} {:>9} {:>11} {:>19} {:>11} {:>7} {:>11} {:>12} {:>11}\n",
+            "dialect", "bytes", "decoded/s", "least-most", "per core", "MB/s", "of upsert", "replayed/s", "of upsert"
         ));
         for one in &self.dialects {
             let [least, decoded, most] = spread_of(one.decoded_per_s.iter().copied());
             let replayed = median(&one.replayed_per_s);
             text.push_str(&format!(
-                "{:<18} {:>9.0} {:>11.0} {:>19} {:>7.0} {:>11} {:>12} {:>11}\n",
+                "{:<18} {:>9.0} {:>11.0} {:>19} {:>11.0} {:>7.0} {:>11} {:>12} {:>11}\n",
                 one.dialect.title(),
                 one.record_bytes,
                 decoded,
                 format!("{least:.0}-{most:.0}"),
+                median(&one.decoded_per_cpu_s),
                 decoded * one.record_bytes / 1e6,
                 ratio(decoded, upsert.0),
                 if replayed > 0.0 { format!("{replayed:.0}") } else { "-".to_owned() },
@@ -353,7 +365,8 @@ impl Report {
             ));
         }
         text.push_str(
-            "\nbytes: of a record, key and value. decoded/s: decoding alone, from memory. replayed/s: lines of files, decoding,\n\
+            "\nbytes: of a record, key and value. decoded/s: decoding alone, from memory; per core: per second of\n\
+             processor time. replayed/s: lines of files, decoding,\n\
              dataflow and view. MB are 10^6 bytes of records.\n",
         );
         text
