@@ -109,6 +109,9 @@ pub enum Guard {
     None,
     /// By its source version.
     Version(Version),
+    /// By the place in the log at which a snapshot read the row: transactions that were under way then have lower positions and come
+    /// later, so it does not become the row's version.
+    Read(Version),
     /// By the stamp it had when it was a dead letter; see `docs/semantics.md`.
     Since(u64),
 }
@@ -141,6 +144,7 @@ pub struct Against {
 enum Kind {
     None,
     Version,
+    Read,
     Since,
 }
 
@@ -151,6 +155,7 @@ impl Against {
         let (kind, Version { incarnation, server, position }) = match guard {
             Guard::None => (Kind::None, Version { incarnation: 0, server: 0, position: Position::default() }),
             Guard::Version(version) => (Kind::Version, version),
+            Guard::Read(version) => (Kind::Read, version),
             Guard::Since(since) => (Kind::Since, Version { incarnation: since, server: 0, position: Position::default() }),
         };
         Against { incarnation, position, server, kind, fresh }
@@ -163,6 +168,7 @@ impl Against {
         match kind {
             Kind::None => Guard::None,
             Kind::Version => Guard::Version(Version { incarnation, server, position }),
+            Kind::Read => Guard::Read(Version { incarnation, server, position }),
             Kind::Since => Guard::Since(incarnation),
         }
     }
@@ -201,7 +207,7 @@ mod tests {
     fn a_change_takes_224_bytes_and_keeps_its_guard() {
         assert_eq!(size_of::<Change>(), 224);
         let version = Version { incarnation: 1, server: 2, position: Position(3, 4, 5) };
-        for guard in [Guard::None, Guard::Version(version), Guard::Since(7)] {
+        for guard in [Guard::None, Guard::Version(version), Guard::Read(version), Guard::Since(7)] {
             for fresh in [false, true] {
                 let against = Against::new(guard, fresh);
                 assert_eq!((against.guard(), against.fresh()), (guard, fresh));

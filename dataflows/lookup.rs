@@ -238,7 +238,9 @@ impl LookupState {
         let LookupState { rows, joined, turns } = self;
         turns.take(happened, |one| match &mut one.what {
             Happening::Row(Change { key, order, against, what: What::Truncate }) => {
-                rows.truncate(key.text.as_bytes(), *order, *against, |hash, key, row| joined.turned(hash, key, *order, row));
+                rows.truncate((key.hash, key.text.as_bytes()), *order, *against, |hash, key, row| {
+                    joined.turned(hash, key, *order, row)
+                });
             }
             Happening::Row(Change { key, order, against, what }) => {
                 let (hash, key) = (key.hash, key.text.as_bytes());
@@ -398,4 +400,86 @@ impl Waiting {
 pub(crate) fn restore_group(groups: &mut Groups, hashing: &Hashing, row: StateRow<'_>) {
     let stored = StoredGroup::read(row);
     groups.restore((hashing.row)(&stored.lookup), stored);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{Guard, Position, Version};
+    use crate::epoch::Before;
+    use crate::key::Key;
+    use proptest::prelude::*;
+
+    fn row_hash(text: &[u8]) -> u64 {
+        u64::from(text.last().copied().unwrap_or_default()) << 54
+    }
+
+    fn cell(store: &[u8], second: &[u8], scratch: &mut Vec<u8>) -> Key {
+        Key::cell_bytes(store, second, scratch);
+        Key { hash: row_hash(store), text: Text::new(scratch) }
+    }
+
+    /// Key, minutes passed, version, and what happens: a lookup row comes or goes, or rows are put in or taken out.
+    type Step = (u8, u64, u64, Option<Option<bool>>, i64);
+
+    fn happened((key, _, version, row, count): &Step, stamp: u64) -> Happened {
+        let order = Order { stamp, partition: 0, position: stamp, part: 0 };
+        let key = [b'k', *key];
+        let what = match row {
+            Some(row) => {
+                let store = |counts: &bool| Row {
+                    cell: cell(b"store", b"", &mut Vec::new()),
+                    member: Text::EMPTY,
+                    window: 0,
+                    amount: 0,
+                    lacks: u32::from(!counts),
+                };
+                let version = Version { incarnation: 0, server: 0, position: Position(0, *version, 0) };
+                let what = row.as_ref().map_or(What::Delete, |counts| What::Row(store(counts)));
+                let key = Key { hash: row_hash(&key), text: Text::new(&key) };
+                Happening::Row(Change { key, order, against: Guard::Version(version).into(), what })
+            }
+            None => Happening::Referring(Move {
+                table: Table::StorePayments,
+                order,
+                cell: cell(&key, b"KRW", &mut Vec::new()),
+                member: Text::EMPTY,
+                window: ELSEWHERE,
+                measure: Measure { sum: 0, count: *count },
+            }),
+        };
+        Happened { hash: row_hash(&key), what }
+    }
+
+    proptest! {
+        /// What waits is known at every instant: groups whose key has no row, whichever way that went or never came.
+        #[test]
+        fn rows_wait_for_what_is_not_there(
+            steps in proptest::collection::vec((0u8..3, 0u64..4, 0u64..9, proptest::option::of(proptest::option::of(any::<bool>())), 1i64..5), 1..150),
+            keep in 0u64..8,
+        ) {
+            let horizons =
+                Horizons { window: 10 * MINUTE, grace: 0, retention: 10 * MINUTE, replay_horizon: 9 * MINUTE, before: Before::NOTHING };
+            let hashing = Hashing { row: row_hash, cell };
+            let keeps = vec![(Box::from(&b"k"[..]), keep * MINUTE)];
+            let mut state = LookupState::of(horizons, hashing, keeps, RestoredRows::default(), Groups::default());
+            let mut now = 0;
+            for step in &steps {
+                now += step.1 * MINUTE + 1;
+                state.apply(&mut vec![happened(step, now)]);
+                let (mut rows, mut minutes) = (0, BTreeMap::<u64, i64>::new());
+                state.joined.groups.visit_all(|key, _, group| {
+                    if !state.rows.has_row(row_hash(key), key) {
+                        rows += group.measure.count as u64;
+                        *minutes.entry(group.since / MINUTE).or_default() += group.measure.count;
+                    }
+                });
+                prop_assert_eq!(state.joined.waiting.rows, rows);
+                prop_assert_eq!(&state.joined.waiting.minutes, &minutes);
+                let counts = &state.joined.counts;
+                prop_assert_eq!(counts.waiting.get(), rows);
+                prop_assert_eq!(counts.waiting_since.get(), minutes.keys().next().map_or(0, |minute| minute * MINUTE));
+            }
+        }
+    }
 }

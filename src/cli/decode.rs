@@ -16,6 +16,7 @@ mod print;
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
@@ -23,9 +24,11 @@ use clap::Args;
 use self::print::{KEY_SPACE, Line, Printer, Summary};
 use super::Failure;
 use crate::config::{Job, job_file};
+use crate::decode::avro::Schemas;
 use crate::decode::{Decoded, Decoder, Message, Record, Reject, Skipped};
 use crate::source::envelope::Envelopes;
 use crate::source::lines::Lines;
+use crate::source::registry::SchemaRegistry;
 
 /// Print what records mean to a job: key, row, source version, or why they are skipped or dead letters
 ///
@@ -33,6 +36,8 @@ use crate::source::lines::Lines;
 /// it is: upsert, patch (a change that says a part of the row; `unsaid` is as it was), delete, changes (several, in
 /// `changes`), truncate, click, skipped (`kind` says why) or dead_letter (`reason` and `detail`). A row that does not count
 /// names the conditions of counts_when that it `fails`. How many there were of each goes to standard error.
+///
+/// Schemas of Avro records come from `_schemas` of the dataset that PATH is in, or from the job's schema registry, which is waited for.
 ///
 /// Exit code: 0; 1 with --strict if there was a dead letter; 2 if the job file or the input cannot be read.
 #[derive(Debug, Args)]
@@ -67,7 +72,10 @@ const CHUNK: usize = 1 << 16;
 /// [`Failure::Check`] with `--strict` and a dead letter; otherwise if the job file or the lines cannot be read.
 pub fn run(args: &DecodeArgs) -> Result<(), Failure> {
     let job = job_file::load(&args.job)?;
-    let mut decoding = Decoding::new(&job, &args.topic)?;
+    // A partition's file of a dataset, which may bring schemas along.
+    let dataset = args.lines.as_deref().and_then(|path| path.parent()?.parent());
+    let registry = SchemaRegistry::start(&job, dataset, None).map_err(anyhow::Error::from)?;
+    let mut decoding = Decoding::new(&job, &args.topic, registry.schemas())?;
     let name = args.lines.as_ref().map_or_else(|| "standard input".to_owned(), |path| format!("\"{}\"", path.display()));
     let input = open(args.lines.as_deref()).with_context(|| format!("could not read {name}"))?;
     let lines = Lines::new(input, CHUNK);
@@ -102,20 +110,25 @@ struct Decoding<'a> {
     decoders: Vec<Decoder>,
     printers: Vec<Printer<'a>>,
     envelopes: Envelopes,
+    topic: String,
+    schemas: Arc<Schemas>,
 }
 
 impl<'a> Decoding<'a> {
-    fn new(job: &'a Job, topic: &str) -> anyhow::Result<Self> {
+    fn new(job: &'a Job, topic: &str, schemas: &Arc<Schemas>) -> anyhow::Result<Self> {
         let sources: Vec<_> = job.sources.iter().filter(|source| source.reads(topic)).collect();
         if sources.is_empty() {
             let topics = job.sources.iter().flat_map(|source| &source.topics).map(|topic| format!("\"{topic}\""));
             let topics = topics.collect::<Vec<_>>().join(", ");
             return Err(anyhow!("no source of job \"{}\" reads topic \"{topic}\"; its topics are {topics}", job.name));
         }
+        let decoder = |source| Decoder::new(job, source, topic, KEY_SPACE).with_schemas(schemas);
         Ok(Decoding {
-            decoders: sources.iter().map(|source| Decoder::new(job, source, topic, KEY_SPACE)).collect(),
+            decoders: sources.iter().map(|source| decoder(source)).collect(),
             printers: sources.iter().map(|source| Printer::new(job, source, topic)).collect(),
             envelopes: Envelopes::default(),
+            topic: topic.to_owned(),
+            schemas: Arc::clone(schemas),
         })
     }
 
@@ -131,7 +144,7 @@ impl<'a> Decoding<'a> {
             let opened = if utf8 && separator.is_none() { self.envelopes.open(line.bytes) } else { Ok(None) };
             let (position, timestamp, message) = match &opened {
                 Ok(Some(record)) => {
-                    let message = Message { key: record.key.as_deref(), value: record.value.as_deref(), utf8 };
+                    let message = Message { key: record.key.as_deref(), value: record.value.as_deref(), utf8: record.utf8 };
                     (record.position, record.timestamp, message)
                 }
                 _ => {
@@ -139,6 +152,11 @@ impl<'a> Decoding<'a> {
                     (line.number, None, Message { key, value: Some(value), utf8 })
                 }
             };
+            // Nobody is kept waiting but whoever asked.
+            while let Some(schema) = self.decoders.iter_mut().find_map(|decoder| decoder.needs(message)) {
+                self.schemas.want(schema, &self.topic, 0);
+                let _ = self.schemas.wait_for(schema);
+            }
             let decoded = match &opened {
                 Err(reject) => Err(reject.clone()),
                 Ok(_) => first_that_takes(&mut self.decoders, message),
@@ -209,7 +227,7 @@ mod tests {
 
     fn printed(topic: &str, separator: Option<&str>, text: &'static str) -> (Vec<String>, String) {
         let job = job_file::parse(JOB, "test").expect("a job");
-        let mut decoding = Decoding::new(&job, topic).expect("a topic of the job");
+        let mut decoding = Decoding::new(&job, topic, &Arc::default()).expect("a topic of the job");
         let (mut lines, mut summary) = (Vec::new(), Summary::default());
         decoding
             .all(Lines::new(Box::new(text.as_bytes()), CHUNK), separator, |line| {
@@ -288,7 +306,7 @@ mod tests {
     #[test]
     fn a_topic_that_nobody_reads_is_told() {
         let job = job_file::parse(JOB, "test").expect("a job");
-        let told = Decoding::new(&job, "payment").err().map(|error| error.to_string());
+        let told = Decoding::new(&job, "payment", &Arc::default()).err().map(|error| error.to_string());
         let expected =
             r#"no source of job "mall" reads topic "payment"; its topics are "payments", "products", "clicks""#.to_owned();
         assert_eq!(told, Some(expected));

@@ -20,7 +20,7 @@ mod to_toml;
 mod topics;
 pub mod zone;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use storeflow_dataflows::epoch::Horizons;
 
@@ -134,6 +134,16 @@ pub enum StoreSpec {
         /// The fields that hold its key.
         on: Vec<FieldPath>,
     },
+}
+
+impl StoreSpec {
+    /// How the row's own store is made, if it has one.
+    pub fn own(&self) -> Option<&IdSpec> {
+        match self {
+            StoreSpec::Own(id) => Some(id),
+            StoreSpec::Through { .. } => None,
+        }
+    }
 }
 
 /// A number of a row.
@@ -386,17 +396,19 @@ impl SourceSpec {
         }
     }
 
-    /// The one field that holds the store.
-    pub fn store_field(&self) -> String {
-        match &self.store {
-            StoreSpec::Own(store) => store.to_string(),
-            StoreSpec::Through { .. } => unreachable!("no job with a lookup passes yet"),
-        }
-    }
-
     /// Whether this source reads `topic`.
     pub fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|pattern| matches_pattern(pattern, topic))
+    }
+
+    /// The fields that this source needs of a row, each once.
+    pub fn fields(&self) -> BTreeSet<&FieldPath> {
+        let ids = [self.store.own(), self.currency.as_ref(), self.product.as_ref(), self.kind.as_ref()];
+        let ids = ids.into_iter().flatten().chain(self.dedup.as_ref().map(|dedup| &dedup.id)).flat_map(IdSpec::fields);
+        let on = if let StoreSpec::Through { on, .. } = &self.store { &on[..] } else { &[] };
+        let measures = self.amount.iter().chain(&self.quantity).map(|measure| &measure.field);
+        let others = measures.chain(self.time.as_ref().map(|time| &time.field)).chain(self.counts_when.keys());
+        self.key.iter().chain(ids).chain(on).chain(others).collect()
     }
 
     /// The names that this source's topics capture, with what `topic` has in their place: in the order of the first pattern that matches.

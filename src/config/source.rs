@@ -17,6 +17,7 @@ use super::{
     Absent, ClockMode, Decimal, DedupSpec, Format, Idle, KeySpace, MeasureSpec, Role, SourceSpec, StoreSpec, TimeSpec, job_file,
     time,
 };
+use crate::decode::FIELDS_MAX;
 
 /// Every field a source can have.
 pub(super) const FIELDS: [&str; 24] = [
@@ -249,7 +250,7 @@ impl<'a> Part<'_, 'a> {
             None => Ok(ClockMode::Live),
         };
         let idle = self.idle(mistakes);
-        Ok(SourceSpec {
+        let source = SourceSpec {
             topics: known.topics?,
             role: known.role?,
             name: name?,
@@ -274,7 +275,13 @@ impl<'a> Part<'_, 'a> {
             keep: known.keep?,
             clock: clock?,
             idle: idle?,
-        })
+        };
+        let fields = source.fields().len();
+        if fields > FIELDS_MAX {
+            let what = format!("needs {fields} different fields of its rows; {FIELDS_MAX} is the most");
+            return Err(mistakes.note(self.section.extent.start, format!("{}{what}", self.section.subject)));
+        }
+        Ok(source)
     }
 
     /// A field, as far as the role needs or allows it.

@@ -224,7 +224,7 @@ mod tests {
     fn id() -> impl Strategy<Value = IdSpec> {
         let part = || {
             prop_oneof![
-                path().prop_map(IdPart::Field),
+                path().boxed().prop_map(IdPart::Field),
                 Just(IdPart::Field("site".into())),
                 Just(IdPart::Captured("site".to_owned())),
             ]
@@ -234,12 +234,12 @@ mod tests {
             let parts = parts.into_iter().flat_map(|(text, part)| text.into_iter().chain([part]));
             IdSpec::Composed(before.into_iter().chain([first]).chain(parts).chain(behind).collect())
         });
-        prop_oneof![2 => path().prop_map(IdSpec::Field), 1 => composed]
+        prop_oneof![2 => path().boxed().prop_map(IdSpec::Field), 1 => composed]
     }
 
     fn measure() -> impl Strategy<Value = MeasureSpec> {
         let decimal = prop_oneof![Just(Decimal::Text), (0..=38_u32).prop_map(|scale| Decimal::Base64 { scale })];
-        (path(), decimal).prop_map(|(field, decimal)| MeasureSpec { field, decimal })
+        (path().boxed(), decimal).prop_map(|(field, decimal)| MeasureSpec { field, decimal })
     }
 
     fn time() -> impl Strategy<Value = TimeSpec> {
@@ -255,7 +255,7 @@ mod tests {
             Just(TimeUnit::Auto),
             (format, zone()).prop_map(|(format, zone)| TimeUnit::Format { format: format.to_owned(), zone }),
         ];
-        (path(), unit, zone()).prop_map(|(field, unit, zone)| {
+        (path().boxed(), unit, zone()).prop_map(|(field, unit, zone)| {
             let zone = zone.filter(|_| !matches!(unit, TimeUnit::Rfc3339 | TimeUnit::Format { .. }));
             TimeSpec { field, unit, zone }
         })
@@ -283,9 +283,9 @@ mod tests {
         let clock = prop_oneof![Just(ClockMode::Live), Just(ClockMode::Records)];
         let idle = prop_oneof![Just(Idle::Wall), Just(Idle::Heartbeat), Just(Idle::Hold)];
         let topics = btree_set("([a-z*]{0,4}-)?\\{site\\}-[a-z*-]{0,4}", 1..4);
-        let keyed = (btree_set(path(), 1..4), any::<bool>(), any::<bool>(), option::of(word()), option::of(word()));
-        let conditions = btree_map(path(), vec(prop_oneof![word(), Just(String::new())], 1..3), 0..3);
-        (format, topics, id(), keyed, conditions, clock, idle).prop_map(
+        let keyed = (btree_set(path().boxed(), 1..4), any::<bool>(), any::<bool>(), option::of(word()), option::of(word()));
+        let conditions = btree_map(path().boxed(), vec(prop_oneof![word(), Just(String::new())], 1..3), 0..3);
+        (format, topics, id().boxed(), keyed, conditions, clock, idle).prop_map(
             move |(format, topics, store, (key, by_role, unchanged, table, incarnation), counts_when, clock, idle)| {
                 let plain =
                     SourceSpec { topics: topics.into_iter().collect(), clock, idle, ..SourceSpec::plain("", role, format, "") };
@@ -309,10 +309,11 @@ mod tests {
 
     /// Any source a job may have, whatever the job's currency and lookups; topics are made distinct by the caller.
     fn source() -> impl Strategy<Value = SourceSpec> {
-        let payments = (common(Role::Payments), measure(), id(), time(), any::<bool>());
-        let items = (common(Role::OrderItems), measure(), id(), time(), any::<bool>());
-        let dedup = option::of((path().prop_map(IdSpec::Field), length()));
-        let clicks = (common(Role::Clicks), id(), option::of((id(), any::<bool>())), time(), dedup);
+        let payments = (common(Role::Payments).boxed(), measure().boxed(), id().boxed(), time().boxed(), any::<bool>());
+        let items = (common(Role::OrderItems).boxed(), measure().boxed(), id().boxed(), time().boxed(), any::<bool>());
+        let dedup = option::of((path().boxed().prop_map(IdSpec::Field), length()));
+        let clicks =
+            (common(Role::Clicks).boxed(), id().boxed(), option::of((id().boxed(), any::<bool>())), time().boxed(), dedup);
         prop_oneof![
             payments.prop_map(|(common, amount, currency, time, allow_float)| SourceSpec {
                 amount: Some(amount),
@@ -328,7 +329,7 @@ mod tests {
                 allow_float,
                 ..common
             }),
-            common(Role::Products),
+            common(Role::Products).boxed(),
             clicks.prop_map(|(common, kind, product, time, dedup)| SourceSpec {
                 kind: Some(kind),
                 distinct: product.as_ref().is_some_and(|(_, distinct)| *distinct),
@@ -342,10 +343,10 @@ mod tests {
 
     /// Sources, some of which find their store through lookups.
     fn sources() -> impl Strategy<Value = Vec<SourceSpec>> {
-        let lookup = (common(Role::Lookup), option::of(time()), option::of(length()), word());
+        let lookup = (common(Role::Lookup).boxed(), option::of(time().boxed()), option::of(length()), word());
         let through = any::<proptest::sample::Index>();
-        let on = btree_set(path(), 3);
-        (vec((source(), option::of((through, on))), 1..4), vec(lookup, 0..3)).prop_map(|(sources, lookups)| {
+        let on = btree_set(path().boxed(), 3);
+        (vec((source().boxed(), option::of((through, on))), 1..4), vec(lookup, 0..3)).prop_map(|(sources, lookups)| {
             let mut lookups: Vec<SourceSpec> = lookups
                 .into_iter()
                 .enumerate()
@@ -394,8 +395,8 @@ mod tests {
 
     fn job() -> impl Strategy<Value = Job> {
         let horizons = (0..12_usize, 0..1440_u64, 0..1_000_000_u64, 1..5_000_000_u64);
-        let servers = (kafka(), registry());
-        ("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", horizons, 0..19_u32, option::of(word()), sources(), servers).prop_map(
+        let servers = (kafka(), registry().boxed());
+        ("[A-Za-z0-9][A-Za-z0-9_-]{0,63}", horizons, 0..19_u32, option::of(word()), sources().boxed(), servers).prop_map(
             |(name, (window, grace, retention, replay_horizon), scale, currency, mut sources, (kafka, registry))| {
                 let minute = 60_000;
                 let window = [1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60][window] * minute;

@@ -123,7 +123,7 @@ fn is_of_debezium(values: &[Value<'_>; DEBEZIUM.len()], object: &[u8]) -> bool {
     }
     let schema_change = || is_there(source) && (is_there(ddl) || is_there(table_changes));
     let transaction = || [status, id, event_count, data_collections].into_iter().all(is_there);
-    let heartbeat = || is_there(ts_ms) && json::members(object).nth(1).is_none();
+    let heartbeat = || is_there(ts_ms) && json::members(object).all(|(name, _)| json::is_named(name, b"ts_ms"));
     matches!(op, Value::Absent | Value::Null) && (schema_change() || transaction() || heartbeat())
 }
 
@@ -186,6 +186,7 @@ mod tests {
                 r#"{"status":"BEGIN","id":"1","event_count":null,"data_collections":null,"ts_ms":1}"#.to_owned(),
             ),
             (Name::Debezium, None, r#"{"ts_ms":1795168801000}"#.to_owned()),
+            (Name::Debezium, None, r#"{"ts_ms":1,"ts_\u006ds":1795168801000}"#.to_owned()),
             (Name::Debezium, None, r#"{"schema":{},"payload":{"ts_ms":1795168801000}}"#.to_owned()),
             (Name::Flattened, None, row.clone()),
             (Name::Flattened, None, format!(r#"{{{ROW},"op":"c"}}"#)),

@@ -104,11 +104,11 @@ impl Canal {
                 let before = &mut before[..self.old.len()];
                 old.next_object(self.old.fields(), before);
                 if let Some(key) = old_key(&mut self.keys, &self.old, before, new, &key, &texts)? {
-                    add(RowChange { key, version: None, what: What::Delete });
+                    add(RowChange { key, version: None, read: false, what: What::Delete });
                 }
             }
             let what = if operation == Operation::Delete { What::Delete } else { self.projection.what(row, Hints::None)? };
-            add(RowChange { key, version: None, what });
+            add(RowChange { key, version: None, read: false, what });
         }
         match first {
             Some(one) => Ok(Decoded::Change(one)),

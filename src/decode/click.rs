@@ -7,12 +7,16 @@ use super::paths::{Paths, Texts};
 use super::project::{Hints, Id, Needs, ROOM};
 use super::table::Table;
 use super::values::{Hint, Times};
-use super::{Click, Decoded, Record, Reject, Skipped, cell_key, clock_time, not_an_object, not_json, space};
+use super::{Click, Decoded, Record, Reject, Skipped, cell_key, clock_time, not_an_object, not_json};
+use crate::config::field_path::FieldPath;
 use crate::config::{SourceSpec, StoreSpec};
 
 pub(super) struct Clicks {
     names: Vec<String>,
     paths: Paths,
+    field_paths: Vec<FieldPath>,
+    /// What is known of the fields, if they are of Avro; else nothing.
+    hints: Vec<Hint>,
     store: Id,
     kind: Option<Id>,
     product: Option<Id>,
@@ -35,7 +39,7 @@ struct Scratch {
 
 impl Clicks {
     pub(super) fn new(spec: &SourceSpec, topic: &str) -> Self {
-        let captures = space::captures(spec, topic).unwrap_or_default();
+        let captures = spec.captures(topic).unwrap_or_default();
         let mut needs = Needs::default();
         let StoreSpec::Own(store) = &spec.store else { unreachable!("a click has its store in itself") };
         let store = needs.id(store, &captures);
@@ -47,9 +51,20 @@ impl Clicks {
             (slot, id(&dedup.id))
         });
         let time = spec.time.as_ref().map(|time| (needs.add(&time.field), Times::new(&time.unit, time.zone.as_deref())));
-        let (names, paths, _) = needs.finish();
+        let (names, paths, field_paths) = needs.finish();
         let (distinct, table, scratch) = (spec.distinct, Table::new(spec), Scratch::default());
-        Clicks { names, paths, store, kind, product, time, distinct, event, table, scratch }
+        Clicks { names, paths, field_paths, hints: Vec::new(), store, kind, product, time, distinct, event, table, scratch }
+    }
+
+    /// The needed fields.
+    pub(super) fn field_paths(&self) -> &[FieldPath] {
+        &self.field_paths
+    }
+
+    /// What is known of the next record's fields, where it is JSON of Avro.
+    pub(super) fn hints(&mut self) -> &mut [Hint] {
+        self.hints.resize(self.paths.len(), Hint::Unknown);
+        &mut self.hints
     }
 
     pub(super) fn decode(&mut self, value: Option<&[u8]>) -> Result<Record, Reject> {
@@ -69,7 +84,7 @@ impl Clicks {
 
     fn click(&mut self, values: &[Value<'_>]) -> Result<Record, Reject> {
         let Scratch { store, kind, product, event, cell } = &mut self.scratch;
-        let (names, hints) = (&self.names[..], Hints::None);
+        let (names, hints) = (&self.names[..], Hints::Schema(&self.hints));
         self.store.write(values, hints, names, store)?;
         if let Some(id) = &self.kind {
             id.write(values, hints, names, kind)?;
@@ -82,7 +97,10 @@ impl Clicks {
             _ => Text::EMPTY,
         };
         let time = match &self.time {
-            Some((at, times)) => times.read(values[*at], Hint::Unknown, &names[*at])?,
+            Some((at, times)) => {
+                let (value, hint) = hints.of(values, *at);
+                times.read(value, hint, &names[*at])?
+            }
             None => 0,
         };
         let event = match &self.event {

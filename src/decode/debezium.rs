@@ -21,7 +21,7 @@ use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
 use super::values::Hint;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, not_an_object, not_json, text_of};
+use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, is_there, not_an_object, not_json, text_of};
 use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
@@ -37,17 +37,37 @@ pub(super) struct Debezium {
     schemas: Schemas,
     table: Table,
     incarnations: Incarnations,
+    /// Message keys need not be objects.
+    any_key: bool,
 }
 
-const ENVELOPE: [&str; 10] =
+pub(super) const ENVELOPE: [&str; 10] =
     ["op", "before", "after", "source", "updateDescription", "ddl", "tableChanges", "status", "event_count", "ts_ms"];
 const AFTER: usize = 2;
 const SOURCE: usize = 3;
-const SOURCE_FIELDS: [&str; 14] =
-    ["connector", "name", "db", "schema", "table", "collection", "ts_ms", "file", "pos", "row", "server_id", "lsn", "rs", "ord"];
+pub(super) const SOURCE_FIELDS: [&str; 16] = [
+    "connector",
+    "name",
+    "db",
+    "schema",
+    "table",
+    "collection",
+    "ts_ms",
+    "file",
+    "pos",
+    "row",
+    "server_id",
+    "lsn",
+    "rs",
+    "ord",
+    "snapshot",
+    "sequence",
+];
 
 /// Where a change comes from.
 struct Source<'a> {
+    snapshot: Value<'a>,
+    sequence: Value<'a>,
     connector: Value<'a>,
     name: Value<'a>,
     db: Value<'a>,
@@ -85,7 +105,19 @@ impl Debezium {
             table: Table::new(spec),
             incarnations: Incarnations::new(spec),
             projection,
+            any_key: false,
         }
+    }
+
+    /// The same for topics whose message keys may be bare texts or integers.
+    pub(super) fn with_any_key(mut self) -> Self {
+        self.any_key = true;
+        self
+    }
+
+    /// What is known of the next record's row, and then of the key fields of "before", where no schema wrapper says it.
+    pub(super) fn hints(&mut self) -> &mut [Hint] {
+        self.schemas.told()
     }
 
     pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, Reject> {
@@ -104,15 +136,15 @@ impl Debezium {
             _ => return Err(not_an_object("the message")),
         }
         let [op, before, after, source_object, description, ddl, table_changes, status, event_count, ts_ms, ..] = envelope;
-        let own_time = clock_millis(source[6]);
+        let source = Source::of(source);
+        let own_time = clock_millis(source.ts_ms);
         if matches!(op, Value::Absent | Value::Null) {
-            // Null or not: a transaction that begins has no count of events yet, but has its place.
-            let has = |value| value != Value::Absent;
-            let why = if has(ddl) || has(table_changes) {
+            // Null is there, too: where a transaction begins, its events are not counted yet.
+            let why = if is_there(ddl) || is_there(table_changes) {
                 Skipped::SchemaChange
-            } else if has(status) && has(event_count) {
+            } else if is_there(status) && is_there(event_count) {
                 Skipped::Transaction
-            } else if has(ts_ms) && !has(source_object) {
+            } else if is_there(ts_ms) && !is_there(source_object) {
                 Skipped::Heartbeat
             } else {
                 Skipped::Control
@@ -120,7 +152,6 @@ impl Debezium {
             return Ok(Record::skipped(why, own_time));
         }
         let op = text_of(op);
-        let source = Source::of(source);
         if *op == *b"m" {
             return Ok(Record::skipped(Skipped::Message, own_time));
         }
@@ -146,7 +177,7 @@ impl Debezium {
         let (of_after, of_before) = hints.split_at_checked(row.len()).unwrap_or_default();
         if delete {
             let key = match key {
-                Some(text) => self.keys.of_object(text)?,
+                Some(text) => message_key(&mut self.keys, self.any_key, text)?,
                 None => key_of_before(&self.projection, &mut self.keys, image, of_before, row, &texts)?,
             };
             return Ok(Record::change(key, version, What::Delete, own_time));
@@ -154,13 +185,14 @@ impl Debezium {
         self.projection.complete(row, &texts);
         let hints = Hints::Schema(of_after);
         let key = match key {
-            Some(text) => self.keys.of_object(text)?,
+            Some(text) => message_key(&mut self.keys, self.any_key, text)?,
             None if matches!(image, Value::Object(_)) => self.keys.of_values(self.projection.key_values(row), hints)?,
             None => return Err(missing_row("after")),
         };
         let Value::Object(_) = image else { return Err(missing_row("after")) };
         let what = self.projection.what(row, hints)?;
-        Ok(Record::change(key, version, what, own_time))
+        let read = source.read(&op);
+        Ok(Record { decoded: Decoded::Change(RowChange { key, version, read, what }), own_time })
     }
 
     /// A change of a document: rows are extended JSON, as text or as objects.
@@ -186,7 +218,7 @@ impl Debezium {
             (None, Value::Object(description)) if change.update && matches!(change.image, Value::Null | Value::Absent) => {
                 let (updated, removed) =
                     (json::member(description, b"updatedFields"), json::member(description, b"removedFields"));
-                self.updates.read(updated, removed, row, texts);
+                self.updates.read(updated, removed, row, texts)?;
                 self.documents.complete_found(row);
             }
             _ => return Err(missing_row("after")),
@@ -202,6 +234,10 @@ struct Document<'a> {
     description: Value<'a>,
     delete: bool,
     update: bool,
+}
+
+fn message_key(keys: &mut Keys, any: bool, text: &[u8]) -> Result<Key, Reject> {
+    if any { keys.of_any(text) } else { keys.of_object(text) }
 }
 
 /// The key of a delete without a message key.
@@ -227,8 +263,10 @@ fn missing_row(image: &str) -> Reject {
 
 impl<'a> Source<'a> {
     fn of(values: [Value<'a>; SOURCE_FIELDS.len()]) -> Self {
-        let [connector, name, db, schema, table, collection, ts_ms, file, pos, row, server_id, lsn, rs, ord] = values;
-        let mut source = Source { connector, name, db, schema, table, ts_ms, file, pos, row, server_id, lsn, rs, ord };
+        let [connector, name, db, schema, table, collection, ts_ms, file, pos, row, server_id, lsn, rs, ord, snapshot, sequence] =
+            values;
+        let mut source =
+            Source { snapshot, sequence, connector, name, db, schema, table, ts_ms, file, pos, row, server_id, lsn, rs, ord };
         if source.is_mongodb() {
             source.table = collection;
         }
@@ -239,10 +277,20 @@ impl<'a> Source<'a> {
         json::is_named(self.connector, b"mongodb")
     }
 
+    /// Whether the version is where PostgreSQL's log was when a snapshot read the row, and not where the row was changed.
+    fn read(&self, op: &[u8]) -> bool {
+        let snapshot = match self.snapshot {
+            Value::Absent | Value::Null => false,
+            Value::Bool(text) | Value::Plain(text) => text != b"false",
+            _ => true,
+        };
+        json::is_named(self.connector, b"postgresql") && (op == b"r" || snapshot)
+    }
+
     fn version(&self, incarnations: &mut Incarnations) -> Option<Version> {
         match &*text_of(self.connector) {
             b"mysql" | b"mariadb" => incarnations.mysql(self.name, [self.file, self.pos, self.row, self.server_id]),
-            b"postgresql" => incarnations.postgres(self.name, self.db, self.lsn),
+            b"postgresql" => incarnations.postgres(self.name, self.db, self.lsn, self.sequence),
             b"mongodb" => incarnations.mongodb(self.name, self.rs, self.ts_ms, self.ord),
             _ => None,
         }

@@ -135,7 +135,7 @@ impl Dms {
             None
         };
         let what = if delete { What::Delete } else { self.projection.what(row, Hints::None)? };
-        Ok(Record::moved(old, RowChange { key, version, what }, own_time))
+        Ok(Record::moved(old, RowChange { key, version, read: false, what }, own_time))
     }
 
     /// The time that a value is, if it is one at all, and if a clock can take it.

@@ -11,8 +11,9 @@ use super::paths::{FIELDS_MAX, Texts};
 use super::project::{Hints, Projection};
 use super::schema::{Schemas, WRAPPER, Wrapper};
 use super::table::Table;
+use super::values::Hint;
 use super::version::Incarnations;
-use super::{Reason, Record, Reject, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
+use super::{Decoded, Reason, Record, Reject, RowChange, Skipped, clock_millis, integer_of, not_an_object, not_json, text_of};
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Flattened {
@@ -28,8 +29,9 @@ pub(super) struct Flattened {
 /// Each is `__x` or, where there is none, `__source_x`.
 const METADATA: [&str; 12] =
     ["op", "deleted", "table", "collection", "schema", "db", "file", "pos", "name", "server_id", "row", "lsn"];
-/// The last of them is what the clock takes where there is no other.
+/// When the database committed, and else when the connector read it.
 const TIMES: [&str; 2] = ["__source_ts_ms", "__ts_ms"];
+const TIMES_AT: [usize; 2] = [2 * METADATA.len(), 2 * METADATA.len() + 1];
 const METADATA_FIELDS: usize = 2 * METADATA.len() + TIMES.len();
 
 impl Flattened {
@@ -46,6 +48,11 @@ impl Flattened {
             incarnations: Incarnations::new(spec),
             projection,
         }
+    }
+
+    /// What is known of the next record's row, where no schema wrapper says it.
+    pub(super) fn hints(&mut self) -> &mut [Hint] {
+        self.schemas.told()
     }
 
     pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, Reject> {
@@ -71,12 +78,13 @@ impl Flattened {
             found => found,
         });
         let [op, deleted, table, collection, schema, db, ..] = metadata;
-        let own_time = clock_millis(integer_of(more[2 * METADATA.len()], more[2 * METADATA.len() + 1]));
+        let [of_source, of_connector] = TIMES_AT.map(|at| more[at]);
+        let own_time = clock_millis(integer_of(of_source, of_connector));
         let table = if table == Value::Absent { collection } else { table };
         if !self.table.takes(table, schema, db) {
             return Ok(Record::skipped(Skipped::OtherTable, own_time));
         }
-        let version = version(&mut self.incarnations, &metadata);
+        let (version, of_log) = version(&mut self.incarnations, &metadata);
         let delete = match &*text_of(op) {
             b"t" => return Ok(Record { decoded: self.keys.truncate(version), own_time }),
             b"d" => true,
@@ -92,14 +100,19 @@ impl Flattened {
             None => self.keys.of_values(self.projection.key_values(row), hints)?,
         };
         let what = if delete { What::Delete } else { self.projection.what(row, hints)? };
-        Ok(Record::change(key, version, what, own_time))
+        let read = !delete && of_log && *text_of(op) == *b"r";
+        Ok(Record { decoded: Decoded::Change(RowChange { key, version, read, what }), own_time })
     }
 }
 
-fn version(incarnations: &mut Incarnations, metadata: &[Value<'_>; METADATA.len()]) -> Option<Version> {
+/// The version, and whether it is a place in PostgreSQL's log.
+fn version(incarnations: &mut Incarnations, metadata: &[Value<'_>; METADATA.len()]) -> (Option<Version>, bool) {
     let [.., db, file, pos, name, server_id, row, lsn] = *metadata;
     let of_binlog = incarnations.mysql(name, [file, pos, row, server_id]);
-    of_binlog.or_else(|| incarnations.postgres(name, db, lsn))
+    match of_binlog {
+        Some(version) => (Some(version), false),
+        None => (incarnations.postgres(name, db, lsn, Value::Absent), true),
+    }
 }
 
 #[cfg(test)]
@@ -123,7 +136,7 @@ mod tests {
         value: Option<&str>,
     ) -> Result<(String, Option<String>, Option<Position>), Reason> {
         match decode(spec, key, value).map_err(|reject| reject.reason)?.decoded {
-            Decoded::Change(RowChange { key, version, what }) => {
+            Decoded::Change(RowChange { key, version, what, .. }) => {
                 let store = match what {
                     What::Row(row) => Some(String::from_utf8_lossy(row.cell.cell_parts().0).into_owned()),
                     What::Delete => None,

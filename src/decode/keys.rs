@@ -98,7 +98,7 @@ impl Keys {
     /// If it is none, or does not hold the key.
     pub(super) fn of_object(&mut self, text: &[u8]) -> Result<Key, Reject> {
         let texts = Texts::default();
-        let key = self.of_message(text, &texts).map_err(not_json)?;
+        let key = self.of_message(text, &texts).map_err(no_json_key)?;
         key.unwrap_or_else(|_| Err(not_an_object_key()))
     }
 
@@ -124,7 +124,7 @@ impl Keys {
     /// If there is none.
     pub(super) fn of_document(&mut self, text: &[u8]) -> Result<Key, Reject> {
         let (texts, mut values) = (Texts::default(), [Value::Absent; 3]);
-        let (_, _) = self.schemas.read(text, &self.document, &mut values, &mut []).map_err(not_json)?;
+        let (_, _) = self.schemas.read(text, &self.document, &mut values, &mut []).map_err(no_json_key)?;
         self.of_one(extended_json::in_text(values[0], &texts), Hints::Extended)
     }
 
@@ -167,6 +167,11 @@ pub(super) fn push_part(out: &mut Vec<u8>, part: &[u8], last: bool) {
         push_varint(out, part.len() as u64);
     }
     out.extend_from_slice(part);
+}
+
+#[cold]
+fn no_json_key(error: JsonError) -> Reject {
+    missing_key(not_json(error))
 }
 
 #[cold]
@@ -271,7 +276,7 @@ mod tests {
         for text in ["{}", r#"{"id":null}"#, r#"{"id":""}"#, r#"{"payload":null}"#, "null", "", "[]"] {
             assert_eq!(keys.of_any(text.as_bytes()).map_err(|reject| reject.reason), Err(Reason::MissingKey), "{text}");
         }
-        assert_eq!(keys.of_object(b"{").map_err(|reject| reject.reason), Err(Reason::NotJson));
+        assert_eq!(keys.of_object(b"{").map_err(|reject| reject.reason), Err(Reason::MissingKey));
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Maxwell {
         let old = if update { old_key(&mut self.keys, &self.old, old, new, &key, &texts)? } else { None };
         let what = if what == Kind::Delete { What::Delete } else { self.projection.what(row, Hints::None)? };
         let version = version(&mut self.incarnations);
-        Ok(Record::moved(old, RowChange { key, version, what }, own_time))
+        Ok(Record::moved(old, RowChange { key, version, read: false, what }, own_time))
     }
 }
 

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! Upholds: no byte sequence panics or stops anything; what is refused says why; only the needed fields are looked at, but all
-//! of the JSON is checked, so that a record is good or bad whatever fields a job needs.
-//! Keeps: scratch space only. Absent on purpose: I/O, clocks, and any state that outlives a record.
+//! of the JSON (or Avro) is checked, so that a record is good or bad whatever fields a job needs.
+//! Keeps: scratch space only. Absent on purpose: I/O, clocks, and any state that outlives a record but the schemas it was written by.
 
+pub mod avro;
 pub mod json;
 pub mod values;
 
@@ -39,16 +40,19 @@ mod upsert;
 mod version;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Hashing, Key, Text, push_varint};
+use storeflow_dataflows::key::{Hashing, Key, Text};
 
+use self::avro::Schemas;
 use self::json::Value;
 pub use self::keys::KeyParts;
 pub(crate) use self::keys::texts as key_texts;
 pub use self::paths::FIELDS_MAX;
 pub(crate) use self::space::lookup as lookup_beginning;
+pub use self::space::lookup_key_prefix;
 use crate::config::{Format, Job, Role, SourceSpec};
 
 /// The message of a record, as the source hands it over.
@@ -97,6 +101,8 @@ pub struct RowChange {
     pub key: Key,
     /// Source version, if the record has one.
     pub version: Option<Version>,
+    /// The version is the place at which a snapshot read the row, not that of a change.
+    pub read: bool,
     /// Delete, row or patch.
     pub what: What,
 }
@@ -257,6 +263,7 @@ pub struct Decoder {
 }
 
 enum Envelope {
+    Avro(Box<avro::Avro>),
     Click(Box<click::Clicks>),
     Debezium(Box<debezium::Debezium>),
     Flattened(Box<flattened::Flattened>),
@@ -282,9 +289,27 @@ impl Decoder {
             Format::Canal => Envelope::Canal(Box::new(canal::Canal::new(job, spec, topic, key_space))),
             Format::Mongodb => Envelope::Mongodb(Box::new(mongodb::Mongodb::new(job, spec, topic, key_space))),
             Format::Auto => Envelope::Auto(Box::new(auto::Auto::new(job, spec, topic, key_space))),
-            Format::Avro => unreachable!("no job with format {} passes yet", spec.format.name()),
+            Format::Avro => Envelope::Avro(Box::new(avro::Avro::new(job, spec, topic, key_space))),
         };
         Decoder { role: spec.role, envelope }
+    }
+
+    /// The same, reading Avro by these schemas.
+    #[must_use]
+    pub fn with_schemas(mut self, schemas: &Arc<Schemas>) -> Self {
+        if let Envelope::Avro(avro) = &mut self.envelope {
+            avro.set_schemas(schemas);
+        }
+        self
+    }
+
+    /// The id of a schema that must be known before the message can be decoded, and is not known yet. Decoded all the same, it is a dead letter.
+    #[inline]
+    pub fn needs(&mut self, message: Message<'_>) -> Option<u32> {
+        match &mut self.envelope {
+            Envelope::Avro(avro) => avro.needs(message),
+            _ => None,
+        }
     }
 
     /// What the rows of this source are.
@@ -298,12 +323,14 @@ impl Decoder {
     /// The reason why it is a dead letter.
     pub fn decode(&mut self, message: Message<'_>) -> Result<Record, Reject> {
         let value = message.value.filter(|value| !value.is_empty());
+        let text = !matches!(self.envelope, Envelope::Avro(_));
         for bytes in [message.key, value].into_iter().flatten() {
-            if !message.utf8 && simdutf8::basic::from_utf8(bytes).is_err() {
+            if text && !message.utf8 && simdutf8::basic::from_utf8(bytes).is_err() {
                 return Err(Reject::new(Reason::NotUtf8, "the message is not UTF-8"));
             }
         }
         match &mut self.envelope {
+            Envelope::Avro(avro) => avro.decode(message.key, value),
             Envelope::Click(clicks) => clicks.decode(value),
             Envelope::Debezium(debezium) => debezium.decode(message.key, value),
             Envelope::Flattened(flattened) => flattened.decode(message.key, value),
@@ -323,14 +350,16 @@ pub const HASHING: Hashing = Hashing { row: row_hash, cell: cell_key };
 impl Record {
     /// A record of one change.
     fn change(key: Key, version: Option<Version>, what: What, own_time: Option<u64>) -> Record {
-        Record { decoded: Decoded::Change(RowChange { key, version, what }), own_time }
+        Record { decoded: Decoded::Change(RowChange { key, version, read: false, what }), own_time }
     }
 
     /// A record of a change of a row that had the key `old` before, if it has moved.
     fn moved(old: Option<Key>, change: RowChange, own_time: Option<u64>) -> Record {
         let decoded = match old {
             None => Decoded::Change(change),
-            Some(key) => Decoded::Changes(vec![RowChange { key, version: change.version, what: What::Delete }, change]),
+            Some(key) => {
+                Decoded::Changes(vec![RowChange { key, version: change.version, read: false, what: What::Delete }, change])
+            }
         };
         Record { decoded, own_time }
     }
@@ -400,15 +429,6 @@ fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
         Value::Escaped(text) => Cow::Owned(json::unescape(text)),
         _ => Cow::Borrowed(&[]),
     }
-}
-
-/// What the keys of a lookup's rows begin with.
-pub fn lookup_key_prefix(name: &str) -> Vec<u8> {
-    let mut prefix = Vec::with_capacity(name.len() + 2);
-    push_varint(&mut prefix, Role::Lookup as u64);
-    push_varint(&mut prefix, name.len() as u64);
-    prefix.extend_from_slice(name.as_bytes());
-    prefix
 }
 
 /// The stable hash of a row's key.

@@ -5,6 +5,7 @@
 
 use super::json::{self, Value};
 use super::paths::{Paths, Texts};
+use super::{Reason, Reject};
 
 /// The paths of the needed fields, to be held against the names in update descriptions.
 pub(super) struct Updates {
@@ -25,9 +26,26 @@ impl Updates {
         Updates { paths: paths.into_iter().map(|names| Tails { names: names.to_vec(), tails: tails(names) }).collect() }
     }
 
-    /// The values of the needed fields by `updatedFields` (an object, or the text of one) and `removedFields` (an array).
-    pub(super) fn read<'a>(&self, updated: Value<'a>, removed: Value<'a>, values: &mut [Value<'a>], texts: &'a Texts) {
+    /// The values of the needed fields by `updatedFields` (an object, or the text of one) and `removedFields` (an array); each
+    /// may be null.
+    ///
+    /// # Errors
+    /// If one of them is something else.
+    pub(super) fn read<'a>(
+        &self,
+        updated: Value<'a>,
+        removed: Value<'a>,
+        values: &mut [Value<'a>],
+        texts: &'a Texts,
+    ) -> Result<(), Reject> {
+        if !matches!(removed, Value::Absent | Value::Null | Value::Array(_)) {
+            return Err(Reject::new(Reason::MissingRow, "\"removedFields\" of the update is no list"));
+        }
+        let is_null = matches!(updated, Value::Absent | Value::Null);
         let updated = texts.object(updated);
+        if updated.is_none() && !is_null {
+            return Err(Reject::new(Reason::MissingRow, "\"updatedFields\" of the update is no object"));
+        }
         for (path, value) in self.paths.iter().zip(values) {
             let (mut longest, mut found) = (0, Value::Unsaid);
             if let Value::Array(names) = removed {
@@ -44,6 +62,7 @@ impl Updates {
             }
             *value = found;
         }
+        Ok(())
     }
 }
 
@@ -96,7 +115,7 @@ mod tests {
         let parse = |text: &'static str| json::read(text.as_bytes(), &json::Fields::default(), &mut []).expect("JSON");
         let (updated, removed) = (updated.to_owned().leak(), removed.to_owned().leak());
         let mut values = [Value::Absent];
-        Updates::new([&names[..]]).read(parse(updated), parse(removed), &mut values, &texts);
+        Updates::new([&names[..]]).read(parse(updated), parse(removed), &mut values, &texts).expect("a description");
         match values[0] {
             Value::Number(text) => String::from_utf8_lossy(text).into_owned(),
             other => format!("{other:?}"),

@@ -132,7 +132,7 @@ impl Mongodb {
             }
             (_, Value::Object(_)) if update => {
                 let [updated, removed] = description;
-                self.updates.read(updated, removed, row, &texts);
+                self.updates.read(updated, removed, row, &texts)?;
                 self.projection.what(row, Hints::Extended)?
             }
             _ => return Err(Reject::new(Reason::MissingRow, "\"fullDocument\" is not a row, and nothing says what was updated")),

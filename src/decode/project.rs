@@ -207,7 +207,7 @@ struct Scratch {
 impl Projection {
     /// Of a source's rows in one of its topics.
     pub(super) fn new(job: &Job, spec: &SourceSpec, topic: &str) -> Self {
-        let captures = space::captures(spec, topic).unwrap_or_default();
+        let captures = spec.captures(topic).unwrap_or_default();
         let mut needs = Needs { paths: spec.key.clone() };
         let store = match &spec.store {
             StoreSpec::Own(id) => Store::Own(needs.id(id, &captures)),

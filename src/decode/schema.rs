@@ -37,6 +37,8 @@ pub(super) struct Schemas {
     wrapper: Wrapper,
     /// The one seen last first.
     known: Vec<Known>,
+    /// Values come bare, and this is known of them.
+    told: Option<Vec<Hint>>,
 }
 
 struct Known {
@@ -47,7 +49,13 @@ struct Known {
 impl Schemas {
     /// For values of these fields of the payload; the position of a path is that of its hint.
     pub(super) fn new(paths: impl IntoIterator<Item = Vec<String>>, wrapper: Wrapper) -> Self {
-        Schemas { paths: paths.into_iter().collect(), wrapper, known: Vec::new() }
+        Schemas { paths: paths.into_iter().collect(), wrapper, known: Vec::new(), told: None }
+    }
+
+    /// From now on no value is a wrapper: what is known of the fields is what is written here before each.
+    pub(super) fn told(&mut self) -> &mut [Hint] {
+        let fields = self.paths.len();
+        self.told.get_or_insert_with(|| vec![Hint::Unknown; fields])
     }
 
     /// Reads a value, or what is in its wrapper: null, an object whose wanted fields go to `out`, or anything else; and what the schema
@@ -63,6 +71,10 @@ impl Schemas {
         out: &mut [Value<'a>],
         inner: &mut [Inner<'_, '_, 'a>],
     ) -> Result<(Value<'a>, &'s [Hint]), JsonError> {
+        if self.told.is_some() {
+            let value = json::read_both(text, fields, out, inner)?;
+            return Ok((value, self.told.as_deref().unwrap_or_default()));
+        }
         if let Some(at) = self.skip(text)
             && let Ok(payload @ (Value::Object(_) | Value::Null)) = json::read_last(text, at, fields, out, inner)
         {

@@ -67,45 +67,26 @@ impl Space {
 
 /// What the keys of a lookup begin with, as `topic` of `spec` tells them: the lookup's own, or that of a source that refers to it.
 pub(crate) fn lookup(job: &Job, name: &str, spec: &SourceSpec, topic: &str) -> Vec<u8> {
-    let mut beginning = Vec::new();
-    push_varint(&mut beginning, Role::Lookup as u64);
-    push_part(&mut beginning, name.as_bytes());
+    let mut beginning = lookup_key_prefix(name);
     let lookups = || job.sources.iter().filter(|source| source.role == Role::Lookup && source.name.as_deref() == Some(name));
     if lookups().all(|lookup| lookup.key_space == KeySpace::Topic) {
-        let mut captured = captures(spec, topic).unwrap_or_default();
-        captured.retain(|(name, _)| lookups().any(|lookup| is_captured(lookup, name)));
+        let mut captured = spec.captures(topic).unwrap_or_default();
+        captured.retain(|(name, _)| lookups().any(|lookup| lookup.is_captured(name)));
         captured.sort_unstable();
         captured.iter().for_each(|(_, value)| push_part(&mut beginning, value.as_bytes()));
     }
     beginning
 }
 
+/// What the keys of all rows of a lookup begin with.
+pub fn lookup_key_prefix(name: &str) -> Vec<u8> {
+    let mut prefix = Vec::with_capacity(name.len() + 2);
+    push_varint(&mut prefix, Role::Lookup as u64);
+    push_part(&mut prefix, name.as_bytes());
+    prefix
+}
+
 fn push_part(out: &mut Vec<u8>, part: &[u8]) {
     push_varint(out, part.len() as u64);
     out.extend_from_slice(part);
-}
-
-/// The names that a source's topics capture, with what `topic` has in their place.
-pub(super) fn captures(spec: &SourceSpec, topic: &str) -> Option<Vec<(String, String)>> {
-    spec.topics.iter().find_map(|pattern| captured(pattern, topic))
-}
-
-/// Whether any of a source's topics captures a name.
-fn is_captured(spec: &SourceSpec, name: &str) -> bool {
-    spec.topics.iter().any(|topic| topic.contains(&format!("{{{name}}}")))
-}
-
-/// Each run is the shortest that fits, from left to right.
-fn captured(pattern: &str, topic: &str) -> Option<Vec<(String, String)>> {
-    let Some(at) = pattern.find(['*', '{']) else { return (pattern == topic).then(Vec::new) };
-    let rest = topic.strip_prefix(&pattern[..at])?;
-    let (name, behind) = match pattern[at..].split_once('}') {
-        Some((name, behind)) if pattern[at..].starts_with('{') => (Some(&name[1..]), behind),
-        _ => (None, &pattern[at + 1..]),
-    };
-    (usize::from(name.is_some())..=rest.len()).filter(|end| rest.is_char_boundary(*end)).find_map(|end| {
-        let mut found = captured(behind, &rest[end..])?;
-        found.splice(..0, name.map(|name| (name.to_owned(), rest[..end].to_owned())));
-        Some(found)
-    })
 }

@@ -9,13 +9,17 @@ use super::keys::Keys;
 use super::paths::Texts;
 use super::project::{Hints, Projection, ROOM};
 use super::table::Table;
+use super::values::Hint;
 use super::{Reason, Record, Reject, Skipped, clock_time, not_an_object, not_json};
+use crate::config::field_path::FieldPath;
 use crate::config::{Job, SourceSpec};
 
 pub(super) struct Upsert {
     projection: Projection,
     keys: Keys,
     table: Table,
+    /// What is known of the fields, if they are of Avro; else nothing.
+    hints: Vec<Hint>,
 }
 
 impl Upsert {
@@ -24,7 +28,19 @@ impl Upsert {
             projection: Projection::new(job, spec, topic),
             keys: Keys::new(job, spec, topic, key_space),
             table: Table::new(spec),
+            hints: Vec::new(),
         }
+    }
+
+    /// The needed fields, key fields first.
+    pub(super) fn field_paths(&self) -> &[FieldPath] {
+        self.projection.field_paths()
+    }
+
+    /// What is known of the next record's fields, where it is JSON of Avro.
+    pub(super) fn hints(&mut self) -> &mut [Hint] {
+        self.hints.resize(self.projection.len(), Hint::Unknown);
+        &mut self.hints
     }
 
     pub(super) fn decode(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<Record, Reject> {
@@ -46,13 +62,13 @@ impl Upsert {
         let key = match key {
             Some(text) => self.keys.of_any(text)?,
             None if delete => return Err(Reject::new(Reason::MissingKey, "a delete without a message key")),
-            None => self.keys.of_values(self.projection.key_values(values), Hints::None)?,
+            None => self.keys.of_values(self.projection.key_values(values), Hints::Schema(&self.hints))?,
         };
         if delete {
             return Ok(Record::change(key, None, What::Delete, None));
         }
-        let what = self.projection.what(values, Hints::None)?;
-        let own_time = self.projection.own_time(values, Hints::None).and_then(|time| clock_time(time.into()));
+        let what = self.projection.what(values, Hints::Schema(&self.hints))?;
+        let own_time = self.projection.own_time(values, Hints::Schema(&self.hints)).and_then(|time| clock_time(time.into()));
         Ok(Record::change(key, None, what, own_time))
     }
 }
@@ -70,7 +86,7 @@ mod tests {
 
     fn change(key: Option<&str>, value: Option<&str>) -> Result<(String, bool), Reason> {
         match decode(&products(), key, value).map_err(|reject| reject.reason)?.decoded {
-            Decoded::Change(RowChange { key, version: None, what }) => {
+            Decoded::Change(RowChange { key, version: None, what, .. }) => {
                 Ok((key.text.to_str()[1..].to_owned(), what == What::Delete))
             }
             other => panic!("{value:?} is {other:?}"),

@@ -65,7 +65,7 @@ pub fn push_id(value: Value<'_>, hint: Hint, field: &str, out: &mut Vec<u8>) -> 
     match (value, hint) {
         (Value::Plain(text), Hint::Unknown | Hint::Label | Hint::Time(_)) if !text.is_empty() => out.extend_from_slice(text),
         (Value::Escaped(text), Hint::Unknown | Hint::Label | Hint::Time(_)) => unescape_into(text, out),
-        (Value::Number(text), _) if is_integer(text) => out.extend_from_slice(text),
+        (Value::Number(text), hint) if hint != Hint::Date && is_integer(text) => out.extend_from_slice(text),
         _ => out.extend_from_slice(&rare_id(value, hint, field)?),
     }
     Ok(())
@@ -87,6 +87,7 @@ fn rare_id(value: Value<'_>, hint: Hint, field: &str) -> Result<Vec<u8>, Reject>
         (Value::Plain(_) | Value::Escaped(_), Hint::Decimal(_)) => bad("is a decimal with a fraction by its schema"),
         (Value::Plain(text), Hint::Integer) if integer(text).is_some() => Ok(text.to_vec()),
         (Value::Escaped(text), Hint::Integer) if integer(&unescape(text)).is_some() => Ok(unescape(text)),
+        (_, Hint::Date | Hint::DateMillis) => bad("is a date"),
         (Value::Number(_), _) => bad("is not a whole number"),
         _ => bad("is neither text nor a whole number"),
     }
@@ -101,7 +102,7 @@ pub fn missing(field: &str) -> Reject {
 /// The text by which a value is compared in `counts_when`; `None` for null, absent and containers.
 pub fn comparable(value: Value<'_>, hint: Hint) -> Option<Cow<'_, [u8]>> {
     match (value, hint) {
-        (Value::Plain(_) | Value::Escaped(_), Hint::Date | Hint::DateMillis) => None,
+        (_, Hint::Date | Hint::DateMillis) => None,
         (Value::Plain(_) | Value::Escaped(_), Hint::Decimal(0)) => {
             let number = base64::integer(&text_of(value)?).ok()?;
             Some(Cow::Owned(number.to_string().into_bytes()))
@@ -233,7 +234,7 @@ impl Measure {
                 binary(&unescape(text), its as i32, scale, max)
             }
             (Value::Object(object), ..) => variable(object, scale, max),
-            (Value::Plain(_) | Value::Escaped(_), Hint::Label | Hint::Date | Hint::DateMillis, _) => Err(DecimalError::Syntax),
+            (_, Hint::Label | Hint::Date | Hint::DateMillis, _) => Err(DecimalError::Syntax),
             (Value::Number(text) | Value::Plain(text), ..) => decimal(text, scale, max),
             (Value::Escaped(text), ..) => decimal(&unescape(text), scale, max),
             _ => Err(DecimalError::Syntax),

@@ -2,7 +2,7 @@
 
 use storeflow_dataflows::change::{Position, Version};
 
-use super::json::Value;
+use super::json::{self, Fields, Value};
 use super::{text_of, unsigned, values};
 use crate::config::SourceSpec;
 
@@ -44,9 +44,10 @@ impl Incarnations {
         Some(Version { incarnation, server: small(server_id), position: Position(number, pos, small(row)) })
     }
 
-    /// A place in PostgreSQL's log.
-    pub(super) fn postgres(&mut self, name: Value<'_>, db: Value<'_>, lsn: Value<'_>) -> Option<Version> {
-        let lsn = unsigned(lsn).filter(|&lsn| lsn > 0)?;
+    /// A place in PostgreSQL's log: `lsn`, or else the last item of `sequence`, the JSON text of an array, as rows of incremental snapshots
+    /// have it.
+    pub(super) fn postgres(&mut self, name: Value<'_>, db: Value<'_>, lsn: Value<'_>, sequence: Value<'_>) -> Option<Version> {
+        let lsn = unsigned(lsn).filter(|&lsn| lsn > 0).or_else(|| last_of(sequence))?;
         let incarnation = self.name(&[b"postgresql", &text_of(name), &text_of(db)]);
         Some(Version { incarnation, server: 0, position: Position(0, lsn, 0) })
     }
@@ -58,6 +59,14 @@ impl Incarnations {
         let incarnation = self.name(&[b"mongodb", &text_of(name), &text_of(rs)]);
         Some(Version { incarnation, server: 0, position })
     }
+}
+
+/// The number above 0 that is the text of the last item of an array in JSON text.
+fn last_of(sequence: Value<'_>) -> Option<u64> {
+    let text = text_of(sequence);
+    let Ok(Value::Array(array)) = json::read(&text, &Fields::new::<&[u8]>([]), &mut []) else { return None };
+    let lsn = values::integer(&text_of(json::items(array).last()?)).and_then(|lsn| u64::try_from(lsn).ok());
+    lsn.filter(|&lsn| lsn > 0)
 }
 
 /// A binlog file's base name and number: what is before and behind its last dot.
@@ -88,7 +97,9 @@ mod tests {
         let mut spec = SourceSpec::plain("t", Role::Products, Format::Debezium, "store");
         let number = |text: &'static str| Value::Number(text.as_bytes());
         let of = |spec: &SourceSpec| {
-            Incarnations::new(spec).postgres(Value::Plain(b"shop"), Value::Plain(b"db"), number("7")).expect("a version")
+            Incarnations::new(spec)
+                .postgres(Value::Plain(b"shop"), Value::Plain(b"db"), number("7"), Value::Absent)
+                .expect("a version")
         };
         let plain = of(&spec);
         assert_eq!(plain.incarnation, xxhash_rust::xxh3::xxh3_64(b"postgresql\xffshop\xffdb\xff"), "part of checkpoints");

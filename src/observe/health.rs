@@ -19,6 +19,8 @@ pub struct Health {
     stepped: Vec<Counter>,
     sources_reading: AtomicBool,
     view_connected: AtomicBool,
+    /// Since when a partition has waited for its schema, milliseconds of wall time; 0: none does.
+    schema_wait: Counter,
 }
 
 impl Health {
@@ -26,7 +28,8 @@ impl Health {
     pub fn new(first: usize, workers: usize, now: u64) -> Health {
         let stepped: Vec<Counter> = (0..workers).map(|_| Counter::default()).collect();
         stepped.iter().for_each(|worker| worker.set(now));
-        Health { first, stepped, sources_reading: AtomicBool::new(false), view_connected: AtomicBool::new(false) }
+        let (sources_reading, view_connected) = (AtomicBool::new(false), AtomicBool::new(false));
+        Health { first, stepped, sources_reading, view_connected, schema_wait: Counter::default() }
     }
 
     /// A worker (by its place in this process) stepped at `now`.
@@ -44,6 +47,11 @@ impl Health {
         self.view_connected.store(connected, Ordering::Relaxed);
     }
 
+    /// Since when (wall time, milliseconds) a partition has waited for its schema, if one does.
+    pub fn set_schema_wait(&self, since: Option<u64>) {
+        self.schema_wait.set(since.unwrap_or(0));
+    }
+
     /// Why the process is not alive at `now`, if it is not.
     pub fn illness(&self, now: u64) -> Option<String> {
         let silent = |since: &Counter| now.saturating_sub(since.get());
@@ -52,11 +60,16 @@ impl Health {
         (silent > SILENCE_MAX).then(|| format!("worker {} has not stepped for {} s", self.first + at, silent / 1_000))
     }
 
-    /// What is missing before the process is of use, if something is.
-    pub fn wants(&self) -> Option<&'static str> {
+    /// What is missing at `now` for the process to be of use, if something is.
+    pub fn wants(&self, now: u64) -> Option<&'static str> {
+        let since = self.schema_wait.get();
         match (self.sources_reading.load(Ordering::Relaxed), self.view_connected.load(Ordering::Relaxed)) {
             (false, _) => Some("the sources are not being read yet"),
             (true, false) => Some("the view is not connected"),
+            // What is fetched in a moment is nothing to speak of.
+            (true, true) if since > 0 && now.saturating_sub(since) > SILENCE_MAX => Some(
+                "a partition waits for its schema, and the schema registry does not answer: storeflow_schema_wait_seconds says which",
+            ),
             (true, true) => None,
         }
     }
@@ -64,7 +77,7 @@ impl Health {
 
 impl Observed for Health {
     fn collect(&self, sample: &mut Sample) {
-        sample.add(&READY, &[], f64::from(u8::from(self.wants().is_none())));
+        sample.add(&READY, &[], f64::from(u8::from(self.wants(sample.now()).is_none())));
         for (worker, since) in (self.first..).zip(&self.stepped) {
             sample.age(&WORKER_STEP_AGE, &[&worker.to_string()], since.get());
         }
@@ -88,10 +101,15 @@ mod tests {
     #[test]
     fn ready_when_read_and_connected() {
         let health = Health::new(0, 1, 0);
-        assert!(health.wants().is_some());
+        assert!(health.wants(1).is_some());
         health.set_sources_reading(true);
-        assert!(health.wants().is_some_and(|what| what.contains("view")));
+        assert!(health.wants(1).is_some_and(|what| what.contains("view")));
         health.set_view_connected(true);
-        assert_eq!(health.wants(), None);
+        assert_eq!(health.wants(1), None);
+        health.set_schema_wait(Some(5));
+        assert_eq!(health.wants(5 + SILENCE_MAX), None);
+        assert!(health.wants(6 + SILENCE_MAX).is_some_and(|what| what.contains("schema")));
+        health.set_schema_wait(None);
+        assert_eq!(health.wants(6 + SILENCE_MAX), None);
     }
 }

@@ -65,6 +65,9 @@ catalogue! {
     PARTITION_LAG: Gauge "partition_lag_records" ["topic", "partition"], "Positions between the next record to take and the end of the partition";
     PARTITION_AGE: Gauge "partition_age_seconds" ["topic", "partition"], "Wall time less the partition's log clock";
     IN_FLIGHT: Gauge "in_flight_bytes" [], "Bytes fetched and not yet decoded";
+    SCHEMAS: Gauge "schemas" [], "Avro schemas known";
+    SCHEMA_WAIT: Gauge "schema_wait_seconds" ["topic", "partition", "schema"], "How long this partition has waited for this schema; only those that do are there";
+    REGISTRY_FAILURES: Counter "schema_registry_failures" [], "Questions to the schema registry without an answer; each is asked again";
     DEAD_LETTERS: Counter "dead_letters" ["reason"], "Records that could not be decoded, by reason";
     SKIPPED: Counter "skipped_records" ["reason"], "Records without data for this job, by kind";
     LATE: Counter "late_contributions" ["of"], "Contributions to expired windows, of clicks and of rows; they went to late_adjustments";

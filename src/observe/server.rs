@@ -89,7 +89,7 @@ fn routes(registry: Registry, health: Arc<Health>) -> Router {
             }),
         )
         .route("/healthz", get(move || async move { answer(health.illness(now())) }))
-        .route("/readyz", get(move || async move { answer(ready.wants().map(str::to_owned)) }))
+        .route("/readyz", get(move || async move { answer(ready.wants(now()).map(str::to_owned)) }))
 }
 
 fn answer(trouble: Option<String>) -> (StatusCode, String) {

@@ -9,6 +9,7 @@
 //!                         /dead_letters/date=2026-11-20/reason=bad_time/epoch=20261120T103200Z-0of2.ndjson
 //!                         /replays/0000000001.ndjson  dead letters that are to be read again: see [`super::replays`]
 //!                         /checkpoints/...            see `storeflow_checkpoints::names`
+//!              /schemas/7.json                        schemas of Avro records, of all generations: see `source::registry`
 //! ```
 //!
 //! `0of2` is a shard group: worker w of n, over all processes, owns the shards s with s % n == w.

@@ -17,6 +17,7 @@ use crate::source::dataset::{DatasetError, PartitionFile, partitions};
 use crate::source::names::PartitionNames;
 use crate::source::operator::Intake;
 use crate::source::partition::Partition;
+use crate::source::registry::load_dataset;
 use crate::store::Store;
 
 /// What is left of an embedded run: its view and what was written.
@@ -82,15 +83,19 @@ pub fn replay(
     replay_opened(job, files, open(job, files, tuning)?, tuning, measure_latency, publisher, watch)
 }
 
-/// Opens the files for a replay, in their order.
+/// Opens the files for a replay, in their order. Schemas of Avro records are those of the files' dataset; none is fetched.
 ///
 /// # Errors
 /// If one cannot be read.
 pub fn open(job: &Job, files: &[PartitionFile], tuning: &Tuning) -> Result<Vec<Partition>, DatasetError> {
+    let schemas = Arc::default();
+    if let Some(dataset) = files.first().and_then(|file| file.path.parent()?.parent()) {
+        load_dataset(dataset, &schemas)?;
+    }
     let topics = topics_of(files);
     let chunk = chunk_of(files, tuning);
     let names = PartitionNames::sorted(&topics);
-    files.iter().map(|file| Partition::open(job, file, names.id(&file.topic, file.partition), &topics, chunk)).collect()
+    files.iter().map(|file| Partition::open(job, file, names.id(&file.topic, file.partition), &topics, chunk, &schemas)).collect()
 }
 
 /// The topics of the files, which are sorted by them.

@@ -51,6 +51,7 @@ use crate::publish::view::MemoryView;
 use crate::source::dataset::partitions;
 use crate::source::kafka::{KafkaSettings, KafkaSource, Listed};
 use crate::source::names::{PartitionNames, REPLAY};
+use crate::source::registry::SchemaRegistry;
 use crate::store::Store;
 
 /// What is read.
@@ -146,6 +147,11 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let mut plan: Plan = decoded(&plan[0]);
     let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
     let joined = (|| {
+        let dataset = match &input {
+            Input::Dataset(dataset) => Some(&**dataset),
+            Input::Kafka(_) => None,
+        };
+        let schema_registry = SchemaRegistry::start(&job, dataset, Some(&store))?;
         let restored = plan.checkpoint.map(|number| log.read(number)).transpose()?.map(Restored::of);
         let adopted = match &restored {
             Some(restored) => adopt(&mut job, &input, &restored.read.manifest, accept_job_change)?,
@@ -155,9 +161,11 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
             Some(generation) => generation,
             None => Generation::join(&store, &job, peers, plan.generation)?,
         };
-        Ok((generation, restored, adopted.accepted))
+        Ok((generation, restored, adopted.accepted, schema_registry))
     })();
-    let ((generation, restored, accepted), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    let ((generation, restored, accepted, schema_registry), _) = agree(&mut cluster, joined, |_| Vec::new())?;
+    registry.register(schema_registry.observed());
+    let schemas = schema_registry.schemas();
     let (restored, loaded) = match restored {
         Some(restored) => {
             let part = |from: &Restored| from.load(&store, job.horizons, workers.clone(), peers, &view, (process, processes));
@@ -188,7 +196,26 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         let (kafka, places) = (ready.kafka.as_ref(), &places);
         let (job, input, tuning, listed, names, stop) = (&job, &input, &tuning, &plan.listed[..], &*names, &*stop);
         let (store, keys, requests, workers) = (&store, generation.keys(), &plan.requests[..], workers.clone());
-        Opener { job, input, tuning, kafka, listed, names, places, origin, workers, peers, stop, store, keys, requests }.open()
+        let (places, health) = (places, &*health);
+        let at = Opener {
+            job,
+            input,
+            tuning,
+            kafka,
+            listed,
+            names,
+            schemas,
+            places,
+            origin,
+            workers,
+            peers,
+            stop,
+            health,
+            store,
+            keys,
+            requests,
+        };
+        at.open()
     })();
     let (hands, clocks) = agree(&mut cluster, opened, |hands| encoded(&clocks_of(hands)))?;
     let clocks: Vec<Clocks> = clocks.iter().map(|clocks| decoded(clocks)).collect();
@@ -283,8 +310,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     health.set_sources_reading(true);
     health.set_view_connected(!with_redis);
 
-    let mut arrivals =
-        Arrivals { job: &job, names: &names, senders, workers: workers.clone(), peers, leader, unnamed: Vec::new() };
+    let unnamed = Vec::new();
+    let mut arrivals = Arrivals { job: &job, names: &names, schemas, senders, workers: workers.clone(), peers, leader, unnamed };
     let known = plan.requests.iter().map(|request| request.number).collect();
     let look = || Again::look(&store, generation.keys(), known, workers.clone(), peers);
     let again = (goes_on && checkpoints.is_some()).then(look).transpose()?;
@@ -320,6 +347,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         if goes_on {
             holder.say(&stats);
         }
+        health.set_schema_wait(schemas.longest_wait());
         if let (Some(share), None) = (&mut share, &too_many) {
             too_many = share.look(&stats);
             // Others of the cluster learn of it as of any process that is told to stop.

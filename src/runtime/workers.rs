@@ -29,6 +29,7 @@ use crate::source::kafka::KafkaError;
 use crate::source::names::PartitionNames;
 use crate::source::operator::{Intake, Speed};
 use crate::source::partition::SourceError;
+use crate::source::registry::SchemasError;
 use crate::store::StoreError;
 
 /// Updates per tick aimed at; a tick below this costs more in progress tracking than in work.
@@ -87,6 +88,9 @@ pub enum RunError {
     /// What is kept or shown does not fit what is wanted.
     #[error("{0}")]
     Recovery(String),
+    /// The schemas of Avro sources.
+    #[error(transparent)]
+    Schemas(#[from] SchemasError),
     /// The other processes, before the run.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -118,7 +122,8 @@ impl RunError {
             RunError::Cluster(error) => error.may_pass(),
             RunError::Log(LogError::Objects(error) | LogError::Unconfirmed { source: error, .. }) => store_may_answer(error),
             RunError::Checkpoint(CheckpointError::Objects(error)) | RunError::Objects(error) => store_may_answer(error),
-            RunError::Log(_) | RunError::Checkpoint(_) => false,
+            RunError::Schemas(SchemasError::Store(error)) => error.may_pass(),
+            RunError::Schemas(_) | RunError::Log(_) | RunError::Checkpoint(_) => false,
             RunError::Peer(_) | RunError::Workers(_) => true,
             RunError::Source(SourceError::Feed(error)) => error.source.downcast_ref().is_some_and(KafkaError::may_pass),
             RunError::Source(_) | RunError::SteppedBack(_) | RunError::Flag(_) => false,

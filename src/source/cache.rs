@@ -116,6 +116,7 @@ const VERSIONED: u32 = 1;
 const HAS_KEY: u32 = 2;
 const HAS_VALUE: u32 = 4;
 const HAS_TIMESTAMP: u32 = 8;
+const READ: u32 = 32;
 
 /// What follows the header.
 #[repr(C)]
@@ -284,7 +285,7 @@ pub fn open(
         Ok(cached) => cached,
         Err(refused) => {
             tracing::info!(path = %path.display(), why = %refused, "writing a replay cache");
-            write(Partition::open(job, file, index, topics, chunk)?, identity, &path, &failed(&path))?;
+            write(Partition::open(job, file, index, topics, chunk, &Arc::default())?, identity, &path, &failed(&path))?;
             load(&path, &identity).map_err(|refused| failed(&path)(io::Error::other(refused)))?
         }
     };
@@ -373,11 +374,19 @@ fn flatten(placed: &Placed, texts: &mut Vec<u8>) -> Result<Flat, &'static str> {
             flat = Flat { kind: CLICK, decoder: *decoder as u32, cell_hash: cell.hash, time: *time as i64, ..flat };
             flat.texts = add([&[], cell.text.as_bytes(), product.as_bytes()]);
         }
-        Ok((Decoded::Change(RowChange { key, version, what }), decoder)) => {
+        Ok((Decoded::Change(RowChange { key, version, read, what }), decoder)) => {
             flat = Flat { kind: DELETE, decoder: *decoder as u32, key_hash: key.hash, ..flat };
             if let Some(Version { incarnation, server, position: Position(major, minor, row) }) = *version {
                 let (position_major, position_minor, position_row) = (major, minor, row);
-                flat = Flat { flags: VERSIONED, incarnation, server, position_major, position_minor, position_row, ..flat };
+                flat = Flat {
+                    flags: VERSIONED | if *read { READ } else { 0 },
+                    incarnation,
+                    server,
+                    position_major,
+                    position_minor,
+                    position_row,
+                    ..flat
+                };
             }
             let (mut cell_text, mut member_text): (&[u8], &[u8]) = (&[], &[]);
             if let What::Row(Row { cell, member, window, amount, lacks }) = what {
@@ -436,6 +445,7 @@ impl Cached {
                 Decoded::Change(RowChange {
                     key: Key { hash: flat.key_hash, text: Text::new(first) },
                     version: set(VERSIONED).then_some(version),
+                    read: set(READ),
                     what: if flat.kind == UPSERT { What::Row(row()) } else { What::Delete },
                 })
             }

@@ -1,4 +1,4 @@
-//! A dataset: a folder of topics, each a folder of partition files.
+//! A dataset: a folder of topics, each a folder of partition files; `_schemas`, which holds the schemas of Avro records, is none.
 //!
 //! Absent on purpose: what a line means (see `lines` and `envelope`) and what a topic is for (see the job).
 
@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::registry::{DATASET_FOLDER, FileError};
 use crate::config::Job;
 
 /// Why a dataset cannot be read.
@@ -45,7 +46,7 @@ pub enum DatasetError {
         /// The line to go on with.
         wanted: u64,
     },
-    /// A partition has two files, or a name that is no number.
+    /// A partition has two files, or a name that is no number; a schema is none.
     #[error("\"{}\" {what}", path.display())]
     BadFile {
         /// The file.
@@ -53,6 +54,12 @@ pub enum DatasetError {
         /// What is wrong with it.
         what: String,
     },
+}
+
+impl From<FileError> for DatasetError {
+    fn from(FileError { path, what }: FileError) -> Self {
+        DatasetError::BadFile { path, what }
+    }
 }
 
 /// How a partition file is packed.
@@ -130,6 +137,7 @@ fn topics(dataset: &Path) -> Result<Vec<String>, DatasetError> {
         let entry = entry.map_err(unreadable(dataset))?;
         if entry.path().is_dir()
             && let Some(name) = entry.file_name().to_str()
+            && name != DATASET_FOLDER
         {
             topics.push(name.to_owned());
         }

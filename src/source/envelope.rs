@@ -1,4 +1,5 @@
-//! kcat's JSON envelope (`kcat -C -J`): a captured record with its offset, timestamp, key and payload.
+//! kcat's JSON envelope (`kcat -C -J`): a captured record with its offset, timestamp, key and payload; and, of ours, `key_base64` and
+//! `payload_base64` for bytes that are no text, such as Avro's.
 
 use std::borrow::Cow;
 
@@ -17,6 +18,8 @@ pub struct Unwrapped<'a> {
     pub key: Option<Cow<'a, [u8]>>,
     /// Its value; `None` is a tombstone.
     pub value: Option<Cow<'a, [u8]>>,
+    /// Key and value are text, as the line is.
+    pub utf8: bool,
 }
 
 /// Recognises and opens envelopes.
@@ -26,7 +29,9 @@ pub struct Envelopes {
 
 impl Default for Envelopes {
     fn default() -> Self {
-        Envelopes { fields: Fields::new(["topic", "partition", "offset", "ts", "key", "payload"]) }
+        Envelopes {
+            fields: Fields::new(["topic", "partition", "offset", "ts", "key", "payload", "key_base64", "payload_base64"]),
+        }
     }
 }
 
@@ -55,10 +60,11 @@ impl Envelopes {
     }
 
     fn open_likely<'a>(&self, line: &'a [u8]) -> Result<Option<Unwrapped<'a>>, Reject> {
-        let mut fields = [Value::Absent; 6];
+        let mut fields = [Value::Absent; 8];
         let Ok(Value::Object(_)) = json::read(line, &self.fields, &mut fields) else { return Ok(None) };
-        let [topic, partition, offset, ts, key, payload] = fields;
-        if [topic, partition, offset, payload].contains(&Value::Absent) {
+        let [topic, partition, offset, ts, key, payload, key_base64, payload_base64] = fields;
+        let no_payload = payload == Value::Absent && payload_base64 == Value::Absent;
+        if no_payload || [topic, partition, offset].contains(&Value::Absent) {
             return Ok(None);
         }
         let integer = |value: Value<'_>| match value {
@@ -73,13 +79,30 @@ impl Envelopes {
             Value::Absent => None,
             ts => valid_timestamp(integer(ts).ok_or_else(|| bad("ts"))?),
         };
-        Ok(Some(Unwrapped { position, timestamp, key: bytes(key), value: bytes(payload) }))
+        let utf8 = key_base64 == Value::Absent && payload_base64 == Value::Absent;
+        let (key, value) = (either(key, key_base64, "key_base64")?, either(payload, payload_base64, "payload_base64")?);
+        Ok(Some(Unwrapped { position, timestamp, key, value, utf8 }))
     }
 }
 
 /// A timestamp that can move a clock: within 1970 to 2200.
 pub fn valid_timestamp(millis: i128) -> Option<u64> {
     values::in_range(millis).filter(|&millis| millis > 0)
+}
+
+/// The bytes of a member; of the one in base64, if there is one.
+fn either<'a>(plain: Value<'a>, base64: Value<'a>, name: &str) -> Result<Option<Cow<'a, [u8]>>, Reject> {
+    use base64::Engine;
+    let text = match base64 {
+        Value::Absent => return Ok(bytes(plain)),
+        Value::Null => return Ok(None),
+        Value::Plain(text) => Cow::Borrowed(text),
+        Value::Escaped(text) => Cow::Owned(unescape(text)),
+        _ => Cow::Borrowed(&b"?"[..]),
+    };
+    let decoded = base64::engine::general_purpose::STANDARD.decode(&text[..]);
+    let bad = |_| Reject::new(Reason::Envelope, format!("field \"{name}\" of the envelope is not base64"));
+    Ok(Some(Cow::Owned(decoded.map_err(bad)?)))
 }
 
 fn bytes(value: Value<'_>) -> Option<Cow<'_, [u8]>> {
@@ -115,11 +138,25 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_no_text_come_as_base64() {
+        let line =
+            r#"{"topic":"t","partition":0,"offset":7,"key_base64":"AAAAAAEC","key":"k","payload_base64":"AP8=","payload":"x"}"#;
+        let record = Envelopes::default().open(line.as_bytes()).expect("no reject").expect("an envelope");
+        assert_eq!(record.key.as_deref(), Some(&[0, 0, 0, 0, 1, 2][..]));
+        assert_eq!((record.value.as_deref(), record.utf8), (Some(&[0, 0xff][..]), false));
+        let line = r#"{"topic":"t","partition":0,"offset":7,"key":"k","payload_base64":null}"#;
+        let record = Envelopes::default().open(line.as_bytes()).expect("no reject").expect("an envelope");
+        assert_eq!((record.key.as_deref(), record.value), (Some(&b"k"[..]), None));
+    }
+
+    #[test]
     fn odd_envelopes_are_dead_letters() {
         for line in [
             r#"{"topic":"t","partition":0,"offset":"7","payload":"x"}"#,
             r#"{"topic":"t","partition":0,"offset":-7,"payload":"x"}"#,
             r#"{"topic":"t","partition":0,"offset":1,"ts":1.5,"payload":"x"}"#,
+            r#"{"topic":"t","partition":0,"offset":1,"payload_base64":"AP8"}"#,
+            r#"{"topic":"t","partition":0,"offset":1,"payload":"x","key_base64":7}"#,
         ] {
             let reject = Envelopes::default().open(line.as_bytes()).expect_err(line);
             assert_eq!(reject.reason, Reason::Envelope);

@@ -1,7 +1,7 @@
 //! Where records come from, and when: partitions, log clocks, alignment.
 //!
 //! ```text
-//! kafka (partition queues) ──────────┐
+//! kafka (partition queues) ──────────┐  ┌─ schemas of Avro records: registry, on a thread of its own
 //! dataset ─► lines ─► kcat envelope ─► decode ─► log clock ─► tick: clicks combined, changes collected ─► dataflow
 //! ```
 
@@ -16,4 +16,7 @@ pub mod lines;
 pub mod names;
 pub mod operator;
 pub mod partition;
+pub mod registry;
 pub mod resume;
+
+mod secrets;

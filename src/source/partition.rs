@@ -2,9 +2,10 @@
 //!
 //! Upholds: (1) a clock starts at the least timestamp of the first records, whichever way they come; (2) a clock moves without
 //! a record only to an instant before which the log itself says that nothing is missing; (3) a partition that has had no
-//! record yet holds nobody back, and its first record takes no stamp before the log time its worker has reached.
-//! Keeps: of a partition that goes on, the records its clock starts with; if it is tracked, where each tick begins that is in no
-//! checkpoint yet ([`Partition::resume_at`]).
+//! record yet holds nobody back, and its first record takes no stamp before the log time its worker has reached; (4) a record whose schema
+//! is not known yet is not passed by: it and all behind it come when the schema does.
+//! Keeps: of a partition that goes on, the records its clock starts with; the one record that waits for its schema; if it is tracked, where
+//! each tick begins that is in no checkpoint yet ([`Partition::resume_at`]).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -22,10 +23,11 @@ use super::lines::Lines;
 use super::names::{PartitionNames, REPLAY};
 use super::resume::{Marks, Resume};
 use crate::config::{Job, KeySpace, Role, SourceSpec, StoreSpec};
+use crate::decode::avro::Schemas;
 use crate::decode::{Decoded, Decoder, Message, Reason, Record, Reject, Skipped};
 use crate::observe::PartitionStats;
-use crate::publish::dead_letters::DeadLetter;
 use crate::publish::dead_letters::read::{Letter, Place};
+use crate::publish::dead_letters::{DeadLetter, Header};
 
 /// A record with its place, or why it is none.
 pub struct Placed {
@@ -121,6 +123,9 @@ pub struct Partition {
     /// Its file came when others had been read: the clock starts where they were.
     joined: bool,
     held: Option<Placed>,
+    schemas: Arc<Schemas>,
+    /// The next record, which cannot be decoded before its schema is known.
+    unread: Option<Unread>,
     /// The place of the record handed out or held last.
     place: Resume,
     /// `None`: nobody asks where it would go on.
@@ -132,6 +137,60 @@ pub struct Partition {
 
 /// A record before the clock has seen it, with its timestamp.
 type Unstamped = (Option<u64>, Placed);
+
+/// A record that waits for its schema, with what is known of it.
+struct Unread {
+    schema: u32,
+    position: u64,
+    timestamp: Option<u64>,
+    key: Option<Vec<u8>>,
+    value: Option<Vec<u8>>,
+    headers: Kept,
+    bytes: usize,
+    line: Option<u64>,
+}
+
+/// Headers of a record whose log has gone on.
+struct Kept(Vec<Header>);
+
+impl Headers for Kept {
+    fn headers(&self) -> Vec<Header> {
+        self.0.clone()
+    }
+}
+
+impl Unread {
+    fn of(
+        schema: u32,
+        message: Message<'_>,
+        headers: Option<&dyn Headers>,
+        timestamp: Option<u64>,
+        position: u64,
+        bytes: usize,
+        line: Option<u64>,
+    ) -> Self {
+        let (key, value) = (message.key.map(<[u8]>::to_vec), message.value.map(<[u8]>::to_vec));
+        let headers = Kept(headers.map(Headers::headers).unwrap_or_default());
+        Unread { schema, position, timestamp, key, value, headers, bytes, line }
+    }
+}
+
+/// What reading a file further brought, before the clock has seen it.
+#[allow(clippy::large_enum_variant, reason = "records are the rule, and never kept in this form")]
+enum Read {
+    Record(Unstamped),
+    /// The next record waits for this schema.
+    Waits(u32),
+    End,
+}
+
+/// The same, once it has its stamp.
+#[allow(clippy::large_enum_variant, reason = "records are the rule, and never kept in this form")]
+enum OfFile {
+    Record(Placed),
+    Waits(u32),
+    End,
+}
 
 /// Where a partition's records come from.
 #[allow(clippy::large_enum_variant, reason = "one per partition")]
@@ -231,6 +290,13 @@ pub fn key_space_of(number: u32) -> KeySpaceOf {
 }
 
 impl Again {
+    /// A schema without which it cannot be told what the next letter says now.
+    fn needs(&self, all: &mut [Decoder]) -> Option<u32> {
+        let letter = self.letters.as_slice().first()?;
+        let message = Message { key: letter.key.as_deref(), value: letter.value.as_deref(), utf8: false };
+        needs(&mut all[self.decoders.get(&letter.place.topic)?.clone()], message)
+    }
+
     /// The next letter, before it has its stamp.
     fn next(&mut self, all: &mut [Decoder], index: u32) -> Option<Placed> {
         let order = Order { stamp: 0, partition: index, position: self.position(), part: 0 };
@@ -269,39 +335,63 @@ impl Again {
 }
 
 /// What decodes the records of a topic, and what these are for, by source.
-fn readers(job: &Job, topic: &str, topic_index: usize) -> (Vec<Decoder>, Vec<Feeds>) {
+fn readers(job: &Job, topic: &str, topic_index: usize, schemas: &Arc<Schemas>) -> (Vec<Decoder>, Vec<Feeds>) {
     let sources = job.sources.iter().filter(|source| source.reads(topic));
-    let decoder = |source| (Decoder::new(job, source, topic, key_space(source, topic_index)), Feeds::of(source));
-    sources.map(decoder).unzip()
+    let decoder = |source| Decoder::new(job, source, topic, key_space(source, topic_index)).with_schemas(schemas);
+    sources.map(|source| (decoder(source), Feeds::of(source))).unzip()
 }
 
 impl Partition {
-    /// Opens a partition, `index` in the job's list of partitions, whose topics are `topics`.
+    /// Opens a partition, `index` in the job's list of partitions, whose topics are `topics`. Waits for the schemas of the records its
+    /// clock starts with.
     ///
     /// # Errors
     /// If its file cannot be read.
-    pub fn open(job: &Job, file: &PartitionFile, index: u32, topics: &[String], chunk: usize) -> Result<Self, DatasetError> {
+    pub fn open(
+        job: &Job,
+        file: &PartitionFile,
+        index: u32,
+        topics: &[String],
+        chunk: usize,
+        schemas: &Arc<Schemas>,
+    ) -> Result<Self, DatasetError> {
         let unreadable = |source: io::Error| DatasetError::Unreadable { path: file.path.clone(), source };
         let open = |clock: LogClock, records_per_hour: u64| -> io::Result<Partition> {
             let input = Input::Lines(file.clone(), Lines::open(file, chunk)?, Envelopes::default());
-            Ok(Partition::of_file(job, file, index, topics, input, clock, records_per_hour))
+            Ok(Partition::of_file(job, file, index, topics, input, clock, records_per_hour, schemas))
         };
         let mut first = open(LogClock::default(), 0).map_err(unreadable)?;
         let mut timestamps = Vec::with_capacity(START_RECORDS);
-        for _ in 0..START_RECORDS {
-            let Some((timestamp, _)) = first.next_line().map_err(unreadable)? else { break };
-            timestamps.extend(timestamp);
+        let mut records = 0;
+        while records < START_RECORDS {
+            match first.next_line().map_err(unreadable)? {
+                Read::Record((timestamp, _)) => {
+                    timestamps.extend(timestamp);
+                    records += 1;
+                }
+                Read::Waits(schema) => drop(schemas.wait_for(schema)),
+                Read::End => break,
+            }
         }
         let (least, per_hour) = density(timestamps);
         open(LogClock::starting_at(least), per_hour).map_err(unreadable)
     }
 
     /// A partition that goes on, `number` of `topic`, with the id it has in the job's [`PartitionNames`].
-    pub fn going_on(job: &Job, topic: &str, number: u32, id: u32, feed: Box<dyn Feed>, quiet: Quiet) -> Self {
+    pub fn going_on(
+        job: &Job,
+        topic: &str,
+        number: u32,
+        id: u32,
+        feed: Box<dyn Feed>,
+        quiet: Quiet,
+        schemas: &Arc<Schemas>,
+    ) -> Self {
         let first = VecDeque::new();
         let going = Going { feed, quiet, live: false, waiting: true, owes: false, first, ended: false, dry: false };
         let topic_index = PartitionNames::topic_of(id);
-        Partition::new(job, topic, number, id, topic_index, Input::Feed(Box::new(going)), LogClock::default(), 0)
+        let input = Input::Feed(Box::new(going));
+        Partition::new(job, topic, number, id, topic_index, input, LogClock::default(), 0, schemas)
     }
 
     /// A partition of records decoded before: where its clock starts, the jumps it confirms, its records per hour.
@@ -314,10 +404,11 @@ impl Partition {
         cached: Box<super::cache::Cached>,
         (start, jumps, records_per_hour): (u64, u64, u64),
     ) -> Self {
-        let clock = LogClock::replayed(start, jumps);
-        Partition::of_file(job, file, index, topics, Input::Cached(file.clone(), cached), clock, records_per_hour)
+        let (clock, input) = (LogClock::replayed(start, jumps), Input::Cached(file.clone(), cached));
+        Partition::of_file(job, file, index, topics, input, clock, records_per_hour, &Arc::default())
     }
 
+    #[allow(clippy::too_many_arguments, reason = "built in one place, from what that place has at hand")]
     fn of_file(
         job: &Job,
         file: &PartitionFile,
@@ -326,21 +417,22 @@ impl Partition {
         input: Input,
         clock: LogClock,
         records_per_hour: u64,
+        schemas: &Arc<Schemas>,
     ) -> Self {
         let topic = topics.iter().position(|known| *known == file.topic).unwrap_or_default();
-        Partition::new(job, &file.topic, file.partition, index, topic, input, clock, records_per_hour)
+        Partition::new(job, &file.topic, file.partition, index, topic, input, clock, records_per_hour, schemas)
     }
 
     /// Dead letters of the topics that `names` knows, which are read again as the job reads these topics now: request `number`, with
     /// the id that partition `number` of [`REPLAY`] has.
-    pub fn again(job: &Job, names: &PartitionNames, number: u32, id: u32, letters: Vec<Letter>) -> Self {
+    pub fn again(job: &Job, names: &PartitionNames, number: u32, id: u32, letters: Vec<Letter>, schemas: &Arc<Schemas>) -> Self {
         let (mut all, mut feeds) = (Vec::new(), Vec::new());
         let mut decoders = BTreeMap::new();
         for letter in &letters {
             let topic = &letter.place.topic;
             if let (false, Some(index)) = (decoders.contains_key(topic), names.number(topic)) {
                 let first = all.len();
-                let (decoders_of_topic, feeds_of_topic) = readers(job, topic, index);
+                let (decoders_of_topic, feeds_of_topic) = readers(job, topic, index, schemas);
                 all.extend(decoders_of_topic);
                 feeds.extend(feeds_of_topic);
                 decoders.insert(topic.clone(), first..all.len());
@@ -349,7 +441,7 @@ impl Partition {
         let again = Again { all: letters.len() as u64, letters: letters.into_iter(), decoders, since: 0 };
         let topic_index = PartitionNames::topic_of(id);
         let input = Input::Again(Box::new(again));
-        let partition = Partition::new(job, REPLAY, number, id, topic_index, input, LogClock::default(), 0);
+        let partition = Partition::new(job, REPLAY, number, id, topic_index, input, LogClock::default(), 0, schemas);
         Partition { decoders: all, feeds, joined: true, ..partition }
     }
 
@@ -372,8 +464,9 @@ impl Partition {
         input: Input,
         clock: LogClock,
         records_per_hour: u64,
+        schemas: &Arc<Schemas>,
     ) -> Self {
-        let (decoders, feeds) = readers(job, topic, topic_index);
+        let (decoders, feeds) = readers(job, topic, topic_index, schemas);
         let stats = Arc::new(PartitionStats::new(topic, number));
         let topic = topic.into();
         Partition {
@@ -389,6 +482,8 @@ impl Partition {
             newest: Newest::default(),
             joined: false,
             held: None,
+            schemas: Arc::clone(schemas),
+            unread: None,
             place: Resume { position: 0, clock: None },
             marks: None,
             post: None,
@@ -506,15 +601,26 @@ impl Partition {
         self.held = Some(placed);
     }
 
-    /// The next record of a file, or `None` at its end.
+    /// The next record of a file, or `None` at its end. Waits for its schema.
     ///
     /// # Errors
     /// If the file cannot be read further.
     pub fn next_record(&mut self) -> Result<Option<Placed>, DatasetError> {
-        if let Some(placed) = self.held.take() {
-            return Ok(Some(placed));
+        loop {
+            match self.next_of_file()? {
+                OfFile::Record(placed) => return Ok(Some(placed)),
+                OfFile::Waits(schema) => drop(self.schemas.wait_for(schema)),
+                OfFile::End => return Ok(None),
+            }
         }
-        let raw = match &mut self.input {
+    }
+
+    /// The next record of a file, or of what else is all there.
+    fn next_of_file(&mut self) -> Result<OfFile, DatasetError> {
+        if let Some(placed) = self.held.take() {
+            return Ok(OfFile::Record(placed));
+        }
+        let read = match &mut self.input {
             Input::Lines(..) => self.next_line(),
             #[cfg(feature = "replay-cache")]
             Input::Cached(file, cached) => {
@@ -523,16 +629,22 @@ impl Partition {
                     self.clock.show(placed.order.stamp);
                     self.read_any = true;
                 }
-                return Ok(next);
+                return Ok(next.map_or(OfFile::End, OfFile::Record));
             }
             Input::Again(again) => {
+                if let Some(schema) = again.needs(&mut self.decoders) {
+                    self.schemas.want(schema, &self.topic, self.number);
+                    return Ok(OfFile::Waits(schema));
+                }
                 let next = again.next(&mut self.decoders, self.index);
-                return Ok(next.map(|placed| self.stamped(None, placed)));
+                return Ok(next.map_or(OfFile::End, |placed| OfFile::Record(self.stamped(None, placed))));
             }
             Input::Feed(_) => unreachable!("a partition that goes on is read by `next`"),
         };
-        match raw {
-            Ok(next) => Ok(next.map(|(timestamp, placed)| self.stamped(timestamp, placed))),
+        match read {
+            Ok(Read::Record((timestamp, placed))) => Ok(OfFile::Record(self.stamped(timestamp, placed))),
+            Ok(Read::Waits(schema)) => Ok(OfFile::Waits(schema)),
+            Ok(Read::End) => Ok(OfFile::End),
             Err(source) => Err(match &self.input {
                 Input::Lines(file, ..) => DatasetError::Unreadable { path: file.path.clone(), source },
                 _ => unreachable!("only files fail with an I/O error"),
@@ -547,7 +659,11 @@ impl Partition {
     #[inline]
     pub fn next(&mut self, reached: u64) -> Result<Next, SourceError> {
         if !matches!(self.input, Input::Feed(_)) {
-            return Ok(self.next_record()?.map_or(Next::End, Next::Record));
+            return Ok(match self.next_of_file()? {
+                OfFile::Record(placed) => Next::Record(placed),
+                OfFile::Waits(_) => Next::Empty,
+                OfFile::End => Next::End,
+            });
         }
         if let Some(placed) = self.held.take() {
             return Ok(Next::Record(placed));
@@ -592,6 +708,13 @@ impl Partition {
                         }
                         continue;
                     }
+                    (Polled::Empty, _) if self.unread.is_some() => {
+                        // There is a record, and what it is stamped depends on its schema.
+                        if let Input::Feed(going) = &mut self.input {
+                            going.owes = true;
+                        }
+                        return Ok(false);
+                    }
                     (Polled::Empty, _) => {
                         let Input::Feed(going) = &mut self.input else { return Ok(true) };
                         if patient && going.feed.complete_until().is_none() {
@@ -617,7 +740,7 @@ impl Partition {
     pub fn looked_through(&self) -> bool {
         match &self.input {
             Input::Feed(going) if going.waiting => {
-                going.first.is_empty() && (going.ended || going.feed.complete_until().is_some())
+                self.unread.is_none() && going.first.is_empty() && (going.ended || going.feed.complete_until().is_some())
             }
             _ => true,
         }
@@ -628,7 +751,7 @@ impl Partition {
         let Input::Feed(going) = &mut self.input else { return };
         going.live |= !going.waiting && self.clock.now().saturating_add(LIVE) >= wall;
         // Records read for the clock to start with are still to come, though the log has nothing beyond them.
-        if !going.dry || self.held.is_some() || !going.live || going.waiting || !going.first.is_empty() {
+        if !going.dry || self.held.is_some() || self.unread.is_some() || !going.live || going.waiting || !going.first.is_empty() {
             return;
         }
         let confirmed = match going.quiet {
@@ -657,12 +780,16 @@ impl Partition {
             return self.place;
         }
         let clock = (!self.waiting()).then_some(self.clock);
+        let unread = self.unread.as_ref().map(|unread| unread.line.unwrap_or(unread.position));
         let position = match &self.input {
-            Input::Lines(_, lines, _) => lines.number(),
+            Input::Lines(_, lines, _) => unread.unwrap_or_else(|| lines.number()),
             #[cfg(feature = "replay-cache")]
             Input::Cached(..) => unreachable!("a cache is for benchmarks, and nobody goes on from there"),
             Input::Again(again) => again.position(),
-            Input::Feed(going) => going.first.front().map_or_else(|| going.feed.position(), |(_, placed)| placed.order.position),
+            Input::Feed(going) => match going.first.front() {
+                Some((_, placed)) => placed.order.position,
+                None => unread.unwrap_or_else(|| going.feed.position()),
+            },
         };
         Resume { position, clock: clock.filter(|_| self.read_any || self.joined || !matches!(self.input, Input::Lines(..))) }
     }
@@ -685,47 +812,110 @@ impl Partition {
     /// The next record of a feed, before the clock has seen it.
     #[inline]
     fn poll(&mut self) -> Result<(Polled, Option<Unstamped>), SourceError> {
+        if self.unread.is_some() {
+            let taken = self.read_again();
+            return Ok((if taken.is_some() { Polled::Record } else { Polled::Empty }, taken));
+        }
         let Input::Feed(going) = &mut self.input else { return Ok((Polled::End, None)) };
         let (decoders, topic, index, number) = (&mut self.decoders, &self.topic, self.index, self.number);
         let newest = &mut self.newest;
-        let mut taken = None;
+        let (mut taken, mut unread) = (None, None);
         let polled = going.feed.poll(&mut |raw| {
             let Raw { position, timestamp, key, value, headers } = raw;
             let timestamp = timestamp.and_then(|timestamp| valid_timestamp(timestamp.into()));
             let order = Order { stamp: 0, partition: index, position, part: 0 };
             let message = Message { key, value, utf8: false };
             let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-            let decoded = decode(decoders, message);
-            taken = Some(place(decoded, message, headers, timestamp, order, bytes, topic, number, newest));
+            match needs(decoders, message) {
+                None => {
+                    let decoded = decode(decoders, message);
+                    taken = Some(place(decoded, message, headers, timestamp, order, bytes, topic, number, newest));
+                }
+                // What the log lends is gone with the next poll.
+                Some(schema) => unread = Some(Unread::of(schema, message, headers, timestamp, position, bytes, None)),
+            }
         })?;
         going.dry = polled == Polled::Empty;
-        Ok((polled, taken))
+        match unread {
+            None => Ok((polled, taken)),
+            Some(unread) => {
+                self.wait(unread);
+                Ok((Polled::Empty, None))
+            }
+        }
+    }
+
+    /// Keeps a record until its schema is known.
+    #[cold]
+    fn wait(&mut self, unread: Unread) {
+        let (topic, partition, position, schema) = (&self.topic, self.number, unread.position, unread.schema);
+        tracing::debug!(%topic, partition, position, schema, "waiting for a schema");
+        self.schemas.want(schema, topic, partition);
+        self.unread = Some(unread);
+    }
+
+    /// The record that has waited, if its schemas are known now.
+    #[cold]
+    fn read_again(&mut self) -> Option<Unstamped> {
+        let unread = self.unread.take()?;
+        let message = Message { key: unread.key.as_deref(), value: unread.value.as_deref(), utf8: false };
+        match needs(&mut self.decoders, message) {
+            Some(schema) => {
+                // It may be another one (key and value have one each), or the answer may have been too old when it was looked at.
+                self.schemas.want(schema, &self.topic, self.number);
+                self.unread = Some(Unread { schema, ..unread });
+                None
+            }
+            None => {
+                let Unread { position, timestamp, ref headers, bytes, line, .. } = unread;
+                let newest = &mut self.newest;
+                let order = Order { stamp: 0, partition: self.index, position, part: 0 };
+                let decoded = decode(&mut self.decoders, message);
+                let (topic, number) = (&self.topic, self.number);
+                let (timestamp, placed) = place(decoded, message, Some(headers), timestamp, order, bytes, topic, number, newest);
+                Some((timestamp, Placed { line, ..placed }))
+            }
+        }
     }
 
     /// The next line of a file, before the clock has seen it.
     #[inline]
-    fn next_line(&mut self) -> io::Result<Option<(Option<u64>, Placed)>> {
-        let Input::Lines(_, lines, envelopes) = &mut self.input else { return Ok(None) };
-        let Some(line) = lines.next_line()? else { return Ok(None) };
+    fn next_line(&mut self) -> io::Result<Read> {
+        if self.unread.is_some() {
+            let taken = self.read_again();
+            return Ok(match (taken, &self.unread) {
+                (Some(taken), _) => Read::Record(taken),
+                (None, Some(unread)) => Read::Waits(unread.schema),
+                (None, None) => unreachable!("what is not read is kept"),
+            });
+        }
+        let Input::Lines(_, lines, envelopes) = &mut self.input else { return Ok(Read::End) };
+        let Some(line) = lines.next_line()? else { return Ok(Read::End) };
         let mut order = Order { stamp: 0, partition: self.index, position: line.number, part: 0 };
         let opened = if line.utf8 || std::str::from_utf8(line.bytes).is_ok() { envelopes.open(line.bytes) } else { Ok(None) };
         let (timestamp, message) = match &opened {
             Ok(Some(record)) => {
                 order.position = record.position;
-                let message = Message { key: record.key.as_deref(), value: record.value.as_deref(), utf8: true };
+                let message = Message { key: record.key.as_deref(), value: record.value.as_deref(), utf8: record.utf8 };
                 (record.timestamp, message)
             }
             _ => (None, Message { key: None, value: Some(line.bytes), utf8: line.utf8 }),
         };
+        let (bytes, number) = (line.bytes.len() + 1, Some(line.number));
         let decoded = match &opened {
             Err(reject) => Err(reject.clone()),
-            _ => decode(&mut self.decoders, message),
+            _ => match needs(&mut self.decoders, message) {
+                None => decode(&mut self.decoders, message),
+                Some(schema) => {
+                    let unread = Unread::of(schema, message, None, timestamp, order.position, bytes, number);
+                    self.wait(unread);
+                    return Ok(Read::Waits(schema));
+                }
+            },
         };
-        let bytes = line.bytes.len() + 1;
-        let line = Some(line.number);
         let newest = &mut self.newest;
         let (timestamp, placed) = place(decoded, message, None, timestamp, order, bytes, &self.topic, self.number, newest);
-        Ok(Some((timestamp, Placed { line, ..placed })))
+        Ok(Read::Record((timestamp, Placed { line: number, ..placed })))
     }
 }
 
@@ -793,6 +983,12 @@ fn place(
             (timestamp, Placed { order, bytes, line: None, fresh: false, outcome: Err(letter) })
         }
     }
+}
+
+/// A schema without which one of the sources cannot tell what the record says.
+#[inline]
+fn needs(decoders: &mut [Decoder], message: Message<'_>) -> Option<u32> {
+    decoders.iter_mut().find_map(|decoder| decoder.needs(message))
 }
 
 /// The first source that takes the record; sources that share a topic differ in their table.

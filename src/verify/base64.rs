@@ -23,7 +23,7 @@ pub(super) fn integer(text: &str) -> Result<i128, NumberError> {
 }
 
 /// The bytes of a text in the standard alphabet, with padding; the bits that are left over are zero.
-fn bytes(text: &str) -> Option<Vec<u8>> {
+pub(super) fn bytes(text: &str) -> Option<Vec<u8>> {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     if !text.len().is_multiple_of(4) {
         return None;

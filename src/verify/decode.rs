@@ -25,6 +25,7 @@ use std::collections::BTreeMap;
 
 use self::table::TableName;
 pub(super) use self::version::Version;
+use super::base64;
 use super::fields::{Dialect, Fields, PLAIN};
 use super::json::{Json, Node, NotJson, parse};
 use super::row::{Row, event_id, key_parts, read_row};
@@ -196,21 +197,13 @@ impl<'a> TopicDecoder<'a> {
             Some(Some(text)) => timestamp(text),
             Some(None) => return broken(Reason::Envelope),
         };
-        // The payload as string is text to parse again; as anything else it has been parsed with the line.
-        let inner: Result<Node<'_>, NotJson>;
-        let key = node.get_some("key").map(|key| key.as_str().unwrap_or(&key.text));
-        let value = match node.get("payload").map(|payload| (payload, payload.as_str())) {
-            None | Some((_, Some(""))) => None,
-            Some((payload, None)) => Some(payload),
-            Some((_, Some(text))) => {
-                inner = parse(text);
-                let Ok(node) = &inner else {
-                    return Some(Record { position, timestamp, outcome: Outcome::Dead(Reason::NotJson) });
-                };
-                Some(node)
-            }
-        };
-        let (own_time, outcome) = self.message(Message { key, value });
+        let (Ok(key), Ok(value)) = (bytes_of(&node, "key"), bytes_of(&node, "payload")) else { return broken(Reason::Envelope) };
+        let dead = |reason| Some(Record { position, timestamp, outcome: Outcome::Dead(reason) });
+        let texts = (key.map(String::from_utf8).transpose(), value.map(String::from_utf8).transpose());
+        let (Ok(key), Ok(value)) = texts else { return dead(Reason::NotUtf8) };
+        let value = value.filter(|value| !value.is_empty());
+        let Ok(value) = value.as_deref().map(parse).transpose() else { return dead(Reason::NotJson) };
+        let (own_time, outcome) = self.message(Message { key: key.as_deref(), value: value.as_ref() });
         Some(Record { position, timestamp: timestamp.or(own_time), outcome })
     }
 
@@ -322,7 +315,17 @@ fn is_envelope(line: &Node<'_>) -> bool {
     let Json::Object(members) = &line.value else { return false };
     // A borrowed name is one that was written without escapes.
     let starts_with_topic = matches!(members.first(), Some((Cow::Borrowed("topic"), _)));
-    starts_with_topic && ["partition", "offset", "payload"].iter().all(|name| line.get(name).is_some())
+    let has = |name: &str| line.get(name).is_some();
+    starts_with_topic && has("partition") && has("offset") && (has("payload") || has("payload_base64"))
+}
+
+/// The bytes of a kcat envelope's key or payload: of a string its text, of other JSON its own, or what stands in base64.
+fn bytes_of(line: &Node<'_>, name: &str) -> Result<Option<Vec<u8>>, NotJson> {
+    match line.get(&format!("{name}_base64")) {
+        Some(base64) if base64.is_null() => Ok(None),
+        Some(base64) => base64.as_str().and_then(base64::bytes).ok_or(NotJson).map(Some),
+        None => Ok(line.get_some(name).map(|node| node.as_str().unwrap_or(&node.text).as_bytes().to_vec())),
+    }
 }
 
 /// A record timestamp, if it is one: after the first millisecond of 1970 and before 2200.

@@ -42,7 +42,7 @@ enum Content<'n> {
     /// All of it.
     Row(&'n Node<'n>),
     /// What an update of MongoDB changed: new values by dotted name, and names that are gone.
-    Update(Vec<(Vec<&'n str>, Option<&'n Node<'n>>)>),
+    Update(Vec<(Vec<String>, Option<Node<'n>>)>),
 }
 
 /// What a record says of a field.
@@ -72,7 +72,7 @@ impl<'n> Fields<'n> {
     }
 
     /// Those that an update description of MongoDB names; `None` if it is none.
-    pub(super) fn of_update(description: &'n Node<'n>, updated: Option<&'n Node<'n>>, absent: Absent) -> Option<Self> {
+    pub(super) fn of_update(description: &'n Node<'n>, absent: Absent) -> Option<Self> {
         if !description.is_object() {
             return None;
         }
@@ -82,15 +82,20 @@ impl<'n> Fields<'n> {
             None => {}
             Some(None) => return None,
             Some(Some(names)) => {
-                changes.extend(names.iter().filter_map(Node::as_str).map(|name| (name.split('.').collect(), None)));
+                let names = names.iter().filter_map(Node::as_str);
+                changes.extend(names.map(|name| (name.split('.').map(str::to_string).collect(), None)));
             }
         }
-        match updated.filter(|updated| !updated.is_null()).map(|updated| &updated.value) {
+        match description.get_some("updatedFields") {
             None => {}
-            Some(Json::Object(members)) => {
-                changes.extend(members.iter().map(|(name, value)| (name.split('.').collect(), Some(value))));
+            Some(updated) => {
+                // Text of an object, or the object.
+                let text = updated.as_str().map(parse).transpose().ok()?.map(Node::into_owned);
+                let Json::Object(members) = text.unwrap_or_else(|| updated.clone()).value else { return None };
+                for (name, value) in members {
+                    changes.push((name.split('.').map(str::to_string).collect(), Some(value)));
+                }
             }
-            Some(_) => return None,
         }
         Some(Fields { content: Content::Update(changes), schema: None, dialect: MONGODB, absent })
     }
@@ -100,12 +105,11 @@ impl<'n> Fields<'n> {
         let found = match &self.content {
             Content::Row(row) => walk(Cow::Borrowed(*row), self.schema, path.names(), self.dialect),
             Content::Update(changes) => {
-                let names: Vec<&str> = path.names().iter().map(String::as_str).collect();
-                let fitting = changes.iter().filter(|(name, _)| names.starts_with(name));
+                let fitting = changes.iter().filter(|(name, _)| path.names().starts_with(name));
                 match fitting.max_by_key(|(name, _)| name.len()) {
                     None => return Said::Nothing,
                     Some((_, None)) => Found::Value(Value { node: Cow::Owned(null()), schema: None, mongodb: true }),
-                    Some((name, Some(value))) => walk(Cow::Borrowed(*value), None, &path.names()[name.len()..], self.dialect),
+                    Some((name, Some(value))) => walk(Cow::Owned(value.clone()), None, &path.names()[name.len()..], self.dialect),
                 }
             }
         };
@@ -200,6 +204,11 @@ impl Value<'_> {
         self.node.as_integer().or(self.node.as_str()).or(self.extended(&["$numberLong", "$numberInt"]))
     }
 
+    /// What is within MongoDB's `{"$date": …}`.
+    pub(super) fn date(&self) -> Option<&Node<'_>> {
+        self.node.only("$date").filter(|_| self.mongodb)
+    }
+
     /// What conditions compare.
     pub(super) fn text(&self) -> Option<String> {
         match &self.node.value {
@@ -217,7 +226,7 @@ impl Value<'_> {
     pub(super) fn is_float(&self) -> bool {
         let by_schema = matches!(self.schema_text("type"), Some("float" | "double" | "float32" | "float64"));
         let bare = self.node.value == Json::Number && self.node.as_integer().is_none();
-        by_schema || self.node.only("$numberDouble").is_some_and(|text| text.as_str().is_some()) || self.mongodb && bare
+        by_schema || self.extended(&["$numberDouble"]).is_some() || self.mongodb && bare
     }
 
     /// A number as decimal text, and whether that is a text with the liberties of one. `scale` is that of base64 where no schema
@@ -233,8 +242,7 @@ impl Value<'_> {
                 (None, _) => plain(text),
             },
             Json::Object(_) => {
-                let of_float = self.node.only("$numberDouble").and_then(Node::as_str);
-                if let Some(text) = of_float.or(self.extended(&["$numberDecimal", "$numberLong", "$numberInt"])) {
+                if let Some(text) = self.extended(&["$numberDouble", "$numberDecimal", "$numberLong", "$numberInt"]) {
                     return plain(text);
                 }
                 let scale = self.node.get("scale").and_then(Node::as_integer).and_then(|scale| scale.parse().ok());

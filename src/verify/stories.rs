@@ -286,6 +286,9 @@ fn a_transaction_that_was_open_while_a_snapshot_read_is_newer_than_what_was_read
     // Read again: what was read last is what there is.
     story.record("payments", 0, 3 * MINUTE, None, Some(&read("a 3 1", &lsn(9))));
     story.view(4 * MINUTE, &["payments a/KRW 0: 300 1 0 r0"]).counts(4 * MINUTE, [0, 0, 0]);
+    // What was changed before the last change is older, though it was read since.
+    story.versioned_payment(5 * MINUTE, 1, "a 4 1", &lsn(7)).view(6 * MINUTE, &["payments a/KRW 0: 300 1 0 r0"]);
+    story.counts(6 * MINUTE, [1, 0, 0]);
 }
 
 #[test]

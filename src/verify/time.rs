@@ -23,7 +23,7 @@ pub(super) enum TimeError {
 
 /// The time that a field says.
 pub(super) fn event_time(value: &Value<'_>, spec: &TimeSpec) -> Result<u64, TimeError> {
-    if let Some(date) = value.node.only("$date") {
+    if let Some(date) = value.date() {
         return in_range(extended_date(date)?);
     }
     let by_schema = value.type_name().and_then(schema_unit);
@@ -82,7 +82,7 @@ fn schema_unit(type_name: &str) -> Option<SchemaUnit> {
 
 /// What is within MongoDB's `{"$date": …}`.
 pub(super) fn extended_date(date: &Node<'_>) -> Result<i128, TimeError> {
-    match date.only("$numberLong") {
+    match date.only("$numberLong").or(date.only("$numberInt")) {
         Some(long) => integer_text(long.as_str().ok_or(TimeError::Grammar)?),
         None => match (date.as_integer(), date.as_str()) {
             (Some(text), _) => integer_text(text),

@@ -1,21 +1,27 @@
 //! Lines of every kind through the sources and through the recomputation: both read the same out of any bytes.
 //!
-//! `differential_*`: two decoders, written apart by `docs/semantics.md`, must agree on every record's stamp, on which records
-//! are dead letters or skipped, and on every cell, row of history and late adjustment that follows.
+//! `differential_*`: two decoders, written apart by `docs/formats.md` and `docs/semantics.md`, must agree on every record's stamp,
+//! on which records are dead letters (and whether for their shape or for what is in the row), on which are skipped and as what,
+//! and on every cell, row of history and late adjustment that follows.
 //! `regression_*`: lines on which they once did not.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use storeflow::config::Job;
+use storeflow::config::{Absent, Format, Job, KeySpace};
 use storeflow::decode::Decoded;
 use storeflow::runtime::workers::Tuning;
 use storeflow::source::dataset::partitions;
 use storeflow::source::partition::Partition;
 use storeflow::verify::Recomputation;
 
-use crate::support::exact::{assert_exact, cases, dead_letters_at};
+use crate::support::dialects::damage::{Accident, accidents, damaged};
+use crate::support::dialects::setting::{Dialect, Setting, any_dialect, settings};
+use crate::support::dialects::truth::{History, history, tell};
+use crate::support::dialects::{job as dialect_job, render as dialect_render};
+use crate::support::exact::{assert_exact, cases};
 use crate::support::histories::write;
 use crate::support::lines::{Line, Shape, job, lines, render, shape};
 use crate::support::recorder::record;
@@ -29,26 +35,52 @@ fn assert_same_records(job: &Job, dataset: &Path, files: &[(String, u32, Vec<u8>
         let content =
             files.iter().find(|(topic, number, _)| (topic, *number) == (&file.topic, file.partition)).expect("it was written");
         let twin = Recomputation::from_files(job, std::slice::from_ref(content));
-        let mut partition = Partition::open(job, file, index as u32, &topics, chunk).expect("a readable file");
-        let (mut stamps, mut dead, mut skipped) = (Vec::new(), Vec::new(), 0);
+        let mut partition =
+            Partition::open(job, file, index as u32, &topics, chunk, &std::sync::Arc::default()).expect("a readable file");
+        let (mut stamps, mut dead, mut skipped) = (Vec::new(), Vec::new(), BTreeMap::new());
         while let Some(placed) = partition.next_record().expect("a readable file") {
             stamps.push(placed.order.stamp);
             match placed.outcome {
-                Err(letter) => dead.push((letter.topic.to_string(), letter.partition, letter.offset)),
-                Ok((Decoded::Skipped(_), _)) => skipped += 1,
+                Err(letter) => dead.push((letter.topic.to_string(), letter.partition, letter.offset, class(letter.reason))),
+                Ok((Decoded::Skipped(why), _)) => *skipped.entry(why.code()).or_insert(0) += 1,
                 Ok(_) => {}
             }
         }
         dead.sort();
         let of = format!("topic {:?} partition {}", file.topic, file.partition);
-        assert_eq!(dead, dead_letters_at(&twin, u64::MAX), "dead letters of {of}");
-        assert_eq!(skipped, twin.counts_at(u64::MAX).skipped, "skipped records of {of}");
+        let mut expected: Vec<_> = twin
+            .counts_at(u64::MAX)
+            .dead_letters
+            .into_iter()
+            .map(|letter| (letter.topic, letter.partition, letter.position, class(letter.reason.code())))
+            .collect();
+        expected.sort();
+        let differ =
+            dead.iter().find(|letter| !expected.contains(letter)).or(expected.iter().find(|letter| !dead.contains(letter)));
+        if let Some((_, _, position, _)) = differ {
+            // The lines of one position, which may repeat.
+            let is_there = |line: &&str| line.contains(&format!("\"offset\":{position},"));
+            let text = String::from_utf8_lossy(&content.2);
+            let lines: Vec<&str> = text.lines().filter(is_there).collect();
+            panic!("dead letters of {of}: {dead:?}, and recomputed {expected:?}; the lines at {position}: {lines:#?}");
+        }
+        assert_eq!(dead, expected, "dead letters of {of}");
+        assert_eq!(skipped, twin.skipped_at(u64::MAX), "skipped records of {of}");
         assert!(stamps.is_sorted(), "stamps of {of} never go back");
         // How many records have each stamp: as stamps ascend, that is the stamp of every record.
         let counted: Vec<(u64, u64)> = stamps.chunk_by(|a, b| a == b).map(|equal| (equal[0], equal.len() as u64)).collect();
         let before = |stamp| twin.counts_at(stamp).records;
         let expected: Vec<(u64, u64)> = twin.stamps().map(|stamp| (stamp, before(stamp + 1) - before(stamp))).collect();
         assert_eq!(counted, expected, "stamps and records of {of}");
+    }
+}
+
+/// What a record is a dead letter for: of what is found wrong in a key or row anything may be named, but what is found before
+/// them is found in one order.
+fn class(reason: &'static str) -> &'static str {
+    match reason {
+        "envelope" | "not_utf8" | "not_json" | "not_an_object" | "bad_op" => reason,
+        _ => "what is in the key or row",
     }
 }
 
@@ -99,6 +131,128 @@ fn the_lines_reach_every_kind_of_trouble() {
         }
     }
     println!("{total:?} {reasons:?} dead {}", reasons.values().sum::<u64>());
+}
+
+/// What dialects tell, after accidents, and how it is read.
+#[derive(Clone, Debug)]
+struct Spoiled {
+    setting: Setting,
+    history: History,
+    accidents: Vec<Accident>,
+    /// The format it is taken for, if that is another.
+    format: Option<Format>,
+    unchanged: bool,
+    /// Of keys of two fields the other one.
+    second_key: Option<&'static str>,
+    shards: bool,
+    chunk: usize,
+}
+
+const FORMATS: [Format; 8] = [
+    Format::Auto,
+    Format::Debezium,
+    Format::Flattened,
+    Format::Dms,
+    Format::Maxwell,
+    Format::Canal,
+    Format::Mongodb,
+    Format::Upsert,
+];
+
+fn spoiled() -> impl Strategy<Value = Spoiled> {
+    let format = prop::option::weighted(0.3, proptest::sample::select(&FORMATS[..]));
+    let second_key = prop::option::weighted(0.2, proptest::sample::select(&["store", "ordered", "geo"][..]));
+    let reading = (format, any::<bool>(), second_key, prop::bool::weighted(0.2), 16usize..5_000);
+    (any::<bool>().prop_flat_map(|lookups| settings(any_dialect(), lookups)), history(10), accidents(60), reading).prop_map(
+        |(setting, history, accidents, (format, unchanged, second_key, shards, chunk))| Spoiled {
+            setting,
+            history,
+            accidents,
+            format,
+            unchanged,
+            second_key,
+            shards,
+            chunk,
+        },
+    )
+}
+
+impl Spoiled {
+    /// The job that reads it, and the files.
+    fn rendered(&self) -> (Job, Vec<(String, u32, Vec<u8>)>) {
+        let mut job = dialect_job::job(&self.setting);
+        for source in &mut job.sources {
+            // Rows that name no table are of no source that wants one, which the job file says.
+            source.format =
+                self.format.filter(|format| *format != Format::Upsert || !self.setting.shared).unwrap_or(source.format);
+            if self.unchanged {
+                source.absent = Absent::Unchanged;
+            }
+            source.key.extend(self.second_key.map(Into::into));
+            if self.shards && !self.setting.lookups {
+                source.key_space = KeySpace::Role;
+            }
+        }
+        let told = tell(&self.history, &self.setting.abilities());
+        (job, damaged(&dialect_render::render(&told, &self.setting).files, &self.accidents))
+    }
+}
+
+/// What a good number of cases holds, so that agreeing on them means something: every reason there is but those of Avro, and every
+/// kind of record that is skipped.
+#[test]
+fn spoiled_dialects_reach_every_kind_of_trouble() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let (mut reasons, mut skipped) = (BTreeMap::new(), BTreeMap::new());
+    let (mut records, mut truncates) = (0, 0);
+    for _ in 0..300 {
+        let case = spoiled().new_tree(&mut runner).expect("a case").current();
+        let (job, files) = case.rendered();
+        let twin = Recomputation::from_files(&job, &files);
+        let counts = twin.counts_at(u64::MAX);
+        records += counts.records;
+        truncates += u64::from(matches!(case.setting.dialect, Dialect::Canal { .. }));
+        for letter in counts.dead_letters {
+            *reasons.entry(letter.reason.code()).or_insert(0u64) += 1;
+        }
+        for (kind, count) in twin.skipped_at(u64::MAX) {
+            *skipped.entry(kind).or_insert(0u64) += count;
+        }
+    }
+    println!("{records} records, {truncates} of canal, {reasons:?} {skipped:?}");
+    let wanted = [
+        "amount_precision",
+        "amount_range",
+        "bad_amount",
+        "bad_id",
+        "bad_op",
+        "bad_quantity",
+        "bad_time",
+        "float",
+        "missing_field",
+        "missing_key",
+        "missing_row",
+        "not_an_object",
+        "not_json",
+        "time_range",
+    ];
+    for reason in wanted {
+        assert!(reasons.contains_key(reason), "no dead letter is {reason}");
+    }
+    for kind in storeflow::decode::Skipped::ALL {
+        assert!(skipped.contains_key(kind.code()) || kind.code() == "signal", "no record is skipped as {}", kind.code());
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(120))]
+
+    /// The same of what dialects tell, after accidents to some of its values and names, and taken for another dialect.
+    #[test]
+    fn differential_dialects_are_read_the_same(case in spoiled()) {
+        let (job, files) = case.rendered();
+        assert_same(&job, &files, case.chunk, &Tuning { workers: 2, tick: Some(60_000), ..Tuning::default() });
+    }
 }
 
 proptest! {

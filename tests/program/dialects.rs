@@ -10,26 +10,37 @@
 //! speaks of more than one key.
 
 use proptest::prelude::*;
+use storeflow::runtime::workers::Tuning;
 use storeflow::verify::{Reason, Recomputation};
 
 use crate::support::dialects::fold::{Sums, fold};
 use crate::support::dialects::job::job;
 use crate::support::dialects::render::{Rendered, render};
-use crate::support::dialects::setting::{Before, Deletes, Dialect, Flat, Place, Setting, settings};
+use crate::support::dialects::setting::{Dialect, Setting, any_dialect, dms, flattened, mongodb, settings};
 use crate::support::dialects::truth::{History, Told, history, tell};
-use crate::support::exact::cases;
+use crate::support::exact::{assert_exact, cases};
+use crate::support::histories::write;
+use crate::support::recorder::record;
 
 #[derive(Clone, Debug)]
 struct Case {
     setting: Setting,
     history: History,
+    workers: usize,
+    tick: Option<u64>,
 }
 
 fn case(dialect: impl Strategy<Value = Dialect>, lookups: bool) -> impl Strategy<Value = Case> {
-    (settings(dialect, lookups), history(24)).prop_map(|(setting, history)| Case { setting, history })
+    let tick = proptest::sample::select(&[None, Some(1_000), Some(60_000), Some(1_800_000)][..]);
+    (settings(dialect, lookups), history(24), 1usize..=3, tick).prop_map(|(setting, history, workers, tick)| Case {
+        setting,
+        history,
+        workers,
+        tick,
+    })
 }
 
-fn check(Case { setting, history }: &Case) {
+fn check(Case { setting, history, workers, tick }: &Case) {
     let told = tell(history, &setting.abilities());
     let (job, Rendered { files, fillers }) = (job(setting), render(&told, setting));
     let twin = Recomputation::from_files(&job, &files);
@@ -39,6 +50,10 @@ fn check(Case { setting, history }: &Case) {
     if !setting.short {
         assert_true(&twin, setting, &told, job.horizons.window);
     }
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), &files);
+    let tuning = Tuning { workers: *workers, tick: *tick, ..Tuning::default() };
+    assert_exact(&job, &tuning, &record(&job, folder.path(), &tuning), &twin);
 }
 
 /// The recomputation is what a fold of the true rows gives: at the end, and, where all partitions are told at once, whenever
@@ -55,39 +70,8 @@ fn assert_true(twin: &Recomputation, setting: &Setting, told: &Told, window: u64
     assert_eq!(sums_at(twin.end_as_of()), fold(told.end(), setting, window), "at the end");
 }
 
-fn flattened() -> impl Strategy<Value = Dialect> {
-    let position = prop_oneof![Just(Flat::Nothing), Just(Flat::Lsn), Just(Flat::File)];
-    let deletes = prop_oneof![Just(Deletes::Tombstone), Just(Deletes::Rewrite), Just(Deletes::Both)];
-    (position, deletes).prop_map(|(position, deletes)| Dialect::Flattened { position, deletes })
-}
-
-fn dms() -> impl Strategy<Value = Dialect> {
-    let position = prop_oneof![Just(Place::Nothing), Just(Place::Binlog), Just(Place::Log)];
-    let before = prop_oneof![Just(Before::Nowhere), Just(Before::Image), Just(Before::Beside)];
-    (position, before).prop_map(|(position, before)| Dialect::Dms { position, before })
-}
-
-fn mongodb() -> impl Strategy<Value = Dialect> {
-    (any::<bool>(), any::<bool>()).prop_map(|(partial, quoted)| Dialect::Mongodb { partial, quoted })
-}
-
-fn any_dialect() -> impl Strategy<Value = Dialect> {
-    prop_oneof![
-        Just(Dialect::Mysql),
-        any::<bool>().prop_map(|unchanged| Dialect::Postgres { unchanged }),
-        any::<bool>().prop_map(|partial| Dialect::MongoConnector { partial }),
-        flattened(),
-        dms(),
-        any::<bool>().prop_map(|position| Dialect::Maxwell { position }),
-        any::<bool>().prop_map(|grouped| Dialect::Canal { grouped }),
-        mongodb(),
-        any::<bool>().prop_map(|raw_key| Dialect::Upsert { raw_key }),
-        Just(Dialect::Auto),
-    ]
-}
-
 proptest! {
-    #![proptest_config(cases(60))]
+    #![proptest_config(cases(24))]
 
     #[test]
     fn debezium_of_mysql(case in case(Just(Dialect::Mysql), false)) {

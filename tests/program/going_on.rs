@@ -41,11 +41,11 @@ fn partition(job: &Job, files: &Files, at: usize, log: &Arc<MemoryLog>, dry_ever
     let (topic, number, _) = &files[at];
     let names = PartitionNames::sorted(topics(files));
     let id = names.id(topic, *number);
-    Partition::going_on(job, topic, *number, id, log.feed(dry_every), quiet)
+    Partition::going_on(job, topic, *number, id, log.feed(dry_every), quiet, &Arc::default())
 }
 
 /// A crew whose workers read these partitions, each dealt to the worker with its number.
-fn crew(job: &Job, tuning: &Tuning, mut partitions: Vec<Partition>, dealt: impl Fn(usize) -> usize) -> Crew {
+pub(crate) fn crew(job: &Job, tuning: &Tuning, mut partitions: Vec<Partition>, dealt: impl Fn(usize) -> usize) -> Crew {
     for partition in &mut partitions {
         while !partition.looked_through() {
             partition.start(0, true).expect("memory");
@@ -141,7 +141,7 @@ proptest! {
 }
 
 /// Lets the workers' input go on; arrivals come by the senders.
-fn going(mut crew: Crew) -> (Crew, Vec<Sender<Arrival>>) {
+pub(crate) fn going(mut crew: Crew) -> (Crew, Vec<Sender<Arrival>>) {
     let senders = crew.intakes.iter_mut().map(|intake| {
         let (sender, receiver) = channel();
         intake.arrivals = Some(receiver);
@@ -156,7 +156,7 @@ fn finish(crew: Crew, recorder: Arc<Recorder>) -> Finished {
     workers::run(crew, alone(workers).expect("threads"), recorder, || Ok(())).expect("a run")
 }
 
-fn exact_at_all(run: &Run, twin: &Recomputation) {
+pub(crate) fn exact_at_all(run: &Run, twin: &Recomputation) {
     for as_of in run.as_ofs(None) {
         let of = format!("at {as_of} of {:?}, the end is {}", run.as_ofs(None), run.finished.as_of);
         assert_none(&compare(&twin.cells_at(as_of), &run.cells_at(as_of)), &of);
@@ -164,7 +164,12 @@ fn exact_at_all(run: &Run, twin: &Recomputation) {
 }
 
 /// Runs until all workers have handed over an as-of of `until`, doing `meanwhile` again and again, then stops.
-fn run_until(crew: Crew, recorder: Arc<Recorder>, until: u64, mut meanwhile: impl FnMut(&[Arc<WorkerStats>])) -> Finished {
+pub(crate) fn run_until(
+    crew: Crew,
+    recorder: Arc<Recorder>,
+    until: u64,
+    mut meanwhile: impl FnMut(&[Arc<WorkerStats>]),
+) -> Finished {
     let (stats, drain, began) = (crew.stats.clone(), Arc::clone(&crew.drain), Instant::now());
     let workers = crew.intakes.len();
     let stop = |drain: &AtomicBool| drain.store(true, Ordering::Relaxed);

@@ -1,5 +1,6 @@
 //! The program from outside: one binary, so that it links once.
 
+mod avro;
 mod chain;
 mod checkpoints;
 mod crash;
@@ -12,10 +13,12 @@ mod dialects;
 mod exactness;
 mod faults;
 mod formats;
+mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;
 mod launch;
+mod lookups;
 mod outages;
 mod outside;
 mod redis_view;

@@ -171,7 +171,7 @@ impl<'a> Printer<'a> {
     }
 
     fn change(&self, change: &RowChange, own_time: Option<u64>) -> Outcome {
-        let RowChange { key, version, what } = change;
+        let RowChange { key, version, read: _, what } = change;
         let key = named(key.text.as_bytes(), &self.own_keys, &self.spec.key);
         let version = version.map(|version| self.version(version, own_time));
         let of = |row| OfKey { key, version, row };

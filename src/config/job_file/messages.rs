@@ -537,6 +537,18 @@ fn of_counts_when() {
 }
 
 #[test]
+fn of_more_fields_than_are_looked_for() {
+    for (keys, expected) in [
+        (28, String::new()),
+        (29, "3:1: source 1 (topic \"t\"): needs 33 different fields of its rows; 32 is the most".to_owned()),
+    ] {
+        let keys: Vec<String> = (0..keys).map(|number| format!("\"k{number}\"")).collect();
+        let source = source(PAYMENTS, "currency = \"c\"").replace("key = \"k\"", &format!("key = [{}]", keys.join(", ")));
+        assert_eq!(said(&source), expected);
+    }
+}
+
+#[test]
 #[rustfmt::skip]
 fn of_topics_read_twice() {
     for (first, second, expected) in [

@@ -1,10 +1,12 @@
 //! Partitions that appear while a job runs: told to the worker that reads them, their topics named by the leader.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::opening::{open_kafka, owner};
 use crate::config::Job;
+use crate::decode::avro::Schemas;
 use crate::publish::dead_letters::read::Letter;
 use crate::runtime::workers::RunError;
 use crate::source::kafka::{KafkaSource, Listed};
@@ -16,6 +18,7 @@ use crate::source::partition::Partition;
 pub(super) struct Arrivals<'a> {
     pub job: &'a Job,
     pub names: &'a PartitionNames,
+    pub schemas: &'a Arc<Schemas>,
     /// One per worker of this process.
     pub senders: Vec<Option<Sender<Arrival>>>,
     pub workers: Range<usize>,
@@ -43,7 +46,7 @@ impl Arrivals<'_> {
         if mine.is_empty() {
             return Ok(());
         }
-        for (partition, listed) in open_kafka(self.job, kafka, self.names, &mine, false)?.into_iter().zip(mine) {
+        for (partition, listed) in open_kafka(self.job, kafka, self.names, self.schemas, &mine, false)?.into_iter().zip(mine) {
             tracing::info!(topic = listed.topic, partition = listed.partition, "new partition");
             let worker = owner(&listed.topic, listed.partition, self.peers) - self.workers.start;
             self.send(worker, Arrival::Partition(Box::new(partition), listed.high > listed.start));
@@ -55,7 +58,7 @@ impl Arrivals<'_> {
     pub(super) fn take_again(&self, number: u32, letters: Vec<Letter>) {
         tracing::info!(request = number, letters = letters.len(), "dead letters are read again");
         let worker = owner(REPLAY, number, self.peers) - self.workers.start;
-        let partition = Partition::again(self.job, self.names, number, self.names.id(REPLAY, number), letters);
+        let partition = Partition::again(self.job, self.names, number, self.names.id(REPLAY, number), letters, self.schemas);
         self.send(worker, Arrival::Partition(Box::new(partition), true));
     }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
@@ -16,6 +17,9 @@ use serde::{Deserialize, Serialize};
 use super::recovery::Places;
 use super::{Input, LOOK_EVERY};
 use crate::config::{ClockMode, Idle, Job};
+use crate::decode::avro::Schemas;
+use crate::observe::health::Health;
+use crate::observe::wall_ms;
 use crate::publish::layout::Keys;
 use crate::publish::replays::{Request, read};
 use crate::runtime::cluster::{Cluster, ClusterError};
@@ -92,6 +96,7 @@ pub(super) struct Opener<'a> {
     pub kafka: Option<&'a KafkaSource>,
     pub listed: &'a [Listed],
     pub names: &'a PartitionNames,
+    pub schemas: &'a Arc<Schemas>,
     /// Where partitions go on.
     pub places: &'a Places,
     /// The as-of of what is known already.
@@ -99,6 +104,7 @@ pub(super) struct Opener<'a> {
     pub workers: Range<usize>,
     pub peers: usize,
     pub stop: &'a AtomicBool,
+    pub health: &'a Health,
     pub store: &'a Store,
     pub keys: &'a Keys,
     /// Dead letters that are to be read again.
@@ -122,7 +128,8 @@ impl Opener<'_> {
             }
             let letters = read(self.store, self.keys, number)?;
             tracing::info!(request = number, letters = letters.len(), "dead letters are read again");
-            let mut partition = Partition::again(self.job, self.names, number, self.names.id(REPLAY, number), letters);
+            let mut partition =
+                Partition::again(self.job, self.names, number, self.names.id(REPLAY, number), letters, self.schemas);
             partition.join(self.origin);
             self.places.apply(REPLAY, number, &mut partition)?;
             hands[worker - self.workers.start].push(partition);
@@ -145,7 +152,7 @@ impl Opener<'_> {
         let chunk = chunk_of(&files, self.tuning);
         let open = |file: &PartitionFile| -> Result<Partition, RunError> {
             let id = self.names.id(&file.topic, file.partition);
-            let mut partition = Partition::open(self.job, file, id, &topics, chunk)?;
+            let mut partition = Partition::open(self.job, file, id, &topics, chunk, self.schemas)?;
             if self.origin > 0 && self.places.position(&file.topic, file.partition).is_none() {
                 partition.join(self.origin);
             }
@@ -162,7 +169,7 @@ impl Opener<'_> {
         self.places.check(&there, &settings.exclude)?;
         let mine = |listed: &&Listed| self.workers.contains(&owner(&listed.topic, listed.partition, self.peers));
         let mine: Vec<&Listed> = self.listed.iter().filter(mine).collect();
-        let mut partitions = open_kafka(self.job, kafka, self.names, &mine, settings.until_end)?;
+        let mut partitions = open_kafka(self.job, kafka, self.names, self.schemas, &mine, settings.until_end)?;
         for (partition, listed) in partitions.iter_mut().zip(&mine) {
             self.places.apply(&listed.topic, listed.partition, partition)?;
         }
@@ -180,12 +187,15 @@ impl Opener<'_> {
             if let Some(failure) = kafka.failure() {
                 return Err(failure.into());
             }
+            // Waiting for a log or a schema is no illness of the workers, which are not there yet.
+            (0..self.workers.len()).for_each(|worker| self.health.stepped(worker, wall_ms()));
             if self.stop.load(Ordering::Relaxed) {
                 return Err(RunError::Flag("stopped before the first records had come".to_owned()));
             }
             if said.elapsed() > SAY_EVERY {
                 said = Instant::now();
-                tracing::info!(partitions = missing, "waiting for the first records");
+                let schemas = self.schemas.wanted(Duration::ZERO).len();
+                tracing::info!(partitions = missing, schemas, "waiting for the first records");
             }
             std::thread::sleep(LOOK_EVERY);
         }
@@ -201,6 +211,7 @@ pub(super) fn open_kafka(
     job: &Job,
     kafka: &KafkaSource,
     names: &PartitionNames,
+    schemas: &Arc<Schemas>,
     listed: &[&Listed],
     until_end: bool,
 ) -> Result<Vec<Partition>, RunError> {
@@ -216,7 +227,8 @@ pub(super) fn open_kafka(
     let inputs = kafka.open(&wanted)?;
     let partition = |(input, listed): (_, &&Listed)| {
         let id = names.id(&listed.topic, listed.partition);
-        Partition::going_on(job, &listed.topic, listed.partition, id, Box::new(input), quiet(job, &listed.topic, until_end))
+        let quiet = quiet(job, &listed.topic, until_end);
+        Partition::going_on(job, &listed.topic, listed.partition, id, Box::new(input), quiet, schemas)
     };
     Ok(inputs.into_iter().zip(listed).map(partition).collect())
 }

@@ -54,7 +54,7 @@ fn cached_records_are_the_decoded_ones() {
     let mall = Mall::new();
     let (mut kinds, mut dead) = (std::collections::BTreeSet::new(), 0);
     for (index, file) in (0..).zip(&mall.files) {
-        let mut direct = Partition::open(&mall.job, file, index, &mall.topics, 1 << 16).unwrap();
+        let mut direct = Partition::open(&mall.job, file, index, &mall.topics, 1 << 16, &std::sync::Arc::default()).unwrap();
         // The first opening writes, the second finds it written.
         let mut opened = [mall.open(index), mall.open(index)];
         assert!(opened.iter().all(|one| one.clock().now() == direct.clock().now()));
@@ -97,10 +97,16 @@ fn extreme_values_come_back() {
     for amount in [0, 1, -1, i128::MAX, i128::MIN, 10i128.pow(26), -(1 << 64)] {
         let row = Row { cell: key(u64::MAX, &long), member: Text::new(b"m"), window: i64::MIN, amount, lacks: u32::MAX };
         let version = Version { incarnation: u64::MAX, server: u32::MAX, position: Position(u32::MAX, u64::MAX, u32::MAX) };
-        let change = RowChange { key: key(1, ""), version: Some(version), what: What::Row(row) };
+        let change = RowChange { key: key(1, ""), version: Some(version), read: true, what: What::Row(row) };
         let order = Order { stamp: 7, partition: 3, position: u64::MAX, part: 0 };
-        let decoded =
-            || Decoded::Change(RowChange { key: change.key.clone(), version: change.version, what: change.what.clone() });
+        let decoded = || {
+            Decoded::Change(RowChange {
+                key: change.key.clone(),
+                version: change.version,
+                read: change.read,
+                what: change.what.clone(),
+            })
+        };
         let mut records = Records::default();
         let flat =
             flatten(&Placed { order, bytes: 9, line: None, fresh: false, outcome: Ok((decoded(), 2)) }, &mut records.texts)
@@ -117,7 +123,7 @@ fn what_has_no_flat_form_is_refused_by_name() {
     let order = Order { stamp: 7, partition: 3, position: 1, part: 0 };
     let key = Key { hash: 1, text: Text::new(b"k") };
     let row = Row { cell: key.clone(), member: Text::EMPTY, window: 0, amount: 1, lacks: 0 };
-    let patch = RowChange { key: key.clone(), version: None, what: What::Patch(row, 1) };
+    let patch = RowChange { key: key.clone(), version: None, read: false, what: What::Patch(row, 1) };
     let click = Click { cell: key.clone(), product: Text::EMPTY, time: 5, event: Some(Text::new(b"e")) };
     let truncate = crate::decode::Truncate { space: Text::new(b"s"), version: None };
     for (decoded, what) in [

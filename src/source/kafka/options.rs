@@ -17,6 +17,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use super::KafkaError;
 use super::settings::KafkaSettings;
 use crate::config::kafka::is_secret;
+use crate::source::secrets;
 
 /// Least bytes of a partition's queue, and of one fetch: below, requests cost more than what they carry. A larger message
 /// passes all the same, as brokers send at least one.
@@ -136,16 +137,7 @@ fn look_up(name: &str, value: &str) -> Result<String, KafkaError> {
     if let Some((_, why)) = FIXED.iter().find(|(fixed, _)| *fixed == name) {
         return Err(wrong((*why).to_owned()));
     }
-    if let Some(variable) = value.strip_prefix("env:") {
-        std::env::var(variable)
-            .map_err(|_| wrong(format!("is to be taken from \"{variable}\", which is not set in the environment")))
-    } else if let Some(path) = value.strip_prefix("file:") {
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(format!("could not be read from \"{path}\": {error}")))?;
-        // Editors and `echo` end files with a line feed that is not part of the secret.
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
-    } else {
-        Ok(value.to_owned())
-    }
+    secrets::look_up(value).map_err(wrong)
 }
 
 #[cfg(test)]

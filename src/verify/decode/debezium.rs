@@ -37,6 +37,9 @@ impl TopicDecoder<'_> {
 
         let version = origin.and_then(Version::of_debezium).map(|version| version.of_source(reader));
         let op = op.as_str().filter(|op| ["c", "r", "u", "d", "t"].contains(op)).ok_or(Reason::BadOp)?;
+        let by_snapshot = of_origin("snapshot")
+            .is_some_and(|snapshot| !snapshot.is_null() && snapshot.text != "false" && snapshot.as_str() != Some("false"));
+        let version = version.map(|version| version.read((op == "r" || by_snapshot) && op != "d" && op != "t"));
         if op == "t" {
             return Ok((own_time, reader.truncate(version)));
         }
@@ -58,9 +61,7 @@ impl TopicDecoder<'_> {
             Some(image) => Some(reader.row(&reader.fields(image, schema, dialect))?),
             None if mongodb && op == "u" && envelope.get_some("after").is_none() => {
                 let description = envelope.get_some("updateDescription").ok_or(Reason::MissingRow)?;
-                let updated = description.get("updatedFields");
-                let inner = updated.and_then(Node::as_str).map(parse).transpose().map_err(|_| Reason::MissingRow)?;
-                let fields = Fields::of_update(description, inner.as_ref().or(updated), reader.spec.absent);
+                let fields = Fields::of_update(description, reader.spec.absent);
                 Some(reader.row(&fields.ok_or(Reason::MissingRow)?)?)
             }
             None => return Err(Reason::MissingRow),

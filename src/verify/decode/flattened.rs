@@ -12,7 +12,8 @@ impl TopicDecoder<'_> {
         let Some(value) = message.value else { return self.null_value(message.key) };
         match (object(value)?.get("schema"), value.get("payload")) {
             (Some(_), Some(payload)) if payload.is_null() => self.null_value(message.key),
-            (Some(schema), Some(payload)) => self.flattened_row(message.key, object(payload)?, Some(schema)),
+            (Some(schema), Some(payload)) if payload.is_object() => self.flattened_row(message.key, payload, Some(schema)),
+            // Both may be columns of a row.
             _ => self.flattened_row(message.key, value, None),
         }
     }
@@ -41,6 +42,8 @@ impl TopicDecoder<'_> {
             return Ok((own_time, reader.truncate(version)));
         }
         let deleted = row.get("__deleted").is_some_and(|deleted| deleted.is_true() || deleted.as_str() == Some("true"));
+        let by_snapshot = !deleted && metadata(row, "op").and_then(Node::as_str) == Some("r");
+        let version = version.map(|version| version.read(by_snapshot));
         let parts = reader.key_of(key, Some(row), schema, DEBEZIUM)?;
         Ok((own_time, Outcome::Changes(vec![reader.new_row(parts, version, op == "d" || deleted, row, schema)?])))
     }

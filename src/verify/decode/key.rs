@@ -38,6 +38,9 @@ impl Reader<'_> {
     }
 
     fn key_of_object(&self, key: &Node<'_>, dialect: Dialect) -> Result<Vec<String>, Reason> {
+        if !key.is_object() {
+            return Err(Reason::MissingKey);
+        }
         let payload = key.get("payload").filter(|payload| payload.is_object());
         let schema = payload.and_then(|_| key.get("schema"));
         self.key_parts(&self.fields(payload.unwrap_or(key), schema, dialect)).map_err(|_| Reason::MissingKey)

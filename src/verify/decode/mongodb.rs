@@ -43,7 +43,7 @@ impl<'a> TopicDecoder<'a> {
             Some(document) => Some(reader.row(&reader.fields(document, None, MONGODB))?),
             None if kind == "update" => {
                 let description = event.get("updateDescription").ok_or(Reason::MissingRow)?;
-                let fields = Fields::of_update(description, description.get("updatedFields"), reader.spec.absent);
+                let fields = Fields::of_update(description, reader.spec.absent);
                 Some(reader.row(&fields.ok_or(Reason::MissingRow)?)?)
             }
             None => return Err(Reason::MissingRow),

@@ -85,6 +85,16 @@ fn envelopes() {
         (envelope(&format!(r#""offset":3,"ts":7258118400000,"payload":{text}"#)), "s/k 0 0 [3 7]"),
         (envelope(&format!(r#""offset":3,"ts":99999999999999999999999999999999999999999999,"payload":{text}"#)), "s/k 0 0 [3 7]"),
         (envelope(r#""offset":3,"ts":5,"payload":"nonsense""#), "not_json [3 5]"),
+        // In base64, beside which the other is not looked at.
+        (
+            envelope(r#""offset":3,"ts":5,"payload":"x","payload_base64":"eyJzdG9yZSI6InMiLCJraW5kIjoiayIsImF0Ijo3fQ==""#),
+            "s/k 0 0 [3 5]",
+        ),
+        (envelope(r#""offset":3,"ts":5,"payload_base64":null"#), "not_an_object [3 5]"),
+        (envelope(r#""offset":3,"ts":5,"payload_base64":"/w==""#), "not_utf8 [3 5]"),
+        (envelope(r#""offset":3,"ts":5,"key_base64":"/w==","payload":{}"#), "not_utf8 [3 5]"),
+        (envelope(r#""offset":3,"ts":5,"payload_base64":"/w""#), "envelope [9 -]"),
+        (envelope(r#""offset":3,"ts":5,"key_base64":5,"payload":{}"#), "envelope [9 -]"),
         (envelope(r#""offset":3,"ts":5,"payload":" ""#), "not_json [3 5]"),
         (envelope(r#""offset":3,"ts":5,"payload":"""#), "not_an_object [3 5]"),
         (envelope(r#""offset":3,"ts":5,"payload":null"#), "not_an_object [3 5]"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::super::json::Node;
+use super::super::json::{Node, parse};
 use super::{Reader, natural, small};
 
 /// A source version.
@@ -18,6 +18,8 @@ pub(crate) struct Version {
     server: Option<u32>,
     /// File, position and row; or LSN; or cluster time.
     position: (u32, u64, u32),
+    /// Where PostgreSQL's log was when a snapshot read the row, not where the row was changed.
+    read: bool,
 }
 
 /// Whose positions can be compared at all.
@@ -37,13 +39,31 @@ enum Kind {
 impl Version {
     /// Whether this is known to be older than `stored`.
     pub(crate) fn is_older_than(&self, stored: &Version) -> bool {
+        self.is_comparable_with(stored) && self.position < stored.position
+    }
+
+    /// What is stored with a row of this version, over a row that was stored with another.
+    pub(crate) fn over(&self, stored: Option<&Version>) -> Version {
+        match stored.filter(|stored| self.is_comparable_with(stored)) {
+            _ if !self.read => self.clone(),
+            Some(stored) => stored.clone(),
+            None => Version { position: (0, 0, 0), read: false, ..self.clone() },
+        }
+    }
+
+    /// The same, of a row that was read by a snapshot if `read`.
+    pub(super) fn read(self, read: bool) -> Version {
+        Version { read: read && self.kind == Kind::Postgres, ..self }
+    }
+
+    fn is_comparable_with(&self, stored: &Version) -> bool {
         let incarnation = |version: &Version| (version.kind, version.incarnation.clone(), version.added.clone());
         let same_server = self.server.is_none() || stored.server.is_none() || self.server == stored.server;
-        incarnation(self) == incarnation(stored) && same_server && self.position < stored.position
+        incarnation(self) == incarnation(stored) && same_server
     }
 
     fn new(kind: Kind, name: &str, base: &str, position: (u32, u64, u32)) -> Self {
-        Version { kind, incarnation: (name.to_string(), base.to_string()), added: None, server: None, position }
+        Version { kind, incarnation: (name.to_string(), base.to_string()), added: None, server: None, position, read: false }
     }
 
     /// The same in the incarnation that the job file gives a source.
@@ -63,7 +83,12 @@ impl Version {
                 row: origin.get("row").and_then(small).unwrap_or(0),
                 server: origin.get("server_id").and_then(small).unwrap_or(0),
             }),
-            "postgresql" => Self::of_lsn(text("name"), text("db"), number("lsn")),
+            "postgresql" => {
+                let sequence = parse(text("sequence")).ok();
+                let last = sequence.as_ref().and_then(|sequence| sequence.as_array()?.last()?.as_str()?.parse().ok());
+                let lsn = Some(number("lsn")).filter(|lsn| *lsn > 0).or(last).unwrap_or(0);
+                Self::of_lsn(text("name"), text("db"), lsn)
+            }
             "mongodb" if number("ts_ms") > 0 => {
                 let time = cluster_time(number("ts_ms") / 1000, origin.get("ord").and_then(natural)?)?;
                 Some(Version::new(Kind::ClusterTime, text("name"), text("rs"), (0, time, 0)))
@@ -128,7 +153,7 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Version { kind, incarnation: (name, base), added, server, position: (file, pos, row) } = self;
+        let Version { kind, incarnation: (name, base), added, server, position: (file, pos, row), read: _ } = self;
         write!(
             f,
             "{kind:?} {name}/{base}{} {file}:{pos}:{row}",

@@ -8,6 +8,7 @@
 //!
 //! Everything is kept as small numbers until it is rendered, so that proptest shrinks a failure to the few that matter.
 
+pub(crate) mod damage;
 pub(crate) mod fold;
 pub(crate) mod job;
 pub(crate) mod render;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::ProptestConfig;
 use storeflow::config::Job;
+use storeflow::decode::Skipped;
 use storeflow::observe::WorkerStats;
 use storeflow::runtime::workers::Tuning;
 use storeflow::verify::{Difference, Recomputation, compare, compare_late};
@@ -30,10 +31,16 @@ pub(crate) fn assert_exact(job: &Job, tuning: &Tuning, run: &Run, twin: &Recompu
     let sum = |of: fn(&WorkerStats) -> u64| run.finished.sum(of);
     assert_eq!(sum(|s| s.records.get()), counts.records, "records");
     assert_eq!(sum(|s| s.dead_letters.get()), counts.dead_letters.len() as u64, "dead letters counted");
-    assert_eq!(sum(|s| s.skipped.iter().map(|kind| kind.get()).sum()), counts.skipped, "skipped");
+    let skipped = twin.skipped_at(end);
+    for (at, kind) in Skipped::ALL.iter().enumerate() {
+        let counted: u64 = run.finished.stats.iter().map(|stats| stats.skipped[at].get()).sum();
+        assert_eq!(counted, skipped.get(kind.code()).copied().unwrap_or(0), "skipped as {}", kind.code());
+    }
     assert_eq!(sum(|s| s.stale.get()), counts.stale, "stale");
     assert_eq!(sum(|s| s.moved_late().0), counts.corrections, "corrections");
     assert_eq!(sum(|s| s.moved_late().1), counts.late_adjustments, "late adjustments");
+    assert_eq!(sum(|s| s.duplicate_clicks.get()), counts.duplicate_clicks, "clicks that were told before");
+    assert_eq!(sum(|s| s.waiting_rows.get()), counts.waiting_rows, "rows that wait");
     assert_eq!(sum(|s| s.clock_jumps.get()), counts.clock_jumps, "clock jumps");
 }
 

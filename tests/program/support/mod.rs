@@ -1,11 +1,13 @@
 //! What several tests use: writing datasets, running them, and looking at every as-of.
 
+pub(crate) mod avro;
 pub(crate) mod binary;
 pub(crate) mod chance;
 pub(crate) mod connect;
 pub(crate) mod databases;
 pub(crate) mod dialects;
 pub(crate) mod exact;
+pub(crate) mod fuzz;
 pub(crate) mod histories;
 pub(crate) mod kept;
 pub(crate) mod lines;

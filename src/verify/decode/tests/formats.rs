@@ -234,7 +234,8 @@ fn flattened() {
         (Some(r#"{"id":2}"#), r#"{"schema":null,"payload":null}"#, "2: -"),
         (None, "null", "missing_key"),
         (None, &wrapped, "float"),
-        (None, r#"{"schema":null,"payload":5}"#, "not_an_object"),
+        (None, r#"{"schema":null,"payload":5}"#, "missing_field"),
+        (None, &ROW.replace("\"PAID\"", "\"PAID\",\"schema\":\"x\",\"payload\":[]"), READ),
         (None, r#"{"payload":{"id":1}}"#, "missing_field"),
         (None, r#"{"id":3,"__deleted":"true"}"#, "3: -"),
     ] {

@@ -36,12 +36,15 @@ fn amounts() {
             ("{\"scale\":\"1\",\"value\":\"Dw==\"}", "bad_amount"),
             ("{\"value\":\"Dw==\"}", "bad_amount"),
             ("{\"$numberDecimal\":\"1.5\"}", "bad_amount"),
-            ("{\"$numberDouble\":\"1.5\"}", "float"),
+            ("{\"$numberDouble\":\"1.5\"}", "bad_amount"),
             ("null", "missing_field"),
         ],
     );
     let float = job_of(Format::Upsert, |source| source.allow_float = true);
-    check(&float, &[("1.5", "150"), ("{\"$numberDouble\":\"1.5\"}", "150"), ("{\"$numberDouble\":\"NaN\"}", "bad_amount")]);
+    check(
+        &float,
+        &[("1.5", "150"), ("{\"$numberDouble\":\"1.5\"}", "bad_amount"), ("{\"$numberDouble\":\"NaN\"}", "bad_amount")],
+    );
 }
 
 #[test]
@@ -68,16 +71,39 @@ fn times() {
         (TimeUnit::Rfc3339, seoul, "\"2024-01-02T03:04:05Z\"", "1704164645000"),
         (TimeUnit::Auto, seoul, "\"2024-01-02T03:04:05Z\"", "1704164645000"),
         (TimeUnit::Auto, seoul, "1704164645000", "bad_time"),
-        (TimeUnit::Auto, None, "{\"$date\":1704164645000}", "1704164645000"),
-        (TimeUnit::Days, seoul, "{\"$date\":{\"$numberLong\":\"1704164645000\"}}", "1704164645000"),
-        (TimeUnit::Rfc3339, None, "{\"$date\":\"2024-01-02T03:04:05.001Z\"}", "1704164645001"),
-        (TimeUnit::Millis, None, "{\"$date\":\"1704164645000\"}", "bad_time"),
-        (TimeUnit::Millis, None, "{\"$date\":{\"$numberLong\":5}}", "bad_time"),
-        (TimeUnit::Millis, None, "{\"$date\":-1}", "time_range"),
+        (TimeUnit::Millis, None, "{\"$date\":5}", "bad_time"),
         (TimeUnit::Millis, None, "{\"date\":5}", "bad_time"),
     ] {
         assert_eq!(at(unit.clone(), zone, text), expected, "{text} as {unit:?} in {zone:?}");
     }
+}
+
+#[test]
+fn dates_of_mongodb_are_themselves_under_any_unit() {
+    for unit in [TimeUnit::Auto, TimeUnit::Days, TimeUnit::Rfc3339, TimeUnit::Millis] {
+        let job = job_of(Format::Mongodb, |source| {
+            source.time = Some(TimeSpec { field: "at".into(), unit: unit.clone(), zone: Some("Asia/Seoul".to_string()) })
+        });
+        for (at, expected) in [
+            (r#"{"$date":1704164645000}"#, "1: s/KRW 1704164400000 100"),
+            (r#"{"$date":{"$numberLong":"1704164645000"}}"#, "1: s/KRW 1704164400000 100"),
+            (r#"{"$date":"2024-01-02T03:04:05.001Z"}"#, "1: s/KRW 1704164400000 100"),
+            (r#"{"$date":"1704164645000"}"#, "bad_time"),
+            (r#"{"$date":{"$numberLong":5}}"#, "bad_time"),
+            (r#"{"$date":-1}"#, "time_range"),
+            (r#"{"$date":5,"x":1}"#, "bad_time"),
+            (r#"{"date":5}"#, "bad_time"),
+        ] {
+            let row = format!(r#"{{"store":"s","amount":1,"at":{at},"status":"PAID"}}"#);
+            let event = format!(r#"{{"operationType":"insert","documentKey":{{"_id":1}},"fullDocument":{row}}}"#);
+            assert_eq!(of(&job, None, &event), expected, "{at} as {unit:?}");
+        }
+    }
+    let job = job_of(Format::Mongodb, |source| {
+        source.time = Some(TimeSpec { field: "at".into(), unit: TimeUnit::Seconds, zone: None })
+    });
+    let event = r#"{"operationType":"insert","documentKey":{"_id":1},"fullDocument":{"store":"s","amount":1,"at":{"$numberInt":"1800"},"status":"PAID"}}"#;
+    assert_eq!(of(&job, None, event), "1: s/KRW 1800000 100");
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! The job that reads what a dialect tells.
 
 use storeflow::config::field_path::{FieldPath, IdPart, IdSpec};
-use storeflow::config::{Decimal, Format, Job, KafkaSpec, MeasureSpec, Role, SourceSpec, StoreSpec, TimeSpec, TimeUnit};
+use storeflow::config::{
+    Decimal, Format, Job, KafkaSpec, MeasureSpec, Role, SourceSpec, StoreSpec, TimeSpec, TimeUnit, job_file,
+};
 use storeflow_dataflows::epoch::{Before, Horizons};
 
 use super::setting::{Amount, Dialect, Setting, Time};
@@ -16,7 +18,7 @@ pub(crate) fn job(setting: &Setting) -> Job {
     let horizons = Horizons { window: 30 * MINUTE, grace: 2 * MINUTE, retention, replay_horizon, before: Before::NOTHING };
     let tables = setting.abilities().tables;
     let sources = tables.into_iter().enumerate().map(|(slot, table)| SourceSpec { slot, ..source(setting, table) }).collect();
-    Job {
+    let job = Job {
         name: "dialects".to_owned(),
         horizons,
         scale: 2,
@@ -25,7 +27,12 @@ pub(crate) fn job(setting: &Setting) -> Job {
         sources,
         kafka: KafkaSpec::default(),
         schema_registry: None,
-    }
+    };
+    // As a job file says it, it is the same job; one that nobody can write proves nothing.
+    let written = job.to_string();
+    let read = job_file::parse(&written, "dialects.toml").unwrap_or_else(|error| panic!("{error}\n{written}"));
+    assert_eq!(read, job, "{written}");
+    job
 }
 
 fn source(setting: &Setting, table: TableOf) -> SourceSpec {
@@ -68,7 +75,7 @@ fn source(setting: &Setting, table: TableOf) -> SourceSpec {
         time: timed.then(|| time(setting)),
         counts_when: [("status".into(), STATUSES[..2].iter().map(|status| (*status).to_owned()).collect())].into(),
         table: setting.shared.then(|| format!("shop.{}", table.name())),
-        allow_float: setting.amount == Amount::Float,
+        allow_float: setting.amount == Amount::Float && table == TableOf::Payments,
         ..SourceSpec::plain("", role, format(setting.dialect), "store")
     }
 }

@@ -45,6 +45,8 @@ pub(crate) fn render(told: &Told, setting: &Setting) -> Rendered {
     let mut fillers = 0;
     let topics =
         || SITES[..usize::from(setting.sites)].iter().flat_map(|site| TableOf::ALL.map(|table| setting.topic(site, table)));
+    // The program wants every topic there that the job names.
+    files.extend(topics().map(|topic| ((topic, 0), Partition::default())));
     let mut entries = &told.entries[..];
     let mut number = 0;
     while let Some(first) = entries.first() {

@@ -248,3 +248,38 @@ pub(crate) fn settings(dialect: impl Strategy<Value = Dialect>, lookups: bool) -
         },
     )
 }
+
+/// Flattened rows in every way.
+pub(crate) fn flattened() -> impl Strategy<Value = Dialect> {
+    let position = prop_oneof![Just(Flat::Nothing), Just(Flat::Lsn), Just(Flat::File)];
+    let deletes = prop_oneof![Just(Deletes::Tombstone), Just(Deletes::Rewrite), Just(Deletes::Both)];
+    (position, deletes).prop_map(|(position, deletes)| Dialect::Flattened { position, deletes })
+}
+
+/// DMS in every way.
+pub(crate) fn dms() -> impl Strategy<Value = Dialect> {
+    let position = prop_oneof![Just(Place::Nothing), Just(Place::Binlog), Just(Place::Log)];
+    let before = prop_oneof![Just(Before::Nowhere), Just(Before::Image), Just(Before::Beside)];
+    (position, before).prop_map(|(position, before)| Dialect::Dms { position, before })
+}
+
+/// MongoDB's own connector in every way.
+pub(crate) fn mongodb() -> impl Strategy<Value = Dialect> {
+    (any::<bool>(), any::<bool>()).prop_map(|(partial, quoted)| Dialect::Mongodb { partial, quoted })
+}
+
+/// Any dialect in any way.
+pub(crate) fn any_dialect() -> impl Strategy<Value = Dialect> {
+    prop_oneof![
+        Just(Dialect::Mysql),
+        any::<bool>().prop_map(|unchanged| Dialect::Postgres { unchanged }),
+        any::<bool>().prop_map(|partial| Dialect::MongoConnector { partial }),
+        flattened(),
+        dms(),
+        any::<bool>().prop_map(|position| Dialect::Maxwell { position }),
+        any::<bool>().prop_map(|grouped| Dialect::Canal { grouped }),
+        mongodb(),
+        any::<bool>().prop_map(|raw_key| Dialect::Upsert { raw_key }),
+        Just(Dialect::Auto),
+    ]
+}

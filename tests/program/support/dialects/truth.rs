@@ -356,7 +356,7 @@ fn later(originals: &[Event]) -> BTreeMap<(u64, u32), Option<Row>> {
                 next.insert(id(event.key), Some(new));
                 next.insert(id(from), None);
             }
-            What::Truncate => (0..=u8::MAX).for_each(|key| drop(next.insert(id(key), None))),
+            What::Truncate => next.extend((0..=u8::MAX).map(|key| (id(key), None))),
             What::Load { .. } => unreachable!("a snapshot is no change"),
         }
     }
