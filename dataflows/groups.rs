@@ -91,10 +91,12 @@ pub(crate) fn write_stored(lookup: &[u8], id: &GroupId, group: &Group, key: &mut
 pub(crate) struct Groups {
     few: Rows,
     many: BTreeMap<Box<[u8]>, WordMap<GroupId, Group>>,
-    /// How many groups there are in all.
+    /// How many groups there are in all, and of keys with many.
     len: usize,
-    /// The last of the keys with many that was swept.
+    of_many: usize,
+    /// The last of the keys with many that was swept, and how many groups may be looked at next.
     swept: Option<Box<[u8]>>,
+    credit: usize,
     scratch: Vec<(GroupId, Group)>,
     packed: Vec<u8>,
 }
@@ -110,8 +112,8 @@ impl Groups {
 
     /// About the bytes allocated for them.
     pub(crate) fn bytes(&self) -> usize {
-        let many: usize = self.many.values().map(|groups| groups.capacity() * (size_of::<(GroupId, Group)>() + 1)).sum();
-        self.few.bytes() + many
+        // A map is between seven sixteenths and seven eighths full.
+        self.few.bytes() + self.of_many * size_of::<(GroupId, Group)>() * 3 / 2
     }
 
     /// Adds to a group at `now`, and gives it as it was and is. Of groups of the key that are found forgotten, `gone` is told.
@@ -133,17 +135,15 @@ impl Groups {
             if let Some(group) = before.filter(|group| group.forgotten(id.window, horizons, now)) {
                 gone(&group);
                 before = None;
-                groups.remove(&id);
-                self.len -= 1;
             }
-            let after = after(before);
-            self.len -= usize::from(before.is_some());
+            let (there, after) = (groups.len(), after(before));
             if after.measure == Measure::default() {
                 groups.remove(&id);
             } else {
                 groups.insert(id, after);
-                self.len += 1;
             }
+            self.len = self.len - there + groups.len();
+            self.of_many = self.of_many - there + groups.len();
             if groups.is_empty() {
                 self.many.remove(key);
             }
@@ -204,6 +204,10 @@ impl Groups {
         if let Some(groups) = self.many.get_mut(&lookup) {
             let before = if there { groups.insert(id, group) } else { groups.remove(&id) };
             self.len = self.len + usize::from(there) - usize::from(before.is_some());
+            self.of_many = self.of_many + usize::from(there) - usize::from(before.is_some());
+            if groups.is_empty() {
+                self.many.remove(&lookup);
+            }
             return;
         }
         let mut groups: Vec<(GroupId, Group)> = self.few.get(hash, &lookup).into_iter().flat_map(unpack).collect();
@@ -230,23 +234,33 @@ impl Groups {
             }
             keep
         });
-        let mut left = applied * 2;
-        while left > 0 && !self.many.is_empty() {
+        // A key's groups are looked at in one go, once so many are owed.
+        self.credit = (self.credit + applied * 2).min(2 * self.of_many);
+        while self.of_many > 0 {
             let from = self.swept.take().map_or(Bound::Unbounded, Bound::Excluded);
-            let Some((key, groups)) = self.many.range_mut::<[u8], _>((from.as_ref().map(|key| &**key), Bound::Unbounded)).next()
-            else {
+            let next = self.many.range_mut::<[u8], _>((from.as_ref().map(|key| &**key), Bound::Unbounded)).next();
+            let Some((key, groups)) = next else {
                 // Once round is enough.
                 return;
             };
-            left = left.saturating_sub(groups.len());
+            if groups.len() > self.credit {
+                self.swept = match from {
+                    Bound::Excluded(key) => Some(key),
+                    _ => None,
+                };
+                return;
+            }
+            self.credit -= groups.len();
+            let there = groups.len();
             groups.retain(|id, group| {
                 let forgotten = group.forgotten(id.window, horizons, now);
                 if forgotten {
                     gone(key, group);
-                    *len -= 1;
                 }
                 !forgotten
             });
+            *len = *len - there + groups.len();
+            self.of_many = self.of_many - there + groups.len();
             let key = key.clone();
             if groups.is_empty() {
                 self.many.remove(&key);
@@ -259,6 +273,7 @@ impl Groups {
     fn put(&mut self, hash: u64, key: &[u8], groups: &mut Vec<(GroupId, Group)>) {
         if groups.len() > FEW {
             self.few.remove(hash, key);
+            self.of_many += groups.len();
             self.many.insert(key.into(), groups.drain(..).collect());
         } else if groups.is_empty() {
             self.few.remove(hash, key);
@@ -391,6 +406,7 @@ mod tests {
                 });
                 prop_assert_eq!(&found, &twin);
                 prop_assert_eq!(groups.len(), all);
+                prop_assert_eq!(groups.of_many, groups.many.values().map(WordMap::len).sum::<usize>());
                 let mut by_key = BTreeMap::new();
                 for key in 0u8..3 {
                     groups.visit(u64::from(key), &[key; 9], |id, group| {

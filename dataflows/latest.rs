@@ -209,13 +209,15 @@ pub(crate) fn judge(
     contribute(contribution);
 }
 
+/// Late adjustments as updates.
+type Lates<'scope> = StreamVec<'scope, u64, (LateAdjustment, u64, isize)>;
+
 /// The operator around a [`LatestState`]: what its sides say, late adjustments, changed state.
 fn operator<'scope, S: Sides + 'static>(
     changes: VecCollection<'scope, u64, Change, isize>,
     mut state: LatestState,
     mut sides: S,
-) -> (StreamVec<'scope, u64, S::Said>, StreamVec<'scope, u64, (LateAdjustment, u64, isize)>, StreamVec<'scope, u64, StateChange>)
-{
+) -> (StreamVec<'scope, u64, S::Said>, Lates<'scope>, StreamVec<'scope, u64, StateChange>) {
     let section = state.section;
     let scope = changes.inner.scope();
     let mut builder = OperatorBuilder::new(format!("Latest: {}", section.name()), scope);
@@ -331,7 +333,7 @@ impl LatestState {
         self.turns.take(changes, |change| {
             let Change { key, order, against, what } = change;
             if let What::Truncate = what {
-                return stored.truncate(key.text.as_bytes(), *order, *against, |_, _, row| turned(*order, row));
+                return stored.truncate((key.hash, key.text.as_bytes()), *order, *against, |_, _, row| turned(*order, row));
             }
             let what = std::mem::replace(what, What::Delete);
             if let Some(row) = stored.change((key.hash, key.text.as_bytes()), *order, *against, what) {

@@ -5,6 +5,10 @@
 //!             (own state, by key)             ├──► tally per store and window ──► new values of cells ─► view
 //! clicks, combined per tick ──────────────────┘    (own state, by window)    └──► rows of an epoch ────► history
 //!        └── expired ─► late adjustments ◄── expired deltas
+//!
+//! rows that refer to others ──► latest row per key ─ moves ─┐
+//! rows of lookups ──────────────────────────────────────────┴─► lookup ──► deltas, expired deltas
+//! clicks with event ids ──────────────────────────────────────► dedup ───► clicks, expired clicks
 //! ```
 //!
 //! Upholds: at every as-of the cells equal a recomputation over the records before it; workers, ticks and the cutting of

@@ -238,7 +238,9 @@ impl LookupState {
         let LookupState { rows, joined, turns } = self;
         turns.take(happened, |one| match &mut one.what {
             Happening::Row(Change { key, order, against, what: What::Truncate }) => {
-                rows.truncate(key.text.as_bytes(), *order, *against, |hash, key, row| joined.turned(hash, key, *order, row));
+                rows.truncate((key.hash, key.text.as_bytes()), *order, *against, |hash, key, row| {
+                    joined.turned(hash, key, *order, row)
+                });
             }
             Happening::Row(Change { key, order, against, what }) => {
                 let (hash, key) = (key.hash, key.text.as_bytes());

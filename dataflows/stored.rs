@@ -2,9 +2,10 @@
 //!
 //! Upholds: (1) a change strictly older than what is stored, by version or by the stamp of a dead letter, changes nothing; nor does a
 //! delete without version where a delete has left a version, so that a tombstone behind a delete keeps that; (2) whether a row was
-//! forgotten is decided by the change's own stamp; (3) a patch leaves what it does not say as it was.
+//! forgotten is decided by the change's own stamp; (3) a patch leaves what it does not say as it was; (4) a change that is older than the
+//! last truncate of its table changes nothing, whichever comes first: the log orders them by chance if they are in two partitions.
 //! Keeps: per key a packed entry (see [`crate::entry`], [`crate::rows`]): version, row, stamp of the last change; deleted and forgotten rows
-//! as markers for the replay horizon. Sweeping a few slots per change bounds what is due but never touched again; what was swept is
+//! as markers for the replay horizon; of a truncated table one such marker per shard, under what its keys begin with. Sweeping a few slots per change bounds what is due but never touched again; what was swept is
 //! no changed state, as its entry says itself from when on it is nothing.
 //! Absent on purpose: what rows contribute to, and the order of changes, which is the caller's.
 
@@ -14,7 +15,7 @@ use crate::change::{Against, Guard, Order, Position, Row, Version, What};
 use crate::counts::Counts;
 use crate::entry::{Entry, decode, encode, from_portable, gone, header, remember, to_portable};
 use crate::epoch::Horizons;
-use crate::key::Hashing;
+use crate::key::{Hashing, SHARDS};
 use crate::merge::merged;
 use crate::rows::{Place, Rows};
 use crate::state::{StateLog, StateRow};
@@ -38,6 +39,10 @@ pub(crate) struct Stored {
     keeps: Option<Keeps>,
     rows: Rows,
     incarnations: Vec<(u64, u32)>,
+    /// What the keys of tables begin with that were truncated, by a truncate with a version.
+    truncated: Vec<Box<[u8]>>,
+    /// The truncate applied last: of its copies, one for each shard, the first deletes all rows.
+    applied: Option<(Order, Box<[u8]>)>,
     payload: Vec<u8>,
     portable: Vec<u8>,
     scratch: Vec<u8>,
@@ -45,14 +50,16 @@ pub(crate) struct Stored {
     pub(crate) changed: Option<StateLog>,
 }
 
+/// Bits of a hash below its shard.
+const LOW_BITS: u32 = u64::BITS - SHARDS.ilog2();
 /// Rows of a truncated table that are looked up at once.
 const TRUNCATED_AT_ONCE: usize = 65_536;
 
 impl Stored {
     pub(crate) fn new(horizons: Horizons, hashing: Hashing, keeps: Option<Keeps>, restored: RestoredRows) -> Self {
-        let RestoredRows { rows, incarnations, payload } = restored;
-        let (counts, portable, scratch) = Default::default();
-        Stored { horizons, hashing, counts, keeps, rows, incarnations, payload, portable, scratch, changed: None }
+        let RestoredRows { rows, incarnations, payload, truncated } = restored;
+        let (counts, applied, portable, scratch, changed) = Default::default();
+        Stored { horizons, hashing, counts, keeps, rows, incarnations, truncated, applied, payload, portable, scratch, changed }
     }
 
     /// Number of rows and markers.
@@ -94,6 +101,10 @@ impl Stored {
         let old = old.and_then(|entry| remember(entry, &self.horizons, now));
         let version = match against.guard() {
             Guard::Version(found) | Guard::Read(found) => {
+                if self.fence(hash, key, now).is_some_and(|fence| found.stale_against(&fence)) {
+                    Counts::bump(&self.counts.stale);
+                    return None;
+                }
                 let stored = old.as_ref().and_then(|entry| entry.version);
                 if let Some(stored) = stored {
                     if found.stale_against(&stored) {
@@ -146,18 +157,56 @@ impl Stored {
             _ => None,
         };
         let entry = Entry { version, since: now, row: after, kept };
+        self.put((hash, key), &entry);
+        Some(Turned { before, after: entry.row })
+    }
+
+    #[inline]
+    fn put(&mut self, (hash, key): (u64, &[u8]), entry: &Entry) {
         self.payload.clear();
-        encode(&entry, &mut self.incarnations, &mut self.payload);
+        encode(entry, &mut self.incarnations, &mut self.payload);
         self.rows.put(hash, key, &self.payload);
         if let Some(changed) = &mut self.changed {
             to_portable(&self.payload, &self.incarnations, &mut self.portable);
             changed.push(StateRow { hash, key, value: &self.portable });
         }
-        Some(Turned { before, after: entry.row })
+    }
+
+    /// The version of the last truncate of a key's table, while it is remembered.
+    #[inline]
+    fn fence(&self, hash: u64, key: &[u8], now: u64) -> Option<Version> {
+        let prefix = self.truncated.iter().find(|prefix| key.starts_with(prefix))?;
+        let marker = self.rows.get(hash >> LOW_BITS << LOW_BITS, &marker_key(hash, prefix))?;
+        remember(decode(marker, &self.incarnations), &self.horizons, now)?.version
     }
 
     /// Deletes every row whose key begins with `prefix`, as by a delete with the truncate's guard in its place; tells what became of each.
-    pub(crate) fn truncate(&mut self, prefix: &[u8], order: Order, guard: Against, mut turned: impl FnMut(u64, &[u8], Turned)) {
+    /// There is one for each shard, `hash` being the least of it; it marks the shard, and the first of them does the rest.
+    pub(crate) fn truncate(
+        &mut self,
+        (hash, prefix): (u64, &[u8]),
+        order: Order,
+        guard: Against,
+        mut turned: impl FnMut(u64, &[u8], Turned),
+    ) {
+        let first = self.applied.as_ref().is_none_or(|(at, of)| (*at, &**of) != (order, prefix));
+        if let Guard::Version(version) = guard.guard() {
+            if self.fence(hash, prefix, order.stamp).is_some_and(|fence| version.stale_against(&fence)) {
+                if first {
+                    Counts::bump(&self.counts.stale);
+                }
+                return;
+            }
+            let marker = Entry { version: Some(version), since: order.stamp, row: None, kept: None };
+            self.put((hash, &marker_key(hash, prefix)), &marker);
+            if self.truncated.iter().all(|known| **known != *prefix) {
+                self.truncated.push(prefix.into());
+            }
+        }
+        if !first {
+            return;
+        }
+        self.applied = Some((order, prefix.into()));
         let mut at = Place::default();
         loop {
             let live = |key: &[u8], payload: &[u8]| key.starts_with(prefix) && header(payload).live;
@@ -190,12 +239,27 @@ impl Stored {
     }
 }
 
+/// The key of the marker of a truncated table in the shard of `hash`: what no key of a row is, as texts are UTF-8 and a length that begins
+/// so is that of a longer text.
+fn marker_key(hash: u64, prefix: &[u8]) -> Vec<u8> {
+    let [high, low] = ((hash >> LOW_BITS) as u16).to_be_bytes();
+    [prefix, &[0xff, high, low]].concat()
+}
+
+/// What the keys of a table begin with, if the row is the marker of a truncated table.
+fn marked<'a>(row: StateRow<'a>) -> Option<&'a [u8]> {
+    let (prefix, _) = row.key.split_at_checked(row.key.len().checked_sub(3)?)?;
+    (row.hash << (u64::BITS - LOW_BITS) == 0 && marker_key(row.hash, prefix) == row.key).then_some(prefix)
+}
+
 /// Latest rows, between a checkpoint and the dataflow that begins with them.
 #[derive(Default)]
 pub(crate) struct RestoredRows {
     rows: Rows,
     incarnations: Vec<(u64, u32)>,
     payload: Vec<u8>,
+    /// What the keys of truncated tables begin with.
+    truncated: Vec<Box<[u8]>>,
 }
 
 impl RestoredRows {
@@ -203,6 +267,11 @@ impl RestoredRows {
     pub(crate) fn restore(&mut self, row: StateRow<'_>) {
         from_portable(row.value, &mut self.incarnations, &mut self.payload);
         self.rows.put(row.hash, row.key, &self.payload);
+        if let Some(prefix) = marked(row)
+            && self.truncated.iter().all(|known| **known != *prefix)
+        {
+            self.truncated.push(prefix.into());
+        }
     }
 
     /// Number of rows and markers.

@@ -17,15 +17,19 @@ pub mod config;
 pub mod decode;
 mod input;
 mod jobs;
+mod observe;
+mod schemas;
 pub mod source;
 
 use std::alloc::System;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 use self::config::{Format, Job};
+use self::decode::avro::{Known, Schema, Schemas};
 use self::decode::{Decoder, Message};
 use self::input::Input;
 
@@ -54,13 +58,39 @@ pub fn bounded<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
 /// Decodes an input as a record of a format.
 pub fn decode(format: Format, input: &[u8]) {
     let Some(Input { job, key, value }) = Input::split(format, input) else { return };
-    with_job(format, job, |job| {
-        let mut decoder = Decoder::new(job, &job.sources[0], TOPIC, 8);
-        let message = || Message { key, value: Some(value), utf8: false };
-        let first = bounded(input.len(), || decoder.decode(message()));
-        let again = bounded(input.len(), || decoder.decode(message()));
-        assert_eq!(first, again, "a record means the same whatever came before");
-    });
+    thread_local! {
+        static SCHEMAS: Arc<Schemas> = schemas::all();
+    }
+    let message = Message { key, value: Some(value), utf8: false };
+    with_job(format, job, |job| SCHEMAS.with(|schemas| decode_twice(job, schemas, message)));
+}
+
+/// Decodes a datum by a schema that comes with it, as what any job for Avro reads.
+pub fn decode_by_schema(input: &[u8]) {
+    let end = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());
+    let Ok(text) = std::str::from_utf8(&input[..end]) else { return };
+    let schemas = Arc::new(Schemas::default());
+    let known = match bounded(input.len(), || Schema::parse(text, &[])) {
+        Ok(schema) => Known::Schema(Arc::new(schema)),
+        Err(error) => Known::Refused(error.to_string().into()),
+    };
+    schemas.add(1, known);
+    let value = [&[0, 0, 0, 0, 1], input.get(end + 1..).unwrap_or_default()].concat();
+    let message = Message { key: None, value: Some(&value), utf8: false };
+    for job in 0..JOBS_BY_SCHEMA {
+        with_job(Format::Avro, job, |job| decode_twice(job, &schemas, message));
+    }
+}
+
+/// Jobs that a datum with its own schema is read by: one of each role, and both kinds of clicks.
+const JOBS_BY_SCHEMA: usize = 8;
+
+fn decode_twice(job: &Job, schemas: &Arc<Schemas>, message: Message<'_>) {
+    let bytes = message.key.map_or(0, <[u8]>::len) + message.value.map_or(0, <[u8]>::len);
+    let mut decoder = Decoder::new(job, &job.sources[0], TOPIC, 8).with_schemas(schemas);
+    let first = bounded(bytes, || decoder.decode(message));
+    let again = bounded(bytes, || decoder.decode(message));
+    assert_eq!(first, again, "a record means the same whatever came before");
 }
 
 /// Hands over the job that a number chooses; jobs are read once.

@@ -4,6 +4,7 @@
 //! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
 pub mod bench;
+pub mod bench_formats;
 pub mod bench_kafka;
 pub mod bench_redis;
 pub mod check;
@@ -92,6 +93,7 @@ enum Command {
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     BenchStage(bench::StageArgs),
+    BenchFormats(bench_formats::BenchFormatsArgs),
     BenchKafka(bench_kafka::BenchKafkaArgs),
     BenchRedis(bench_redis::BenchRedisArgs),
 }
@@ -117,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Produce(args) => produce::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::RebuildView(args) => rebuild_view::run(&args),
+        Command::BenchFormats(args) => bench_formats::run(&args),
         Command::BenchKafka(args) => bench_kafka::run(&args),
         Command::BenchRedis(args) => bench_redis::run(&args),
     };

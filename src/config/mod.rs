@@ -396,14 +396,6 @@ impl SourceSpec {
         }
     }
 
-    /// The one field that holds the store.
-    pub fn store_field(&self) -> String {
-        match &self.store {
-            StoreSpec::Own(store) => store.to_string(),
-            StoreSpec::Through { .. } => unreachable!("no job with a lookup passes yet"),
-        }
-    }
-
     /// Whether this source reads `topic`.
     pub fn reads(&self, topic: &str) -> bool {
         self.topics.iter().any(|pattern| matches_pattern(pattern, topic))

@@ -44,7 +44,7 @@ use std::sync::Arc;
 
 use storeflow_dataflows::change::{Version, What};
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Hashing, Key, Text, push_varint};
+use storeflow_dataflows::key::{Hashing, Key, Text};
 
 use self::avro::Schemas;
 use self::json::Value;
@@ -52,6 +52,7 @@ pub use self::keys::KeyParts;
 pub(crate) use self::keys::texts as key_texts;
 pub use self::paths::FIELDS_MAX;
 pub(crate) use self::space::lookup as lookup_beginning;
+pub use self::space::lookup_key_prefix;
 use crate::config::{Format, Job, Role, SourceSpec};
 
 /// The message of a record, as the source hands it over.
@@ -428,15 +429,6 @@ fn text_of(value: Value<'_>) -> Cow<'_, [u8]> {
         Value::Escaped(text) => Cow::Owned(json::unescape(text)),
         _ => Cow::Borrowed(&[]),
     }
-}
-
-/// What the keys of a lookup's rows begin with.
-pub fn lookup_key_prefix(name: &str) -> Vec<u8> {
-    let mut prefix = Vec::with_capacity(name.len() + 2);
-    push_varint(&mut prefix, Role::Lookup as u64);
-    push_varint(&mut prefix, name.len() as u64);
-    prefix.extend_from_slice(name.as_bytes());
-    prefix
 }
 
 /// The stable hash of a row's key.

@@ -67,9 +67,7 @@ impl Space {
 
 /// What the keys of a lookup begin with, as `topic` of `spec` tells them: the lookup's own, or that of a source that refers to it.
 pub(crate) fn lookup(job: &Job, name: &str, spec: &SourceSpec, topic: &str) -> Vec<u8> {
-    let mut beginning = Vec::new();
-    push_varint(&mut beginning, Role::Lookup as u64);
-    push_part(&mut beginning, name.as_bytes());
+    let mut beginning = lookup_key_prefix(name);
     let lookups = || job.sources.iter().filter(|source| source.role == Role::Lookup && source.name.as_deref() == Some(name));
     if lookups().all(|lookup| lookup.key_space == KeySpace::Topic) {
         let mut captured = spec.captures(topic).unwrap_or_default();
@@ -78,6 +76,14 @@ pub(crate) fn lookup(job: &Job, name: &str, spec: &SourceSpec, topic: &str) -> V
         captured.iter().for_each(|(_, value)| push_part(&mut beginning, value.as_bytes()));
     }
     beginning
+}
+
+/// What the keys of all rows of a lookup begin with.
+pub fn lookup_key_prefix(name: &str) -> Vec<u8> {
+    let mut prefix = Vec::with_capacity(name.len() + 2);
+    push_varint(&mut prefix, Role::Lookup as u64);
+    push_part(&mut prefix, name.as_bytes());
+    prefix
 }
 
 fn push_part(out: &mut Vec<u8>, part: &[u8]) {

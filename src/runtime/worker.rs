@@ -150,12 +150,14 @@ pub(super) fn work(
         let mut ends = builder.new_input(ends.broadcast(), Pipeline);
         let mut controls = builder.new_input(controls, Pipeline);
         let (_done, done_stream) = builder.new_output::<Vec<()>>();
-        let (_history_shown, history_shown) = builder.new_output::<Vec<()>>();
-        let (_view_shown, view_shown) = builder.new_output::<Vec<()>>();
-        let (written_out, written_stream) = builder.new_output::<Vec<Written>>();
+        // What is said by capabilities must not depend on the inputs: a word that is said no more would be mistaken for one that is
+        // said at the time of an input which a worker does not know to be over yet.
+        let (_history_shown, history_shown) = builder.new_output_connection::<Vec<()>, _>([]);
+        let (_view_shown, view_shown) = builder.new_output_connection::<Vec<()>, _>([]);
+        let (written_out, written_stream) = builder.new_output_connection::<Vec<Written>, _>([]);
         let mut written_out: OutputBuilder<_, CapacityContainerBuilder<Vec<Written>>> = OutputBuilder::from(written_out);
-        let (_cut, cut_stream) = builder.new_output::<Vec<()>>();
-        let (_committed, committed_stream) = builder.new_output::<Vec<()>>();
+        let (_cut, cut_stream) = builder.new_output_connection::<Vec<()>, _>([]);
+        let (_committed, committed_stream) = builder.new_output_connection::<Vec<()>, _>([]);
         *stage_activator.borrow_mut() = Some(scope.activator_for(builder.operator_info().address));
         let (stage, drain) = (Rc::clone(&stage), Arc::clone(&drain));
         builder.build(move |mut capabilities| {

@@ -9,8 +9,9 @@
 //! once all own partitions are past it, combined, so that exchange volume follows cells and not clicks; (3) no record more
 //! than `align + 1` ticks ahead of the frontier of all workers is taken (it is held), so that nobody is where a change of the tick
 //! may be announced for; nor is one before its time at a limited speed;
-//! (4) every decision about a click is made from its own stamp; (5) a worker that has nothing to read holds nobody back: in a
-//! replay it ends, in a job that goes on its capability follows the clocks of the others, so that partitions may come to it;
+//! (4) every decision about a click is made from its own stamp, here or, if it has an event id, where those meet; (5) a worker that
+//! has nothing to read holds nobody back: in a replay it ends, in a job that goes on its capability follows the clocks of the
+//! others, so that partitions may come to it;
 //! (6) told to stop, it says the last tick boundary before which it has read everything, and ends.
 //! Keeps: the open ticks; the partitions on a [`Shelf`] that it shares with the worker's loop.
 
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use storeflow_dataflows::change::{Against, Change, Guard, Order, What};
 use storeflow_dataflows::dedup::Told;
 use storeflow_dataflows::epoch::Horizons;
-use storeflow_dataflows::key::{Key, WordMap};
+use storeflow_dataflows::key::{Key, SHARDS, WordMap};
 use storeflow_dataflows::measure::{Contribution, Measure};
 use storeflow_dataflows::table::{LateAdjustment, Table};
 use storeflow_dataflows::tally::End;
@@ -308,7 +309,7 @@ pub fn records<'scope>(
                 end = at;
             }
 
-            let mut turn = Turn { horizons, peers, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
+            let mut turn = Turn { horizons, stats: &stats, open: &mut open, spare: &mut spare, read: 0, waiting: false };
             // A partition that has had no record yet may have one now, or turn out to have none.
             let mut at = 0;
             while at < shelf.reading.len() {
@@ -491,7 +492,6 @@ enum More {
 /// One activation's reading.
 struct Turn<'a> {
     horizons: Horizons,
-    peers: usize,
     stats: &'a WorkerStats,
     open: &'a mut BTreeMap<u64, OpenTick>,
     spare: &'a mut Vec<OpenTick>,
@@ -590,7 +590,7 @@ impl Turn<'_> {
                 tick.changes[place(decoder)].extend(changes);
             }
             Ok((Decoded::Truncate(truncate), decoder)) => {
-                tick.changes[place(decoder)].extend(truncates(order, &truncate, self.peers));
+                tick.changes[place(decoder)].extend(truncates(order, &truncate));
             }
             Ok((Decoded::Skipped(why), _)) => self.stats.skipped[why as usize].add(1),
             Err(letter) => {
@@ -631,13 +631,12 @@ fn change_at(order: Order, fresh: bool, since: Option<u64>, RowChange { key, ver
     }
 }
 
-/// A truncate for every worker: each has rows of the table.
-fn truncates(order: Order, Truncate { space, version }: &Truncate, peers: usize) -> impl Iterator<Item = Change> {
+/// A truncate for every shard, whoever owns it.
+fn truncates(order: Order, Truncate { space, version }: &Truncate) -> impl Iterator<Item = Change> {
     let against = Against::from(version.map_or(Guard::None, Guard::Version));
-    // Worker `w` of `n` owns the shard `w`, however many there are.
-    let change = move |worker: usize| {
-        let key = Key { hash: (worker as u64) << 54, text: space.clone() };
+    let change = move |shard: u64| {
+        let key = Key { hash: shard << (u64::BITS - SHARDS.ilog2()), text: space.clone() };
         Change { key, order, against, what: What::Truncate }
     };
-    (0..peers).map(change)
+    (0..SHARDS).map(change)
 }

@@ -132,22 +132,34 @@ struct Group {
 pub(super) struct Latest {
     windows: Windows,
     rows: HashMap<u32, Entry>,
+    /// By space: the last truncate that had a version, and its stamp.
+    truncates: HashMap<u32, (Version, u64)>,
     /// By the number of the key of a lookup: those that refer to it.
     groups: BTreeMap<u32, BTreeMap<GroupId, Group>>,
 }
 
 impl Latest {
     pub(super) fn new(windows: Windows) -> Self {
-        Latest { windows, rows: HashMap::new(), groups: BTreeMap::new() }
+        Latest { windows, rows: HashMap::new(), truncates: HashMap::new(), groups: BTreeMap::new() }
     }
 
     /// Applies a change. `space_of` tells the space of a key; cells get their numbers from `cells`.
     pub(super) fn apply(&mut self, change: &Change, space_of: &[u32], cells: &mut Names<CellId>) -> Vec<Effect> {
         let Change { stamp, version, what } = change;
+        let space = match what {
+            What::Delete(key) | What::Row { key, .. } => space_of[*key as usize],
+            What::Truncate(space) => *space,
+        };
+        let remembered = |(_, at): &&(Version, u64)| at + self.windows.replay_horizon > *stamp;
+        let last = self.truncates.get(&space).filter(remembered);
+        if version.as_ref().zip(last).is_some_and(|(version, (last, _))| version.is_older_than(last)) {
+            return vec![Effect::Stale];
+        }
         match what {
             What::Delete(key) => self.one(*key, *stamp, version, None, cells),
             What::Row { key, row, patch } => self.one(*key, *stamp, version, Some((row, *patch)), cells),
             What::Truncate(space) => {
+                self.truncates.extend(version.clone().map(|version| (*space, (version, *stamp))));
                 let windows = self.windows;
                 let is_live = |entry: &Entry| matches!(entry.clone().at(windows, *stamp), Some(Entry::Live { .. }));
                 let in_space = |key: &u32| space_of[*key as usize] == *space;

@@ -50,16 +50,11 @@ fn databases_by_way_of_debezium_are_exact_in_redis() {
         chain.kill_storeflow();
         chain.read_again();
         chain.agree("after all rows were read again");
-        if JOBS_TAKE_TRUNCATES {
-            chain.truncate();
-            chain.agree("after truncates");
-        }
+        chain.truncate();
+        chain.agree("after truncates");
         chain.end();
     }
 }
-
-/// Whether a job does what a truncate says. One that skips them goes on with rows that no database has.
-const JOBS_TAKE_TRUNCATES: bool = false;
 
 struct Chain {
     /// Begins the names of all that is in Kafka and Redis.

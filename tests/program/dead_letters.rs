@@ -6,11 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use storeflow::store::Store;
 
 use crate::support::binary::{Ended, dataset, refuse, run, storeflow, succeed, text};
 use crate::support::chance::{Chance, seeds};
 use crate::support::kept::Kept;
-use crate::support::running::{Running, kill_if_there};
+use crate::support::running::{Running, is_there, kill_if_there};
 use crate::support::s3::{address_of, environment, place};
 use crate::support::services::{Kind, shared};
 use crate::support::shop::{PARTS, Shop, TOPICS};
@@ -414,6 +415,14 @@ fn command(processes: usize, shop: &Shop, out: &str, more: &[&str]) -> std::proc
     }
 }
 
+/// Ends what a launcher that was killed has left, and waits until it is gone with all that it held.
+fn kill_all(children: &[u32]) {
+    children.iter().copied().for_each(kill_if_there);
+    while children.iter().copied().any(is_there) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 #[test]
 fn a_replay_that_is_killed_again_and_again_reads_each_once() {
     for seed in seeds(4, 60) {
@@ -456,7 +465,12 @@ fn a_replay_that_is_killed_again_and_again_reads_each_once() {
             }
             let children: Vec<u32> = running.children().into_iter().map(|(pid, _)| pid).collect();
             ended = running.crash() == Some(0);
-            children.into_iter().for_each(kill_if_there);
+            kill_all(&children);
+            // A child that the launcher had only just started ends by itself.
+            let store = Store::folder(Path::new(&out)).expect("a folder");
+            while store.exclusive().is_err() {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
             if ended {
                 break;
             }
@@ -498,7 +512,7 @@ fn a_job_that_runs_on_kafka_reads_them_again_while_it_runs() {
         });
         let children: Vec<u32> = running.children().into_iter().map(|(pid, _)| pid).collect();
         let _ = running.crash();
-        children.into_iter().for_each(kill_if_there);
+        kill_all(&children);
         shop.mend();
         // What is requested now is read at the start, what is requested later while it runs.
         let (first, _) = request(&place, &["--topic", "*.items"]);

@@ -8,9 +8,9 @@ use storeflow::decode::{Decoder, Message, Record, Reject};
 
 use crate::support::chance::{Chance, seeds};
 use crate::support::fuzz::input::Input;
-use crate::support::fuzz::jobs;
+use crate::support::fuzz::{jobs, schemas};
 
-const FORMATS: [Format; 9] = [
+const FORMATS: [Format; 10] = [
     Format::Debezium,
     Format::Flattened,
     Format::Dms,
@@ -18,6 +18,7 @@ const FORMATS: [Format; 9] = [
     Format::Canal,
     Format::Mongodb,
     Format::Upsert,
+    Format::Avro,
     Format::Json,
     Format::Auto,
 ];
@@ -40,7 +41,7 @@ fn seeds_of(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 fn decode(jobs: &[Job], format: Format, bytes: &[u8]) -> Option<Result<Record, Reject>> {
     let Input { job, key, value } = Input::split(format, bytes)?;
     let job = &jobs[job % jobs.len()];
-    let mut decoder = Decoder::new(job, &job.sources[0], "seoul.rows", 8);
+    let mut decoder = Decoder::new(job, &job.sources[0], "seoul.rows", 8).with_schemas(&schemas::all());
     let mut decode = || decoder.decode(Message { key, value: Some(value), utf8: false });
     let first = decode();
     assert_eq!(first, decode(), "a record means the same whatever came before");

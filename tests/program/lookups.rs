@@ -1,11 +1,20 @@
 //! Rows that find their store through another table, clicks that are told twice, and a source whose positions jump back: the program
 //! from outside, on a few lines that are written here.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::sync::Arc;
 
+use rustix::process::Signal;
 use serde_json::{Value as Json, json};
+use storeflow::store::Store;
+use storeflow_checkpoints::load::load;
+use storeflow_checkpoints::log::Log;
+use storeflow_dataflows::state::Section;
+use storeflow_dataflows::table::Table;
 
 use crate::support::binary::{refuse, run, storeflow, text};
+use crate::support::running::Running;
 
 /// 2026-11-20T00:00:00Z, and a minute.
 const START: u64 = 1_795_132_800_000;
@@ -44,8 +53,8 @@ impl Docks {
     /// The arguments of a run.
     fn run(&self) -> Vec<String> {
         let of = |name: &str| text(&self.folder.path().join(name));
-        // One worker, as each keeps a score of its own of positions that jump back.
-        ["run", "--job", &of("job.toml"), "--replay", &of("whole"), "--data-dir", &of("out"), "--workers", "1"]
+        // One worker and a fine tick: each worker keeps a score of its own of positions that jump back, and within a tick by keys.
+        ["run", "--job", &of("job.toml"), "--replay", &of("whole"), "--data-dir", &of("out"), "--workers", "1", "--tick", "1s"]
             .map(str::to_owned)
             .to_vec()
     }
@@ -172,6 +181,60 @@ fn rows_find_their_store_through_orders_and_are_explained() {
     assert_eq!(b, [[json!({"payment_id": "10"}), json!("1.50")], [json!({"payment_id": "40"}), json!("9.25")]]);
     assert_eq!(rows("a", first, "store_payments"), Vec::<[Json; 2]>::new());
     assert_eq!(rows("b", second, "store_sales").len(), 3);
+}
+
+/// Killed in the middle, a job goes on with the lookup rows, groups and event ids that it had, with another number of workers.
+#[test]
+fn joins_and_event_ids_outlive_a_kill() {
+    let docks = Docks::new(SOURCES);
+    let order = |id: u64, store: u64| json!({"order_id": id, "store_id": format!("s{store}"), "state": "OPEN", "placed_at": START + id * MINUTE});
+    // Every minute an order comes, and the one of ten minutes ago moves to another store; its payment came before it. Clicks are told
+    // twice, eight minutes apart.
+    let orders = (0..120u64).flat_map(|at| {
+        let moved = at.checked_sub(10).map(|old| (at, json!(old), order(old, at % 3)));
+        std::iter::once((at, json!(at), order(at, at % 5))).chain(moved)
+    });
+    docks.write("orders", &orders.collect::<Vec<_>>());
+    let payment = |id: u64| json!({"payment_id": id, "order_id": id, "amount": id});
+    docks.write("payments", &(0..120u64).map(|at| (at, json!(at + 3), payment(at + 3))).collect::<Vec<_>>());
+    let item =
+        |id: u64| json!({"item_id": id, "order_id": id / 2, "product_id": id % 4, "quantity": 1, "at": START + id * MINUTE});
+    docks.write("items", &(0..120u64).map(|at| (at, json!(at), item(at))).collect::<Vec<_>>());
+    let click = |id: u64, minute| json!({"event_id": id, "store_id": "s1", "kind": "view", "at": START + minute * MINUTE});
+    let told = |at: u64| {
+        std::iter::once((at, json!(1), click(at, at))).chain(at.checked_sub(8).map(|old| (at, json!(1), click(old, at))))
+    };
+    docks.write("clicks", &(0..120u64).flat_map(told).collect::<Vec<_>>());
+
+    let args = docks.run();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let slow = [&args[..], &["--speed", "300", "--checkpoint-interval", "1s"]].concat();
+    let mut slow = Running::start(&mut storeflow(&slow));
+    let store = Store::folder(&docks.folder.path().join("out")).expect("a store");
+    let log = || Log::open(Arc::new(store.clone()), "docks/gen-000001/checkpoints", "docks", 1);
+    slow.wait_with("half an hour", |_| {
+        log().newest().ok().flatten().filter(|newest| newest.manifest.as_of >= START + 30 * MINUTE)
+    });
+    slow.signal(Signal::KILL);
+    assert_eq!(slow.end(), None);
+    let newest = log().newest().expect("readable").expect("a checkpoint").manifest;
+    assert!(!newest.complete, "it was in the middle");
+    let mut sections = BTreeSet::new();
+    load(&store, &newest.state, |_| true, |_| true, &mut |section, _| {
+        sections.insert(section);
+    })
+    .expect("whole");
+    let expected = [Section::Lookups, Section::Groups, Section::Seen, Section::Referring(Table::StorePayments)];
+    assert!(expected.iter().all(|section| sections.contains(section)), "{sections:?}");
+
+    let again: Vec<&str> = args.iter().map(|arg| if *arg == "1" { "3" } else { *arg }).collect();
+    let ended = run(&mut storeflow(&again));
+    assert!(ended.code == Some(0) && ended.err.contains("state loaded"), "{}", ended.err);
+    let tail = ["--job", args[2], "--replay", args[4], "--data-dir", args[6], "--history"];
+    let verified = run(&mut storeflow(&[&["verify"], &tail[..]].concat()));
+    assert!(verified.code == Some(0) && verified.out.starts_with("exact: "), "{}{}", verified.out, verified.err);
+    let (_, clicks) = docks.ask(&["export", "--table", "store_clicks"]);
+    assert_eq!(clicks.iter().map(|row| row["clicks"].as_u64().expect("a count")).sum::<u64>(), 120, "each once");
 }
 
 #[test]

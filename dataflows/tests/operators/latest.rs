@@ -68,8 +68,8 @@ pub(crate) fn steps(last_stamp: u64) -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..80)
 }
 
-/// The steps as changes, each a record of its own or the next part of the one before; of a truncate one for each of so many workers.
-pub(crate) fn changes(steps: &[Step], tick: u64, workers: usize) -> Vec<Entering<Change>> {
+/// The steps as changes, each a record of its own or the next part of the one before; of a truncate one for each shard that keys are in.
+pub(crate) fn changes(steps: &[Step], tick: u64) -> Vec<Entering<Change>> {
     let mut entering = Vec::new();
     for (position, step) in steps.iter().enumerate() {
         let Step { stamp, partition, guard, ref what, worker, turn, .. } = *step;
@@ -77,7 +77,8 @@ pub(crate) fn changes(steps: &[Step], tick: u64, workers: usize) -> Vec<Entering
         let keys: Vec<Key> = match what {
             What::Truncate => {
                 let text = Text::new(space(step.key).as_bytes());
-                (0..workers as u64).map(|worker| Key { hash: worker << 54, text: text.clone() }).collect()
+                // One for each shard that a key is in.
+                (0..3).map(|shard| Key { hash: shard << 54, text: text.clone() }).collect()
             }
             _ => vec![row_key(step.key)],
         };
@@ -128,6 +129,8 @@ pub(crate) struct Plain {
     pub(crate) version: Option<Version>,
     pub(crate) since: u64,
     pub(crate) row: Option<Row>,
+    /// The last truncate of its table, with its stamp.
+    pub(crate) fence: Option<(Version, u64)>,
 }
 
 /// Whether a row is forgotten, and at which instant.
@@ -148,7 +151,11 @@ impl Plain {
         {
             (self.row, self.since) = (None, at);
         }
-        (self.row.is_some() || self.since + horizons.replay_horizon > now).then_some(self)
+        self.fence = self.fence.filter(|(_, at)| at + horizons.replay_horizon > now);
+        if self.row.is_none() && self.since + horizons.replay_horizon <= now {
+            (self.version, self.since) = (None, 0);
+        }
+        (self != Plain::default()).then_some(self)
     }
 
     /// The entry after a change; `None` if that changes nothing.
@@ -165,6 +172,14 @@ impl Plain {
             Guard::None => None,
         };
         let replayed = |entry: &Plain| entry.version.and_then(|version| version.replayed_since());
+        let fence = old.and_then(|entry| entry.fence);
+        let fenced = match (guard, fence) {
+            (Guard::Version(new) | Guard::Read(new), Some((fence, _))) => new.stale_against(&fence),
+            _ => false,
+        };
+        if fenced {
+            return None;
+        }
         let stale = match (guard, old) {
             (Guard::Version(new) | Guard::Read(new), Some(Plain { version: Some(old), .. })) => new.stale_against(old),
             (Guard::Since(then), Some(old)) => replayed(old).unwrap_or(old.since) > then,
@@ -178,15 +193,20 @@ impl Plain {
             What::Truncate => live.is_none(),
             What::Row(_) | What::Patch(..) => false,
         };
+        let fence = match (what, guard) {
+            (What::Truncate, Guard::Version(version)) => Some((version, now)),
+            _ => fence,
+        };
         if stale || nothing {
-            return None;
+            let old = old.cloned().unwrap_or_default();
+            return (what == &What::Truncate).then_some(Plain { fence, ..old });
         }
         let row = match what {
             What::Row(row) => Some(row.clone()),
             What::Delete | What::Truncate => None,
             What::Patch(patch, said) => Some(Plain::patched(live, patch, *said)),
         };
-        Some(Plain { version, since: now, row })
+        Some(Plain { version, since: now, row, fence })
     }
 
     fn patched(live: Option<&Row>, patch: &Row, said: u32) -> Row {
@@ -267,7 +287,7 @@ proptest! {
     ) {
         let forever = 1_000_000_000 * MINUTE;
         let horizons = Horizons { window: 10 * MINUTE, grace: MINUTE, retention: forever, replay_horizon: forever, before: Before::NOTHING };
-        let entering = changes(&steps, tick, workers);
+        let entering = changes(&steps, tick);
         let times: BTreeSet<u64> = entering.iter().map(|update| update.time).collect();
         let outputs = run(workers, entering, 0, move |changes, _| {
             let changes = changes.as_collection();
@@ -308,7 +328,7 @@ proptest! {
         let horizons =
             Horizons { window: 10 * MINUTE, grace: MINUTE, retention: retention * MINUTE, replay_horizon: replay_horizon * MINUTE, before: Before::NOTHING };
         let steps: Vec<Step> = steps.iter().map(on_edges).collect();
-        let entering = changes(&steps, tick, workers);
+        let entering = changes(&steps, tick);
         let (twin, twin_late) = plain_latest(&entering, &horizons);
         let times: BTreeSet<u64> = entering.iter().map(|update| update.time).collect();
         let outputs = run(workers, entering, 0, move |changes, _| {

@@ -91,7 +91,7 @@ pub(crate) fn keeps(orders: u64) -> Keeps {
     vec![(lookup_space(0).as_bytes().into(), orders), (lookup_space(1).as_bytes().into(), 0)]
 }
 
-pub(crate) fn joining(steps: &[JoinStep], tick: u64, workers: usize) -> Vec<Entering<(Side, Change)>> {
+pub(crate) fn joining(steps: &[JoinStep], tick: u64) -> Vec<Entering<(Side, Change)>> {
     let mut entering = Vec::new();
     for (position, step) in steps.iter().enumerate() {
         let JoinStep { side, key, stamp, partition, guard, ref what, worker, turn, .. } = *step;
@@ -99,7 +99,8 @@ pub(crate) fn joining(steps: &[JoinStep], tick: u64, workers: usize) -> Vec<Ente
         let keys: Vec<Key> = match (what, side) {
             (What::Truncate, _) => {
                 let space = if side == Side::Lookup { lookup_space(key) } else { space(key) };
-                (0..workers as u64).map(|worker| Key { hash: worker << 54, text: Text::new(space.as_bytes()) }).collect()
+                // One for each shard that a key is in.
+                (0..3).map(|shard| Key { hash: shard << 54, text: Text::new(space.as_bytes()) }).collect()
             }
             (_, Side::Lookup) => vec![lookup_key(key)],
             (_, Side::Referring(_)) => vec![row_key(key)],
@@ -119,6 +120,11 @@ pub(crate) fn only<'scope>(changes: &Changes<'scope>, side: Side) -> VecCollecti
     ours.map(|((_, change), time, diff)| (change, time, diff)).as_collection()
 }
 
+/// By table.
+type Contributed = BTreeMap<Table, Vec<(Contribution, u64, Measure)>>;
+/// A cell with its window, and what a group adds to it.
+type Placed = (Option<(Key, Window)>, Measure);
+
 type Contributions = Vec<(Table, Captured<(Contribution, u64, Measure)>)>;
 
 /// What the operators make of it.
@@ -131,7 +137,7 @@ fn ours(changes: &Changes<'_>, horizons: Horizons, orders: u64) -> (Contribution
 }
 
 /// By table, of all workers.
-fn gathered(outputs: Vec<Contributions>) -> BTreeMap<Table, Vec<(Contribution, u64, Measure)>> {
+fn gathered(outputs: Vec<Contributions>) -> Contributed {
     let mut all = BTreeMap::<Table, Vec<_>>::new();
     for (table, captured) in outputs.into_iter().flatten() {
         all.entry(table).or_default().append(&mut updates(vec![captured]));
@@ -151,7 +157,7 @@ proptest! {
     ) {
         let forever = 1_000_000_000 * MINUTE;
         let horizons = Horizons { window: 10 * MINUTE, grace: MINUTE, retention: forever, replay_horizon: forever, before: Before::NOTHING };
-        let entering = joining(&steps, tick, workers);
+        let entering = joining(&steps, tick);
         let times: BTreeSet<u64> = entering.iter().map(|update| update.time).collect();
         let outputs = run(workers, entering, 0, move |changes, _| {
             let keys = |side| if side == Side::Lookup { (0..6).map(lookup_key).collect::<Vec<_>>() } else { row_keys().collect() };
@@ -209,7 +215,7 @@ proptest! {
         let orders = orders / MINUTE * MINUTE;
         let on_edges = |step: &JoinStep| JoinStep { stamp: (step.stamp / MINUTE * MINUTE + step.stamp % 2).saturating_sub(1), ..step.clone() };
         let steps: Vec<JoinStep> = steps.iter().map(on_edges).collect();
-        let entering = joining(&steps, tick, workers);
+        let entering = joining(&steps, tick);
         let (twins, twin_late) = plain_join(&entering, &horizons, orders);
         let times: BTreeSet<u64> = entering.iter().map(|update| update.time).collect();
         let outputs = run(workers, entering, 0, move |changes, _| ours(&changes, horizons, orders));
@@ -230,11 +236,7 @@ proptest! {
 type Group = (Key, Table, Window, Text, Text);
 
 /// One pass over all changes of both sides in their order: before and after each, what every group of its lookup keys contributes.
-fn plain_join(
-    entering: &[Entering<(Side, Change)>],
-    horizons: &Horizons,
-    orders: u64,
-) -> (BTreeMap<Table, Vec<(Contribution, u64, Measure)>>, Late) {
+fn plain_join(entering: &[Entering<(Side, Change)>], horizons: &Horizons, orders: u64) -> (Contributed, Late) {
     let mut events = Vec::new();
     for Entering { data: (side, change), time, .. } in entering {
         let keys: Vec<Key> = if *side == Side::Lookup { (0..6).map(lookup_key).collect() } else { row_keys().collect() };
@@ -249,10 +251,13 @@ fn plain_join(
         let now = order.stamp;
         lookups.retain(|key, entry| {
             let keep = if key.text.as_bytes().starts_with(lookup_space(0).as_bytes()) { orders } else { 0 };
-            match entry.row {
-                Some(_) => keep == 0 || entry.since + keep > now,
-                None => entry.since + horizons.replay_horizon > now,
-            }
+            let gone = match entry.row {
+                Some(_) => keep != 0 && entry.since + keep <= now,
+                None => entry.since + horizons.replay_horizon <= now,
+            };
+            let fence = entry.fence.filter(|(_, at)| at + horizons.replay_horizon > now);
+            *entry = if gone { Plain { fence, ..Plain::default() } } else { Plain { fence, ..entry.clone() } };
+            *entry != Plain::default()
         });
         groups.retain(|(_, _, window, _, _), (_, since)| forgotten(*window, *since, horizons).is_none_or(|at| at > now));
         let place = |lookups: &BTreeMap<Key, Plain>, (of, _, window, second, _): &Group| {
@@ -268,6 +273,11 @@ fn plain_join(
         } else if let Side::Referring(table) = side {
             let old = rows.get(&(side, key.clone())).cloned().and_then(|entry| entry.at(now, horizons));
             let Some(new) = Plain::after(old.as_ref(), against.guard(), now, &what) else { continue };
+            // A truncate that is older than the row is remembered, and does nothing to it.
+            if old.as_ref().is_some_and(|old| (&old.row, old.since) == (&new.row, new.since)) {
+                rows.insert((side, key), new);
+                continue;
+            }
             for (row, sign) in [(old.and_then(|entry| entry.row), -1), (new.row.clone(), 1)] {
                 let Some(row) = row.filter(Row::counts) else { continue };
                 let (of, second) = row.cell.cell_parts();
@@ -279,7 +289,7 @@ fn plain_join(
             }
             rows.insert((side, key), new);
         }
-        let mut moved: BTreeMap<Group, [(Option<(Key, Window)>, Measure); 2]> = BTreeMap::new();
+        let mut moved: BTreeMap<Group, [Placed; 2]> = BTreeMap::new();
         for (group, place, measure) in before {
             moved.entry(group).or_default()[0] = (place, measure);
         }

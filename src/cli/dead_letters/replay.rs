@@ -75,24 +75,19 @@ pub(super) fn run(args: &ReplayArgs, out: &mut impl Write) -> Result<(), Failure
                 writeln!(out, "the job reads them within seconds if it runs (not: a dataset's), or when it is started next")?;
                 return Ok(());
             }
-            // With what they have requested left out, unless it is wanted again: then only what is not there yet.
-            Made::Overtaken(requests) if args.again && !requests.is_empty() => {
-                made.extend(requests);
-                bail_again(&made)?;
-            }
+            // The next look leaves out what these have requested; with --again it could not tell.
             Made::Overtaken(requests) => made.extend(requests),
+        }
+        if args.again && !made.is_empty() {
+            return Err(anyhow!(
+                "somebody else has requested a replay meanwhile: the first {} requests of these letters are made, the others are not. \
+                 `storeflow dead-letters replay --dry-run` without --again says which were never requested",
+                made.len()
+            )
+            .into());
         }
     }
     Err(anyhow!("others have requested replays of this job all the time; try again").into())
-}
-
-fn bail_again(made: &[Request]) -> anyhow::Result<()> {
-    let numbers: Vec<String> = made.iter().map(|request| request.number.to_string()).collect();
-    bail!(
-        "somebody else has requested a replay meanwhile: requests {} of these letters are made, the others are not. Look at what \
-         `storeflow dead-letters replay --dry-run` says before you try again",
-        numbers.join(", ")
-    )
 }
 
 /// Whether any job goes on with this generation, and could tell which letters it has read.

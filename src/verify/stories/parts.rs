@@ -116,6 +116,21 @@ fn a_truncate_deletes_every_row_of_its_key_space() {
 }
 
 #[test]
+fn a_truncate_is_remembered_for_what_comes_behind_it() {
+    let mut story = Story::new();
+    story.truncate(1, &lsn(6));
+    // From before it, of keys that nobody has seen; from after it; and what cannot be compared.
+    story.versioned_payment(2 * MINUTE, 1, "a 1 1", &lsn(5)).versioned_payment(2 * MINUTE, 2, "a 2 1", &lsn(6));
+    story.payment(2 * MINUTE, 3, "a 4 1").view(3 * MINUTE, &["payments a/KRW 0: 600 2 0 r0"]).counts(3 * MINUTE, [1, 0, 0]);
+    // One from before it does nothing, be it to a row without a version.
+    story.truncate(3, &lsn(5)).view(4 * MINUTE, &["payments a/KRW 0: 600 2 0 r0"]).counts(4 * MINUTE, [2, 0, 0]);
+    // Other key spaces know nothing of it, and at 181 it is forgotten.
+    story.record("payments2", 0, 4 * MINUTE, None, Some(&payment(1, "c 16 1", &lsn(1))));
+    story.view(5 * MINUTE, &["payments a/KRW 0: 600 2 0 r0", "payments c/KRW 0: 1600 1 0 r0"]);
+    story.versioned_payment(181 * MINUTE, 1, "b 8 180", &lsn(5)).view(182 * MINUTE, &["payments b/KRW 180: 800 1 0 r0"]);
+}
+
+#[test]
 fn a_truncate_of_expired_rows_is_late_and_forgotten_rows_are_left_alone() {
     let mut story = Story::new();
     // The first is forgotten at 181, the second at 182.

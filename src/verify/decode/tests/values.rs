@@ -41,7 +41,10 @@ fn amounts() {
         ],
     );
     let float = job_of(Format::Upsert, |source| source.allow_float = true);
-    check(&float, &[("1.5", "150"), ("{\"$numberDouble\":\"1.5\"}", "bad_amount")]);
+    check(
+        &float,
+        &[("1.5", "150"), ("{\"$numberDouble\":\"1.5\"}", "bad_amount"), ("{\"$numberDouble\":\"NaN\"}", "bad_amount")],
+    );
 }
 
 #[test]
