@@ -169,19 +169,19 @@ impl Value<'_> {
         self.schema_text("name")
     }
 
-    /// If the schema says it is a decimal: its scale, if that can be read.
-    fn decimal(&self) -> Option<Option<i32>> {
+    /// The scale of a decimal, if the schema says that it is one, and of which.
+    fn decimal(&self) -> Option<i32> {
         if self.type_name() != Some("org.apache.kafka.connect.data.Decimal") {
             return None;
         }
-        let scale = self.schema.and_then(|schema| schema.get("parameters")?.get("scale"));
-        Some(scale.and_then(|scale| scale.as_str().or(scale.as_integer())?.parse().ok()))
+        let scale = self.schema?.get("parameters")?.get("scale")?;
+        scale.as_str().or(scale.as_integer()).filter(|scale| is_integer(scale))?.parse().ok()
     }
 
     /// An id: a text that is not empty, or digits.
     pub(super) fn id(&self) -> Option<String> {
         let text = match (&self.node.value, self.decimal()) {
-            (Json::Text(_), Some(Some(0))) => self.whole_decimal()?,
+            (Json::Text(_), Some(0)) => self.whole_decimal()?,
             (Json::Text(_), Some(_)) => return None,
             (Json::Text(text), None) => text.to_string(),
             (Json::Number, _) => self.node.as_integer()?.to_string(),
@@ -212,7 +212,7 @@ impl Value<'_> {
     /// What conditions compare.
     pub(super) fn text(&self) -> Option<String> {
         match &self.node.value {
-            Json::Text(_) if self.decimal() == Some(Some(0)) => self.whole_decimal(),
+            Json::Text(_) if self.decimal() == Some(0) => self.whole_decimal(),
             Json::Text(text) => Some(text.to_string()),
             Json::Number | Json::Bool => Some(self.node.text.to_string()),
             Json::Object(_) => self
@@ -237,7 +237,7 @@ impl Value<'_> {
         match &self.node.value {
             Json::Number => Ok((self.node.text.to_string(), false)),
             Json::Text(text) => match (self.decimal(), scale) {
-                (Some(schema_scale), _) => scaled(text, schema_scale.ok_or(NumberError::Grammar)?),
+                (Some(schema_scale), _) => scaled(text, schema_scale),
                 (None, Some(scale)) if !self.is_float() => scaled(text, scale as i32),
                 (None, _) => plain(text),
             },

@@ -11,10 +11,12 @@ use storeflow::verify::{Difference, Recomputation, compare, compare_late};
 
 use super::recorder::Run;
 
-/// So many cases, or what `STOREFLOW_CASES` says: a night of them finds what a minute does not.
+/// So many cases, or what `STOREFLOW_CASES` says: a night of them finds what a minute does not. A failure is shrunk by as many
+/// steps as `STOREFLOW_SHRINK` says.
 pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    let asked = std::env::var("STOREFLOW_CASES").ok().and_then(|cases| cases.parse().ok());
-    ProptestConfig { max_shrink_iters: 4_096, ..ProptestConfig::with_cases(asked.unwrap_or(usual)) }
+    let asked = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let max_shrink_iters = asked("STOREFLOW_SHRINK").unwrap_or(4_096);
+    ProptestConfig { max_shrink_iters, ..ProptestConfig::with_cases(asked("STOREFLOW_CASES").unwrap_or(usual)) }
 }
 
 /// Panics with the first differences at the first as-of that is wrong.
