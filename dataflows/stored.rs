@@ -192,7 +192,8 @@ impl Stored {
         let first = self.applied.as_ref().is_none_or(|(at, of)| (*at, &**of) != (order, prefix));
         if let Guard::Version(version) = guard.guard() {
             if self.fence(hash, prefix, order.stamp).is_some_and(|fence| version.stale_against(&fence)) {
-                if first {
+                // One of all workers' shards counts it.
+                if hash == 0 {
                     Counts::bump(&self.counts.stale);
                 }
                 return;
