@@ -1,6 +1,6 @@
 //! Debezium's envelope.
 
-use super::super::fields::{DEBEZIUM, Dialect, Fields, field_of};
+use super::super::fields::{DEBEZIUM, Fields, MONGODB, field_of};
 use super::super::json::{Node, parse};
 use super::super::types::Reason;
 use super::table::TableName;
@@ -43,7 +43,7 @@ impl TopicDecoder<'_> {
         if op == "t" {
             return Ok((own_time, reader.truncate(version)));
         }
-        let dialect = Dialect { mongodb, ..DEBEZIUM };
+        let dialect = if mongodb { MONGODB } else { DEBEZIUM };
         let side = if op == "d" { "before" } else { "after" };
         let inner = envelope.get(side).and_then(Node::as_str).filter(|_| mongodb).and_then(|text| parse(text).ok());
         let image = inner.as_ref().or(envelope.get(side)).filter(|image| image.is_object());

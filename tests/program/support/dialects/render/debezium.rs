@@ -195,7 +195,7 @@ pub(super) fn difference(setting: &Setting, key: u8, old: &Row, new: &Row) -> (C
         if before.get(name) != Some(value) {
             // Within the nested object only the store changes; every other time the whole object is said.
             match value.get("store") {
-                Some(store) if new.note % 2 == 0 => updated.insert(format!("{name}.store"), store.clone()),
+                Some(store) if new.note.is_multiple_of(2) => updated.insert(format!("{name}.store"), store.clone()),
                 _ => updated.insert(name.clone(), value.clone()),
             };
         }
