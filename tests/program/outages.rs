@@ -79,7 +79,7 @@ fn an_s3_that_fails_for_a_while_is_waited_for() {
     let proxy = Proxy::start(address_of(&mall.s3), Plan::Faults { seed: 5, permille: 20 });
     let long = std::env::var("STOREFLOW_LONG").as_deref() == Ok("1");
     // The input lasts longer than the outages, or there would be nothing left to commit after them.
-    let speed = if long { "100" } else { "1800" };
+    let speed = if long { "100" } else { "900" };
     let mut running = Running::start(&mut mall.command(proxy.address, speed, &[]));
     for (outage, least) in [(Fault::SlowDown, 2), (Fault::CutAfter, 4)] {
         mall.wait_for_manifests(&mut running, least);
