@@ -189,11 +189,10 @@ impl Stored {
         guard: Against,
         mut turned: impl FnMut(u64, &[u8], Turned),
     ) {
-        let first = self.applied.as_ref().is_none_or(|(at, of)| (*at, &**of) != (order, prefix));
         if let Guard::Version(version) = guard.guard() {
             if self.fence(hash, prefix, order.stamp).is_some_and(|fence| version.stale_against(&fence)) {
-                // One of all workers' shards counts it.
-                if hash == 0 {
+                // Of all copies on all workers one is counted.
+                if hash >> LOW_BITS == 0 {
                     Counts::bump(&self.counts.stale);
                 }
                 return;
@@ -204,7 +203,7 @@ impl Stored {
                 self.truncated.push(prefix.into());
             }
         }
-        if !first {
+        if self.applied.as_ref().is_some_and(|(at, of)| (*at, &**of) == (order, prefix)) {
             return;
         }
         self.applied = Some((order, prefix.into()));
