@@ -60,7 +60,13 @@ fn check(Case { setting, history, workers, tick }: &Case) {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), &files);
     let tuning = Tuning { workers: *workers, tick: *tick, ..Tuning::default() };
-    assert_exact(&job, &tuning, &record(&job, folder.path(), &tuning), &twin);
+    let run = record(&job, folder.path(), &tuning);
+    assert_exact(&job, &tuning, &run, &twin);
+    if !setting.short {
+        // Nothing is forgotten, so the gauge is exact.
+        let waiting = run.finished.sum(|stats| stats.waiting_rows.get());
+        assert_eq!(waiting, twin.counts_at(run.finished.as_of).waiting_rows, "rows that wait");
+    }
 }
 
 /// The recomputation is what a fold of the true rows gives: at the end, and, where all partitions are told at once, whenever

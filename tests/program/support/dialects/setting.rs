@@ -151,8 +151,15 @@ impl Setting {
             Dialect::MongoConnector { .. } | Dialect::Mongodb { .. } | Dialect::Upsert { .. } | Dialect::Auto => false,
         };
         let truncates = !matches!(self.dialect, Dialect::MongoConnector { .. } | Dialect::Upsert { .. });
-        // Both ask for one order of all partitions: a truncate, and a record that speaks of two keys.
+        // Both ask for one order of all partitions: a record that speaks of two keys, and a truncate, unless its version and those of
+        // all rows tell what was before it. (What PostgreSQL's snapshots read has no such version, and all of a transaction of MongoDB's
+        // has one.)
         let lagging = self.lagging();
+        let by_version = match self.dialect {
+            Dialect::Mysql => true,
+            Dialect::Flattened { position, deletes } => position == Flat::File && deletes != Deletes::Tombstone,
+            _ => false,
+        };
         let late_snapshots = match self.dialect {
             // Every change says its position, and so do rows of a snapshot: that at which it was begun.
             Dialect::Mysql | Dialect::Postgres { .. } | Dialect::MongoConnector { .. } => true,
@@ -169,7 +176,7 @@ impl Setting {
             tables,
             sites: self.sites,
             moves: moves && !(one_record && lagging),
-            truncates: truncates && !lagging,
+            truncates: truncates && (!lagging || by_version),
             late_snapshots,
         }
     }
