@@ -139,7 +139,9 @@ mod tests {
     }
 
     /// Store and kind, product, time, event.
-    fn click(spec: &SourceSpec, value: &str) -> Result<(String, String, u64, Option<Vec<u8>>), Reason> {
+    type Said = (String, String, u64, Option<Vec<u8>>);
+
+    fn click(spec: &SourceSpec, value: &str) -> Result<Said, Reason> {
         match decode(spec, None, Some(value)).map_err(|reject| reject.reason)?.decoded {
             Decoded::Click(Click { cell, product, time, event }) => {
                 let (store, kind) = cell.cell_parts();

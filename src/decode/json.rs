@@ -212,7 +212,7 @@ impl<'a> Iterator for Members<'a> {
     type Item = (Value<'a>, Value<'a>);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.to_next();
+        self.0.seek_item();
         if self.0.peek() != Some(b'"') {
             return None;
         }
@@ -251,7 +251,7 @@ impl<'a> Items<'a> {
     where
         'a: 'b,
     {
-        self.0.to_next();
+        self.0.seek_item();
         // A walker of its own, so that values may live shorter than the array.
         let mut walker = Walker { text: self.0.text, at: self.0.at };
         let item = if walker.peek() == Some(b'{') {
@@ -269,7 +269,7 @@ impl<'a> Iterator for Items<'a> {
     type Item = Value<'a>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.to_next();
+        self.0.seek_item();
         self.0.value(1).ok()
     }
 }
@@ -303,7 +303,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Moves on to the next member or item of a container that was read before.
-    fn to_next(&mut self) {
+    fn seek_item(&mut self) {
         self.space();
         if self.peek() == Some(b',') {
             self.at += 1;
