@@ -131,8 +131,10 @@ enum Tree {
     Quoted(Box<Tree>),
     Array(Vec<Tree>),
     /// Names with their quotes.
-    Object(Vec<(String, Tree)>),
+    Object(Members),
 }
+
+type Members = Vec<(String, Tree)>;
 
 impl Tree {
     fn read(text: &str) -> Option<Tree> {
@@ -218,7 +220,7 @@ impl Tree {
     }
 
     /// Changes the members among which the node of a number is, if it is a member of an object.
-    fn with_member(&mut self, at: usize, change: &mut dyn FnMut(&mut Vec<(String, Tree)>, usize)) {
+    fn with_member(&mut self, at: usize, change: &mut dyn FnMut(&mut Members, usize)) {
         let mut left = at;
         match self {
             Tree::Leaf(_) => {}
