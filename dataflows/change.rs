@@ -97,7 +97,7 @@ pub enum What {
     /// This is what is said of the row; the bits of [`says`] that are set say which parts. The rest is as stored.
     Patch(Row, u32),
     /// Not of one key: all rows of the key space are deleted. The change's key is the beginning of their keys' texts, and a hash
-    /// that routes it to a worker; every worker gets one.
+    /// that is the least of a shard; every shard gets one, whoever owns it.
     Truncate,
 }
 
