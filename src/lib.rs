@@ -8,6 +8,7 @@ pub mod generate;
 pub mod observe;
 pub mod publish;
 pub mod runtime;
+pub mod serve;
 pub mod source;
 pub mod store;
 pub mod verify;

@@ -84,7 +84,15 @@ fn publish(settings: &RedisSettings, generation: u64, stores: u32, rounds: u32) 
         replay_horizon: 0,
         before: Before::NOTHING,
     };
-    let about = About { job: JOB.to_owned(), generation, horizons, scale: 2, workers: 1, clicks_distinct: true };
+    let about = About {
+        job: JOB.to_owned(),
+        generation,
+        horizons,
+        scale: 2,
+        workers: 1,
+        clicks_distinct: true,
+        timezone: "UTC".to_owned(),
+    };
     let view = Arc::new(MemoryView::new(1));
     let sink = RedisView::connect(settings, JOB)?.start(&about, Arc::clone(&view), 0..1, 1);
     let mut spent = Duration::ZERO;

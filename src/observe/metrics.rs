@@ -146,6 +146,11 @@ impl Sample {
         }
     }
 
+    /// What was added to a metric, with the values of its labels.
+    pub fn labelled(&self, metric: &Metric) -> impl Iterator<Item = (&[String], f64)> {
+        self.values.get(metric.name).into_iter().flatten().map(|(labels, value)| (&labels[..], *value))
+    }
+
     /// What was added, for tests and logs.
     pub fn value(&self, metric: &Metric, labels: &[&str]) -> Option<f64> {
         let labels: Vec<String> = labels.iter().map(|&label| label.to_owned()).collect();

@@ -3,6 +3,7 @@
 pub mod health;
 pub mod metrics;
 pub mod server;
+pub mod status;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -59,6 +59,8 @@ pub struct About {
     pub workers: usize,
     /// Whether distinct products of clicks are known.
     pub clicks_distinct: bool,
+    /// The IANA name of the time zone that "today" is of, to readers.
+    pub timezone: String,
 }
 
 impl About {
@@ -70,6 +72,7 @@ impl About {
             scale: job.scale,
             workers,
             clicks_distinct: job.sources.iter().any(|source| source.role == Role::Clicks && source.distinct),
+            timezone: job.timezone.clone(),
         }
     }
 }
@@ -90,6 +93,8 @@ struct PointerV2 {
     scale: u32,
     workers: usize,
     clicks_distinct: bool,
+    #[serde(default = "utc")]
+    timezone: String,
     /// Grace and retention up to the as-of at which they were changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     changed: Option<ChangedV2>,
@@ -100,6 +105,11 @@ struct ChangedV2 {
     as_of: u64,
     grace_ms: u64,
     retention_ms: u64,
+}
+
+/// Of a pointer written before there was an API that says "today".
+pub(crate) fn utc() -> String {
+    "UTC".to_owned()
 }
 
 /// Of a pointer of format 1.
@@ -349,7 +359,7 @@ impl Generation {
         if found > self.about.generation {
             return Err(PublishError::Superseded { place: self.place(), newer: found });
         }
-        let About { job, generation, horizons, scale, workers, clicks_distinct } = self.about.clone();
+        let About { job, generation, horizons, scale, workers, clicks_distinct, timezone } = self.about.clone();
         let pointer = PointerV2 {
             format: POINTER_FORMAT,
             job,
@@ -363,6 +373,7 @@ impl Generation {
             scale,
             workers,
             clicks_distinct,
+            timezone,
             changed: (horizons.before != Before::NOTHING).then_some(ChangedV2 {
                 as_of: horizons.before.until,
                 grace_ms: horizons.before.grace,
@@ -412,6 +423,7 @@ impl Current {
             scale: pointer.scale,
             workers: pointer.workers,
             clicks_distinct: pointer.clicks_distinct,
+            timezone: pointer.timezone,
         };
         let keys = Keys::of(&about);
         Ok(Current { store: store.clone(), about, as_of: pointer.as_of, finished: pointer.finished, keys })

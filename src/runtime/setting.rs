@@ -11,7 +11,7 @@ use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::table::Table;
 
 use crate::config::{Role, matches_pattern};
-use crate::publish::layout::About;
+use crate::publish::layout::{About, utc};
 use crate::source::partition::{KeySpaceOf, key_space_of};
 
 /// What a manifest says of its job.
@@ -24,6 +24,8 @@ pub struct Setting {
     #[serde(default)]
     changed: Changed,
     scale: u32,
+    #[serde(default = "utc")]
+    timezone: String,
     /// By slot.
     sources: Vec<Source>,
 }
@@ -82,6 +84,7 @@ impl Setting {
             scale: self.scale,
             workers: manifest.workers,
             clicks_distinct: self.sources.iter().any(|source| source.role == clicks && source.distinct),
+            timezone: self.timezone.clone(),
         }
     }
 

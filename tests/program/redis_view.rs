@@ -39,6 +39,7 @@ fn about(generation: u64, workers: usize) -> About {
         scale: 2,
         workers,
         clicks_distinct: true,
+        timezone: "Asia/Seoul".to_owned(),
     }
 }
 

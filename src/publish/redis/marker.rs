@@ -14,7 +14,7 @@ use super::keys::{Keys, pointer};
 use super::link::{Link, Packed, Wire, pairs, text};
 use super::sink::Mark;
 use super::writer::Scripts;
-use crate::publish::layout::About;
+use crate::publish::layout::{About, utc};
 
 /// Version of keys and fields.
 pub(super) const FORMAT: u32 = 1;
@@ -165,6 +165,7 @@ fn fields(about: &About, as_of: u64) -> Vec<(&'static str, String)> {
         ("scale", about.scale.to_string()),
         ("workers", about.workers.to_string()),
         ("clicks_distinct", about.clicks_distinct.to_string()),
+        ("timezone", about.timezone.clone()),
     ];
     if before != Before::NOTHING {
         fields.push(("changed_as_of", before.until.to_string()));
@@ -238,6 +239,7 @@ pub(super) fn current(link: &mut Link, job: &str) -> Result<Option<CurrentView>,
         scale: u32::try_from(number("scale")?).unwrap_or(u32::MAX),
         workers: usize::try_from(number("workers")?).unwrap_or(0),
         clicks_distinct: field("clicks_distinct")? == "true",
+        timezone: field("timezone").unwrap_or_else(|_| utc()),
     };
     Ok(Some(CurrentView { as_of: number("as_of")?, about, run: field("run")? }))
 }

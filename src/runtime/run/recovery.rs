@@ -110,6 +110,7 @@ pub(super) fn setting_of(job: &Job, input: &Input, accepted: &[Value]) -> Value 
         "changed": { "as_of": before.until, "grace_ms": before.grace, "retention_ms": before.retention },
         "scale": job.scale,
         "currency": job.currency,
+        "timezone": job.timezone,
         "sources": sources.into_iter().map(source_setting).collect::<Vec<_>>(),
     });
     if let (Some(setting), false) = (setting.as_object_mut(), accepted.is_empty()) {
@@ -225,7 +226,8 @@ pub(super) fn adopt(job: &mut Job, input: &Input, found: &Manifest, accept: bool
     let (Some(found), Some(wanted)) = (found.as_object(), wanted.as_object()) else {
         return refused("it has no setting that this program knows".to_owned());
     };
-    let may_change = ["sources", "grace_ms", "retention_ms", "changed", "accepted"];
+    // The time zone is of "today", which readers reckon.
+    let may_change = ["sources", "timezone", "grace_ms", "retention_ms", "changed", "accepted"];
     if let Some((name, before, now)) = differences(found, wanted, &may_change).next() {
         return refused(format!("{name} was {before} and is {now}"));
     }

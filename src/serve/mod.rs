@@ -1,0 +1,16 @@
+//! The query API and the dashboard: the view's numbers over HTTP. What is asked and answered is a public interface, described
+//! in `docs/api.md`.
+//!
+//! ```text
+//! request ─► server ─► request id, log, limits ─► admission (keys, rate) ─► routes ─► View ─► model ─► JSON
+//!            (HTTP/1.1 and 2)                                                 │
+//!                                          view::memory (run --serve, finished folder), view::redis
+//! ```
+//!
+//! Upholds: (1) nothing that asks can hold a worker up for longer than one store's cells take to copy; (2) an answer about one
+//! store is one cut, and says of which as-of; (3) money never passes through a float; (4) every error is a
+//! [`problem::Problem`] with a code of the documented list.
+//! Absent on purpose: TLS, which a load balancer ends, and anything that writes.
+
+pub mod problem;
+pub mod view;
