@@ -4,6 +4,7 @@
 //! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
 pub mod admission_args;
+pub mod api_keys;
 pub mod bench;
 pub mod bench_formats;
 pub mod bench_kafka;
@@ -78,6 +79,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    ApiKeys(api_keys::ApiKeysArgs),
     Check(check::CheckArgs),
     Checkpoints(checkpoints::CheckpointsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
@@ -105,6 +107,7 @@ pub fn main() -> ExitCode {
     crate::observe::start_logging(cli.log_format);
     let done = match cli.command {
         Command::Demo(args) => demo::run(&args),
+        Command::ApiKeys(args) => api_keys::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
