@@ -193,7 +193,7 @@ mod tests {
     fn heads_are_read_whole() {
         assert_eq!(head(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r").expect("text"), None);
         let found = head(b"HTTP/1.1 404 Not Found\r\nx: y\r\ncontent-length: 12\r\n\r\nbody").expect("text");
-        assert_eq!(found, Some((404, 12, 50)));
+        assert_eq!(found, Some((404, 12, 52)));
         assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
     }
 
