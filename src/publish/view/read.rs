@@ -176,10 +176,6 @@ impl MemoryView {
         // Windows that were emptied and have not expired are among these, and have no sums.
         self.windows(worker).into_iter().filter(|window| within.contains(window)).collect()
     }
-
-    fn workers(&self) -> Range<usize> {
-        self.first..self.first + self.parts.len()
-    }
 }
 
 impl Part {

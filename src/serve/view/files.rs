@@ -238,3 +238,147 @@ fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use storeflow_dataflows::table::WindowExpiry;
+
+    use super::*;
+    use crate::publish::Generation;
+    use crate::publish::testing::job;
+    use crate::serve::view::{StoreCell, WindowCells};
+
+    fn waited<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap().block_on(future)
+    }
+
+    /// Files that are looked at each time somebody asks, or never again.
+    fn files(root: &Path, every: Duration) -> FilesServed {
+        FilesServed::looking(Store::folder(root).unwrap(), every)
+    }
+
+    fn cell(table: Table, window: Window, store: &str, second: &str, value: i64) -> CellChange {
+        let key = cell_key(store.as_bytes(), second.as_bytes(), &mut Vec::new());
+        let sum = if table == Table::StoreClicks { 0 } else { value.into() };
+        CellChange { after: 0, table, window, key, value: Some((Value { sum, count: value, distinct: value }, 3)) }
+    }
+
+    /// A run of two workers, whose view has a store with products, a payment of `value` and clicks.
+    fn written(root: &Path, as_of: u64, value: i64) -> Generation {
+        let generation = Generation::create(&Store::folder(root).unwrap(), &job("mall"), 2, None).unwrap();
+        let view = MemoryView::new(2);
+        let mut changes = vec![
+            cell(Table::StorePayments, 0, "가게", "KRW", value),
+            cell(Table::StorePayments, 0, "가게", "USD", -value),
+            cell(Table::StoreClicks, 1_800_000, "가게", "view", 4),
+            cell(Table::StoreClicks, 3_600_000, "gone", "view", 4),
+            cell(Table::StoreProducts, NO_WINDOW, "가게", "", 5),
+        ];
+        let mut expiries = vec![WindowExpiry { after: 0, table: Table::StoreClicks, window: 3_600_000 }];
+        view.apply(0, as_of, &mut Vec::new(), &mut Vec::new());
+        view.apply(1, as_of, &mut changes, &mut expiries);
+        view.dump(&generation).unwrap();
+        generation
+    }
+
+    fn says<T: std::fmt::Debug>(answer: Result<T, ViewError>) -> String {
+        match answer.unwrap_err() {
+            ViewError::Nothing(why) => why,
+            ViewError::Unavailable { what, source } => format!("could not {what}: {source}"),
+        }
+    }
+
+    #[test]
+    fn a_finished_run_is_shown_and_then_the_next_one() {
+        let root = tempfile::tempdir().unwrap();
+        let served = files(root.path(), Duration::ZERO);
+        assert!(says(waited(served.shown())).contains("name the folder or the bucket"));
+        let generation = written(root.path(), 9, 100);
+        generation.advance(8).unwrap();
+        assert!(says(waited(served.shown())).contains("storeflow run --serve"));
+        generation.finish(9).unwrap();
+        let shown = waited(served.shown()).unwrap();
+        assert_eq!((shown.about.generation, shown.about.workers, shown.as_of, shown.finished), (1, 2, 9, true));
+        let at = |table, second: &str, sum, count, distinct| StoreCell {
+            table,
+            second: second.to_owned(),
+            value: Value { sum, count, distinct },
+            revision: 3,
+        };
+        let windows = vec![
+            WindowCells {
+                window: 0,
+                cells: vec![at(Table::StorePayments, "KRW", 100, 100, 0), at(Table::StorePayments, "USD", -100, -100, 0)],
+            },
+            WindowCells { window: 1_800_000, cells: vec![at(Table::StoreClicks, "view", 0, 4, 0)] },
+        ];
+        let cut = StoreCut { as_of: 9, known: true, product_count: 5, windows, more: false };
+        assert_eq!(waited(served.store("가게", 0..Window::MAX, 9)).unwrap(), cut);
+        assert_eq!(waited(served.stores("", None, 9)).unwrap().stores, ["가게"]);
+        assert_eq!(waited(served.totals(0..Window::MAX, 9)).unwrap().windows.len(), 2);
+        let measure = Measure { table: Table::StorePayments, second: "KRW".to_owned() };
+        assert_eq!(waited(served.top(&measure, 0, 9)).unwrap().stores, [("가게".to_owned(), 100)]);
+        assert_eq!(waited(served.status()).unwrap(), []);
+
+        // The next run goes on for a while, and the pointer names it.
+        let generation = written(root.path(), 12, 200);
+        generation.advance(11).unwrap();
+        served.files.look();
+        assert_eq!(waited(served.shown()).unwrap().about.generation, 1, "of the run that goes on no view is here");
+        generation.finish(12).unwrap();
+        served.files.look();
+        let shown = waited(served.shown()).unwrap();
+        assert_eq!((shown.about.generation, shown.as_of), (2, 12));
+        assert_eq!(waited(served.top(&measure, 0, 9)).unwrap().stores, [("가게".to_owned(), 200)]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_and_takes_nothing_back() {
+        let root = tempfile::tempdir().unwrap();
+        let served = files(root.path(), Duration::ZERO);
+        let pointer = root.path().join("current.json");
+        std::fs::write(&pointer, "no pointer").unwrap();
+        let why = says(waited(served.shown()));
+        assert!(why.starts_with("could not read the view of the finished run: ") && why.contains("current.json"), "{why}");
+        std::fs::remove_file(&pointer).unwrap();
+        written(root.path(), 9, 100).finish(9).unwrap();
+        let whole = std::fs::read(&pointer).unwrap();
+        let views = root.path().join("mall/gen-000001/view");
+        std::fs::rename(&views, root.path().join("elsewhere")).unwrap();
+        assert!(says(waited(served.shown())).starts_with("could not read the view of the finished run: "));
+        std::fs::rename(root.path().join("elsewhere"), &views).unwrap();
+        assert_eq!(waited(served.shown()).unwrap().as_of, 9, "what was not loaded is tried again");
+        std::fs::write(&pointer, "no pointer").unwrap();
+        served.files.look();
+        assert!(locked(&served.files.state).failure.is_some());
+        assert_eq!(waited(served.shown()).unwrap().as_of, 9, "what is known is shown while the store is away");
+        std::fs::write(&pointer, whole).unwrap();
+        served.files.look();
+        assert_eq!(locked(&served.files.state).failure, None);
+    }
+
+    #[test]
+    fn those_who_ask_between_two_looks_share_the_answer() {
+        let root = tempfile::tempdir().unwrap();
+        let served = files(root.path(), Duration::MAX);
+        assert!(waited(served.shown()).is_err());
+        written(root.path(), 9, 100).finish(9).unwrap();
+        assert!(waited(served.shown()).is_err(), "it is not looked at again yet");
+        let served = files(root.path(), Duration::MAX);
+        let all = waited(async { futures_util::future::join_all((0..20).map(|_| served.shown())).await });
+        assert!(all.into_iter().all(|shown| shown.is_ok_and(|shown| shown.as_of == 9)), "and all wait for the first look");
+        written(root.path(), 10, 100).finish(10).unwrap();
+        assert_eq!(waited(served.shown()).unwrap().as_of, 9);
+    }
+
+    #[test]
+    fn a_run_that_read_nothing_has_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let generation = Generation::create(&Store::folder(root.path()).unwrap(), &job("mall"), 1, None).unwrap();
+        MemoryView::new(1).dump(&generation).unwrap();
+        generation.finish(0).unwrap();
+        assert!(says(waited(files(root.path(), Duration::ZERO).shown())).contains("has read nothing"));
+    }
+}

@@ -193,3 +193,128 @@ pub(super) async fn blocking<T: Send + 'static>(what: impl FnOnce() -> T + Send 
     let done = tokio::task::spawn_blocking(what).await;
     done.map_err(|error| ViewError::Unavailable { what: "look through the view".to_owned(), source: error.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value};
+
+    use super::*;
+    use crate::decode::cell_key;
+    use crate::observe::metrics::{CHECKPOINTS, Observed, Sample};
+    use crate::publish::testing::job;
+
+    fn waited<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    fn about(workers: usize) -> Arc<About> {
+        let root = tempfile::tempdir().unwrap();
+        let store = crate::store::Store::folder(root.path()).unwrap();
+        Arc::new(crate::publish::Generation::create(&store, &job("mall"), workers, None).unwrap().about().clone())
+    }
+
+    fn cell(table: Table, window: Window, store: &str, second: &str, value: i64) -> CellChange {
+        let key = cell_key(store.as_bytes(), second.as_bytes(), &mut Vec::new());
+        let value = Value { sum: value.into(), count: value, distinct: 1 };
+        CellChange { after: 0, table, window, key, value: Some((value, 2)) }
+    }
+
+    /// Gives each worker the cells of its stores, as of `as_of`.
+    fn shown(view: &MemoryView, as_of: u64, cells: &[CellChange]) {
+        let workers = view.workers();
+        for worker in workers.clone() {
+            let ours = |cell: &&CellChange| cell.key.shard() % workers.len() as u64 == worker as u64;
+            view.apply(worker, as_of, &mut cells.iter().filter(ours).cloned().collect(), &mut Vec::new());
+        }
+    }
+
+    fn is_nothing<T>(answer: Result<T, ViewError>) -> bool {
+        matches!(answer, Err(ViewError::Nothing(why)) if why.contains("has not shown anything yet"))
+    }
+
+    #[test]
+    fn nothing_is_shown_before_there_is_something() {
+        let served = ServedView::default();
+        let sales = Measure { table: Table::StoreSales, second: String::new() };
+        let all_nothing = || {
+            is_nothing(waited(served.shown()))
+                && is_nothing(waited(served.store("1", 0..1, 1)))
+                && is_nothing(waited(served.stores("", None, 1)))
+                && is_nothing(waited(served.top(&sales, 0, 1)))
+                && is_nothing(waited(served.totals(0..1, 1)))
+        };
+        assert!(all_nothing(), "before there is a view");
+        let (view, about) = (Arc::new(MemoryView::served(0..2)), about(2));
+        served.fill(Arc::clone(&view), Arc::clone(&about), 50);
+        assert!(all_nothing(), "before the first as-of");
+        shown(&view, 49, &[]);
+        assert!(all_nothing(), "before what was committed when the run began");
+        shown(&view, 50, &[]);
+        assert_eq!(waited(served.shown()).unwrap(), Shown { about: Arc::clone(&about), as_of: 50, finished: false });
+        assert!(!waited(served.store("1", 0..1, 1)).unwrap().known);
+        served.end(false);
+        assert!(!waited(served.shown()).unwrap().finished, "it was told to stop");
+        assert!(waited(served.status()).unwrap()[0].ended);
+        served.end(true);
+        assert!(waited(served.shown()).unwrap().finished);
+    }
+
+    #[test]
+    fn answers_are_made_of_the_cells() {
+        let (served, view) = (ServedView::default(), Arc::new(MemoryView::served(0..2)));
+        served.fill(Arc::clone(&view), about(2), 0);
+        let mut cells = vec![cell(Table::StoreProducts, NO_WINDOW, "가게", "", 7)];
+        for (store, sum) in [("1", 5), ("가게", 9), ("3", 5)] {
+            cells.push(cell(Table::StorePayments, 0, store, "KRW", sum));
+            cells.push(cell(Table::StoreClicks, 30, store, "view", sum));
+        }
+        shown(&view, 77, &cells);
+        let at = |table, second: &str, value: i64, revision| StoreCell {
+            table,
+            second: second.to_owned(),
+            value: Value { sum: value.into(), count: value, distinct: i64::from(revision > 0) },
+            revision,
+        };
+        let (payments, clicks) = (at(Table::StorePayments, "KRW", 9, 2), at(Table::StoreClicks, "view", 9, 2));
+        let windows = vec![WindowCells { window: 0, cells: vec![payments] }];
+        let cut = waited(served.store("가게", 0..60, 1)).unwrap();
+        assert_eq!(cut, StoreCut { as_of: 77, known: true, product_count: 7, windows, more: true });
+        let windows = vec![WindowCells { window: 30, cells: vec![clicks] }];
+        let cut = waited(served.store("가게", 1..60, 1)).unwrap();
+        assert_eq!(cut, StoreCut { as_of: 77, known: true, product_count: 7, windows, more: false });
+        let stores =
+            |stores: &[&str], more| StoreIds { as_of: 77, stores: stores.iter().map(|&store| store.to_owned()).collect(), more };
+        assert_eq!(waited(served.stores("", Some("1"), 1)).unwrap(), stores(&["3"], true));
+        assert_eq!(waited(served.stores("가", None, 5)).unwrap(), stores(&["가게"], false));
+        let clicks = Measure { table: Table::StoreClicks, second: "view".to_owned() };
+        let ranked = [("가게", 9), ("1", 5)].map(|(store, value)| (store.to_owned(), value)).to_vec();
+        assert_eq!(waited(served.top(&clicks, 30, 2)).unwrap(), TopStores { as_of: 77, stores: ranked });
+        let totals = waited(served.totals(0..60, 1)).unwrap();
+        let windows = vec![WindowTotals { window: 0, stores: 3, cells: vec![at(Table::StorePayments, "KRW", 19, 0)] }];
+        assert_eq!(totals, Totals { as_of: 77, windows, more: true });
+    }
+
+    /// Something that says how often it was looked at.
+    #[derive(Default)]
+    struct Looked(std::sync::atomic::AtomicU64);
+
+    impl Observed for Looked {
+        fn collect(&self, sample: &mut Sample) {
+            sample.count(&CHECKPOINTS, &[], self.0.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    }
+
+    #[test]
+    fn many_who_ask_for_the_status_share_a_sample() {
+        let (registry, looked) = (Registry::default(), Arc::new(Looked::default()));
+        registry.register(Arc::clone(&looked) as _);
+        let served = ServedView::new(registry);
+        let began = Instant::now();
+        let statuses: Vec<_> = (0..20).map(|_| waited(served.status()).unwrap()).collect();
+        let seconds = began.elapsed().as_secs();
+        assert_eq!((statuses[0][0].process, statuses[0][0].processes, statuses[0][0].checkpoints), (0, 1, 1));
+        assert!(looked.0.load(Ordering::Relaxed) <= 1 + seconds, "one a second");
+        served.end(true);
+        assert!(waited(served.status()).unwrap()[0].ended, "an end is not kept back for a second");
+    }
+}
