@@ -16,13 +16,13 @@
 //! Absent on purpose: any decision about values; and reading by stores, which is one command for any client.
 
 mod applier;
-mod bucket;
+pub(crate) mod bucket;
 pub mod error;
-mod keys;
-mod link;
-mod marker;
+pub(crate) mod keys;
+pub(crate) mod link;
+pub(crate) mod marker;
 mod pending;
-mod reader;
+pub(crate) mod reader;
 mod rebuild;
 mod settings;
 mod sink;

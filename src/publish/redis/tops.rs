@@ -16,10 +16,9 @@ use std::time::{Duration, Instant};
 use ::redis::Value;
 use storeflow_dataflows::key::{Text, WordMap};
 use storeflow_dataflows::table::{Table, Window};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::RedisError;
-use super::keys::{Keys, push_money, push_number};
+use super::keys::{Keys, bucket_of, push_money, push_number};
 use super::link::{Cursor, Link, Packed, Wire};
 use super::steps::{Steps, Style};
 use crate::publish::view::MemoryView;
@@ -158,7 +157,7 @@ pub(super) fn recall(
             let (Some((table, window, second)), Value::Array(members)) = (keys.parse_top(key), answer) else { continue };
             for tops in &mut tops {
                 tops.touch(table, window);
-                let ours = |store: &[u8]| (xxh3_64(store) >> 54) % peers.max(1) as u64 == tops.worker as u64;
+                let ours = |store: &[u8]| bucket_of(store) % peers.max(1) as u64 == tops.worker as u64;
                 let stores = members.iter().filter_map(|member| match member {
                     // A score that no store has: each is written again or taken out.
                     Value::BulkString(store) if ours(store) => Some((Text::new(store), i128::MIN)),
