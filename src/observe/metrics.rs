@@ -46,6 +46,35 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// What it is measured in, as its name says.
+    pub fn unit(&self) -> Unit {
+        Unit::of(self.name)
+    }
+}
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// Whatever its name counts.
+    Count,
+}
+
+impl Unit {
+    /// Of the metric of this name.
+    pub fn of(name: &str) -> Unit {
+        match name.rsplit('_').next() {
+            Some("seconds") => Unit::Seconds,
+            Some("bytes") => Unit::Bytes,
+            _ => Unit::Count,
+        }
+    }
+}
+
 macro_rules! catalogue {
     ($($constant:ident: $kind:ident $name:literal $labels:expr, $help:literal;)*) => {
         $(#[doc = $help] pub const $constant: Metric = Metric { name: $name, kind: Kind::$kind, labels: &$labels, help: $help };)*

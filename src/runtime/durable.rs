@@ -167,6 +167,9 @@ impl Durable {
         let places = shelf.borrow_mut().resume_at(as_of);
         self.positions.push_back((as_of, places.iter().map(|(of, place)| (Arc::clone(of), place.position)).collect()));
         let complete = last && stage.ending.limit().is_none();
+        if self.leader && last {
+            self.durability.checkpoints.cut(as_of);
+        }
         self.durability.checkpoints.write(worker, staged, places, complete)?;
         self.cutting = Some(Cutting { as_of, last, staged: None });
         Ok(())
@@ -218,6 +221,7 @@ impl Durable {
                     && (seen.much || self.announced_at.elapsed() >= self.durability.every) =>
             {
                 (self.announced, self.announced_at) = (candidate, Instant::now());
+                self.durability.checkpoints.cut(candidate);
                 *cut = Reached::At(candidate);
                 stage.changed = true;
             }
@@ -228,6 +232,9 @@ impl Durable {
 
     /// Everything up to an as-of is shown everywhere: positions up to there may be told.
     pub(super) fn shown_everywhere(&mut self, as_of: u64) {
+        if self.leader {
+            self.durability.checkpoints.shown(as_of);
+        }
         while let Some((_, places)) = self.positions.pop_front_if(|(of, _)| *of <= as_of) {
             for (partition, position) in places {
                 partition.published_position.set(position);
