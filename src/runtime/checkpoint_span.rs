@@ -37,12 +37,15 @@ struct Open {
 }
 
 impl CheckpointSpan {
-    /// The leader cuts at an as-of.
+    /// The leader's process cuts at an as-of, unless it is at it.
     pub(super) fn cut(&self, as_of: u64) {
+        let mut open = locked(&self.0);
+        if open.back().is_some_and(|open| open.as_of == as_of && open.show.is_none()) {
+            return;
+        }
         let at = instant(as_of as i64);
         let whole =
             info_span!(target: SPANS, "checkpoint", as_of = at, number = Empty, bytes = Empty, objects = Empty, workers = Empty);
-        let mut open = locked(&self.0);
         if open.len() == OPEN_MAX {
             open.pop_front();
         }
@@ -79,9 +82,9 @@ impl CheckpointSpan {
         }
     }
 
-    /// Everything up to an as-of is shown everywhere.
+    /// Everything up to an as-of that is committed is shown everywhere; `u64::MAX`: nothing is waited for any more.
     pub(super) fn shown(&self, as_of: u64) {
-        locked(&self.0).retain(|open| open.as_of > as_of);
+        locked(&self.0).retain(|open| open.as_of > as_of || (open.show.is_none() && as_of < u64::MAX));
     }
 
     fn under_way(&self) -> Option<Span> {

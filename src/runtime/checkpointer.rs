@@ -337,6 +337,10 @@ impl Thread {
             self.number += 1;
             self.writing = BTreeSet::from([worker]);
         }
+        if self.setting.leader.is_some() {
+            // The end is announced by nobody: whoever is there first begins it.
+            self.shared.span.cut(staged.as_of);
+        }
         let span = self.shared.span.write(self.number, worker, staged.as_of);
         let group = Group { index: worker, of: self.setting.peers };
         let sections = sections(worker, &self.setting.made_by, &mut staged);

@@ -167,9 +167,6 @@ impl Durable {
         let places = shelf.borrow_mut().resume_at(as_of);
         self.positions.push_back((as_of, places.iter().map(|(of, place)| (Arc::clone(of), place.position)).collect()));
         let complete = last && stage.ending.limit().is_none();
-        if self.leader && last {
-            self.durability.checkpoints.cut(as_of);
-        }
         self.durability.checkpoints.write(worker, staged, places, complete)?;
         self.cutting = Some(Cutting { as_of, last, staged: None });
         Ok(())
