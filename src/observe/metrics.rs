@@ -130,6 +130,10 @@ catalogue! {
     REDIS_SECONDS: Counter "redis_seconds" [], "Time spent in them";
     REDIS_RECONNECTS: Counter "redis_reconnects" [], "Connections to Redis made again";
     REDIS_RECONCILIATIONS: Counter "redis_reconciliations" [], "Buckets of the view that were written anew in full";
+    HTTP_REQUESTS: Counter "http_requests" ["route", "status"], "Requests to the query API, answered; status 429 is those that a limit refused";
+    HTTP_REQUEST_SECONDS: Counter "http_request_seconds" ["route"], "Time spent answering them, until the answer begins";
+    HTTP_IN_FLIGHT: Gauge "http_in_flight" [], "Requests that are being answered";
+    HTTP_STREAMS: Gauge "http_streams" [], "Streams of events that go on";
 }
 
 /// Whoever keeps numbers that are worth a metric.

@@ -2,6 +2,7 @@
 
 pub mod emf;
 pub mod health;
+pub mod http;
 pub mod metrics;
 pub mod otlp;
 pub mod server;
@@ -33,10 +34,10 @@ pub enum LogFormat {
 }
 
 /// Sends logs to standard error, by `STOREFLOW_LOG` (a filter such as `info` or `storeflow=debug`; default `info`), and spans of
-/// [`otlp::SPANS`] to `traces`.
+/// the targets [`otlp::SPANS`] to `traces`.
 pub fn start_logging(format: LogFormat, traces: Option<&Traces>) {
     let filter = EnvFilter::try_from_env("STOREFLOW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let is_traced = |metadata: &Metadata<'_>| metadata.is_span() && metadata.target() == otlp::SPANS;
+    let is_traced = |metadata: &Metadata<'_>| metadata.is_span() && otlp::SPANS.contains(&metadata.target());
     // A span that is a trace begins no log line: those are the same with and without a collector.
     let filter = filter.and(filter_fn(move |metadata| !is_traced(metadata)));
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -44,7 +45,7 @@ pub fn start_logging(format: LogFormat, traces: Option<&Traces>) {
         LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
         LogFormat::Json => logs.json().flatten_event(true).boxed(),
     };
-    let spans = filter_fn(is_traced).with_max_level_hint(LevelFilter::INFO);
+    let spans = filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG);
     let traces = traces.map(|traces| traces.layer().with_filter(spans));
     tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).init();
 }

@@ -18,7 +18,7 @@ use tracing::field::Empty;
 use tracing::{Span, info_span};
 
 use crate::observe::locked;
-use crate::observe::otlp::SPANS;
+use crate::observe::otlp::CHECKPOINTS;
 use crate::publish::time::instant;
 
 /// Checkpoints that are waited for; of more, the oldest end without having been shown.
@@ -44,8 +44,7 @@ impl CheckpointSpan {
             return;
         }
         let at = instant(as_of as i64);
-        let whole =
-            info_span!(target: SPANS, "checkpoint", as_of = at, number = Empty, bytes = Empty, objects = Empty, workers = Empty);
+        let whole = info_span!(target: CHECKPOINTS, "checkpoint", as_of = at, number = Empty, bytes = Empty, objects = Empty, workers = Empty);
         if open.len() == OPEN_MAX {
             open.pop_front();
         }
@@ -57,15 +56,17 @@ impl CheckpointSpan {
         let whole = self.under_way();
         let (number, worker, as_of) = (number as i64, worker as i64, instant(as_of as i64).to_string());
         match whole {
-            Some(whole) => info_span!(target: SPANS, parent: &whole, "checkpoint write", number, worker, as_of, bytes = Empty),
-            None => info_span!(target: SPANS, "checkpoint write", number, worker, as_of, bytes = Empty),
+            Some(whole) => {
+                info_span!(target: CHECKPOINTS, parent: &whole, "checkpoint write", number, worker, as_of, bytes = Empty)
+            }
+            None => info_span!(target: CHECKPOINTS, "checkpoint write", number, worker, as_of, bytes = Empty),
         }
     }
 
     /// What all have written is being committed, until the span is dropped.
     pub(super) fn commit(&self) -> Span {
         match self.under_way() {
-            Some(whole) => info_span!(target: SPANS, parent: &whole, "checkpoint commit"),
+            Some(whole) => info_span!(target: CHECKPOINTS, parent: &whole, "checkpoint commit"),
             None => Span::none(),
         }
     }
@@ -78,7 +79,7 @@ impl CheckpointSpan {
             whole.record("workers", workers as i64);
             whole.record("objects", objects as i64);
             whole.record("bytes", bytes as i64);
-            *show = Some(info_span!(target: SPANS, parent: &*whole, "checkpoint show"));
+            *show = Some(info_span!(target: CHECKPOINTS, parent: &*whole, "checkpoint show"));
         }
     }
 

@@ -1,7 +1,7 @@
 //! Traces and metrics to an OpenTelemetry collector, by OTLP over HTTP.
 //!
 //! ```text
-//! spans of target SPANS ─► layer ─► sampler ─► queue ─► thread ─► POST /v1/traces   ┐
+//! spans of targets SPANS ─► layer ─► sampler ─► queue ─► thread ─► POST /v1/traces   ┐
 //! Registry: one sample per interval ─────────────────► thread ─► POST /v1/metrics  ┴─► the collector
 //! ```
 //!
@@ -31,8 +31,12 @@ pub use self::traces::{Traces, TracesLayer};
 use super::locked;
 use super::metrics::Registry;
 
-/// The target of spans that are traces; they are in no log line.
-pub const SPANS: &str = "storeflow::spans";
+/// The targets of spans that are traces; they are in no log line.
+pub const SPANS: [&str; 2] = [CHECKPOINTS, REQUESTS];
+/// The target of spans of checkpoints.
+pub const CHECKPOINTS: &str = "storeflow::checkpoint";
+/// The target of spans of requests.
+pub const REQUESTS: &str = "storeflow::request";
 
 /// How long one attempt to send may take, and the end of traces and of metrics each.
 const PATIENCE: Duration = Duration::from_secs(3);
