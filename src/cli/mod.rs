@@ -104,8 +104,26 @@ enum Command {
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::observe::start_logging(cli.log_format);
-    let done = match cli.command {
+    let logging = match &cli.command {
+        Command::Run(args) => args.observe().start_logging(cli.log_format).map_err(Failure::from),
+        _ => {
+            crate::observe::start_logging(cli.log_format, None);
+            Ok(())
+        }
+    };
+    match logging.and_then(|()| run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Check) => ExitCode::from(1),
+        Err(Failure::Child(code)) => ExitCode::from(code),
+        Err(Failure::Trouble(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if may_pass(&error) { AGAIN } else { MEND })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchApi(args) => bench_api::run(&args),
@@ -126,15 +144,6 @@ pub fn main() -> ExitCode {
         Command::BenchFormats(args) => bench_formats::run(&args),
         Command::BenchKafka(args) => bench_kafka::run(&args),
         Command::BenchRedis(args) => bench_redis::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Check) => ExitCode::from(1),
-        Err(Failure::Child(code)) => ExitCode::from(code),
-        Err(Failure::Trouble(error)) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(if may_pass(&error) { AGAIN } else { MEND })
-        }
     }
 }
 
