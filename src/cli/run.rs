@@ -86,6 +86,13 @@ pub struct RunArgs {
     tuning: TuningArgs,
 }
 
+impl RunArgs {
+    /// How it is watched.
+    pub fn observe(&self) -> &ObserveArgs {
+        &self.observe
+    }
+}
+
 /// From one checkpoint to the next; `None`: there are none.
 #[derive(Clone, Copy, Debug)]
 struct Interval(Option<Duration>);
@@ -138,7 +145,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let (registry, workers) = (Registry::default(), cluster.worker_range(tuning.workers));
     let health = Arc::new(Health::new(workers.start, workers.len(), wall_ms()));
     registry.register(Arc::clone(&health) as _);
-    let _server = args.observe.serve(&registry, &health)?;
+    let _watching = args.observe.start(&registry, &health, &job.name, cluster.process())?;
     let store = args.store.create()?;
     let setup = Setup {
         job,
@@ -153,6 +160,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         accept_job_change: args.accept_job_change,
         dead_letter_max_share: args.dead_letter_max_share,
         stop_patience: args.stop_patience,
+        served: None,
         stop,
         registry,
         health,

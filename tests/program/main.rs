@@ -19,6 +19,7 @@ mod golden;
 mod job_changes;
 mod launch;
 mod lookups;
+mod otlp;
 mod outages;
 mod outside;
 mod redis_view;
