@@ -19,6 +19,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, select};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 
+use super::admission::Admission;
 use super::answers::{Answers, Kept, Mark};
 use super::calendar::{self, Zone};
 use super::model::{self, Fresh};
@@ -28,20 +29,18 @@ use crate::observe::status::ProcessStatus;
 use crate::observe::wall_ms;
 
 /// How a server answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct ApiSettings {
     /// Streams at a time.
     pub streams_max: usize,
     /// Bytes of answers that are kept.
     pub answers_bytes_max: usize,
-    /// Keys are in use.
-    pub keyed: bool,
 }
 
 impl Default for ApiSettings {
     fn default() -> Self {
         // Some ten thousand stores of the usual size.
-        ApiSettings { streams_max: 1_000, answers_bytes_max: 64 << 20, keyed: false }
+        ApiSettings { streams_max: 1_000, answers_bytes_max: 64 << 20 }
     }
 }
 
@@ -55,6 +54,7 @@ const READS_MAX: usize = 8;
 /// A view, and what is known of it.
 pub struct Api {
     view: Arc<dyn View>,
+    admission: Arc<Admission>,
     settings: ApiSettings,
     known: watch::Sender<Known>,
     asking: Mutex<()>,
@@ -81,11 +81,12 @@ impl std::fmt::Debug for Api {
 }
 
 impl Api {
-    /// Answers from `view`.
-    pub fn new(view: Arc<dyn View>, settings: ApiSettings) -> Arc<Api> {
+    /// Answers from `view` to those whom `admission` lets in.
+    pub fn new(view: Arc<dyn View>, admission: Arc<Admission>, settings: ApiSettings) -> Arc<Api> {
         let nothing = Problem::new(Code::NoView, "the view was not asked yet; ask again").retry_after(TRY_AGAIN);
         Arc::new(Api {
             view,
+            admission,
             known: watch::Sender::new(Known { asked: None, shown: Err(nothing) }),
             asking: Mutex::new(()),
             polled: AtomicBool::new(false),
@@ -103,9 +104,14 @@ impl Api {
         &*self.view
     }
 
-    /// How it answers.
-    pub fn settings(&self) -> &ApiSettings {
-        &self.settings
+    /// Who may ask.
+    pub fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    /// Whether keys are in use.
+    pub fn keyed(&self) -> bool {
+        self.admission.has_keys()
     }
 
     /// How often the view is asked for its as-of: memory costs nothing to look at, a network does.

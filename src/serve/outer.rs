@@ -17,6 +17,7 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+use super::keys::Access;
 use super::problem::{Code, Problem};
 
 /// The header of a request's id.
@@ -52,7 +53,7 @@ pub(super) async fn outer(request: Request, next: Next) -> Response {
     span.record("status", status);
     tracing::info!(
         target: "storeflow::access", %method, path = uri.path(), status, took = ?began.elapsed(), bytes = bytes(&response),
-        request_id = text, "answered"
+        key = response.extensions().get::<Access>().and_then(Access::id), request_id = text, "answered"
     );
     response.headers_mut().insert(REQUEST_ID, id);
     response

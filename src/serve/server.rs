@@ -16,6 +16,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
 use futures_util::future::{Either, select};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -23,6 +26,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
+use tower::ServiceExt;
 
 use super::api::Api;
 
@@ -161,9 +165,9 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &Ser
             let permit = Arc::clone(&room).acquire_owned().await;
             (permit, listener.accept().await)
         };
-        let (permit, socket) = match select(&mut stopped, std::pin::pin!(accepted)).await {
+        let (permit, (socket, peer)) = match select(&mut stopped, std::pin::pin!(accepted)).await {
             Either::Left(_) => break,
-            Either::Right(((permit, Ok((socket, _))), _)) => (permit, socket),
+            Either::Right(((permit, Ok(accepted)), _)) => (permit, accepted),
             Either::Right(((_, Err(error)), _)) => {
                 tracing::warn!(%error, "could not accept a connection");
                 tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -172,7 +176,12 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &Ser
         };
         // Answers are written whole; waiting for more of them only delays the last packet.
         let _ = socket.set_nodelay(true);
-        let connection = builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(router.clone())).into_owned();
+        let service = router.clone().map_request(move |request: Request<_>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let connection = builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)).into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // Clients come and go as they like.

@@ -16,13 +16,13 @@ mod stores;
 use std::sync::Arc;
 
 pub(super) use self::status::status_now;
+use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use bytes::Bytes;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
@@ -34,7 +34,7 @@ use super::keys::Access;
 use super::model;
 use super::problem::{Code, Problem};
 use super::view::Shown;
-use super::{openapi, outer, stream};
+use super::{admission, openapi, outer, stream};
 use crate::observe::wall_ms;
 
 /// Below so many bytes an answer is not worth packing.
@@ -42,7 +42,7 @@ const PACKED_MIN: u64 = 1_024;
 
 /// The API, but for what listens.
 pub fn router(api: Arc<Api>) -> Router {
-    let (v1, document) = OpenApiRouter::with_openapi(openapi::frame(api.settings().keyed))
+    let (v1, document) = OpenApiRouter::with_openapi(openapi::frame(api.keyed()))
         .routes(routes!(stores::list))
         .routes(routes!(stores::now))
         .routes(routes!(stores::windows))
@@ -51,19 +51,16 @@ pub fn router(api: Arc<Api>) -> Router {
         .routes(routes!(status::status))
         .routes(routes!(stream::stream))
         .split_for_parts();
-    let document = Bytes::from(model::json(&openapi::completed(document, api.settings().keyed)));
-    let v1 = v1.layer(Extension(Access::default()));
+    let document = Bytes::from(model::json(&openapi::completed(document, api.keyed())));
     let packed = SizeAbove::new(PACKED_MIN).and(NotForContentType::SSE).and(NotForContentType::IMAGES);
     let public = Router::new()
         .route("/healthz", get(public::alive))
         .route("/readyz", get(public::ready))
         .route("/openapi.json", get(move || public::document(document.clone())));
-    v1.merge(public)
-        .method_not_allowed_fallback(other_method)
-        .fallback(no_such_path)
-        .with_state(api)
-        .layer(CompressionLayer::new().gzip(true).compress_when(packed))
-        .layer(from_fn(outer::outer))
+    let admission = Arc::clone(api.admission());
+    let routes = v1.merge(public).method_not_allowed_fallback(other_method).fallback(no_such_path).with_state(api);
+    let routes = admission::inner_layer(routes, &admission).layer(CompressionLayer::new().gzip(true).compress_when(packed));
+    admission::outer_layers(routes, &admission).layer(from_fn(outer::outer))
 }
 
 /// All paths take the same methods.
@@ -101,7 +98,7 @@ impl Freshness {
         let state = model::state(&shown.about, shown.as_of, shown.finished, wall_ms()).text();
         let etag = format!("W/\"{}-{as_of}-{state}\"", shown.about.generation);
         let etag = HeaderValue::try_from(etag).expect("digits and a word");
-        Freshness { etag, keyed: api.settings().keyed }
+        Freshness { etag, keyed: api.keyed() }
     }
 
     /// The answer to somebody who has it already.

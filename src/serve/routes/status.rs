@@ -29,7 +29,7 @@ pub(super) async fn status(
     let shown = api.shown().await?;
     let body = status_now(&api, &shown).await?;
     // No ETag: counts and ages move while the as-of stands, and then they are what one wants to see.
-    Ok(json(api.settings().keyed, body))
+    Ok(json(api.keyed(), body))
 }
 
 /// The status of what is shown.
