@@ -81,6 +81,12 @@ impl From<RedisError> for Miss {
 #[error("{0}; it is whole again in a moment")]
 struct Unsettled(String);
 
+impl std::fmt::Debug for RedisServed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisServed").field("server", &self.link.server()).field("job", &self.job).finish_non_exhaustive()
+    }
+}
+
 impl RedisServed {
     /// The view of a job of that name. Nothing is asked for yet: Redis may still be away.
     pub fn connect(settings: &RedisSettings, job: &str) -> RedisServed {
