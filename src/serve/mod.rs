@@ -12,5 +12,6 @@
 //! [`problem::Problem`] with a code of the documented list.
 //! Absent on purpose: TLS, which a load balancer ends, and anything that writes.
 
+pub mod dashboard;
 pub mod problem;
 pub mod view;
