@@ -113,17 +113,21 @@ export class App {
     this.#entitle();
   }
 
-  /** Whether numbers come by themselves. @param {Live} live */
-  live(live) {
+  /**
+   * Whether numbers come by themselves.
+   * @param {Live} live
+   * @param {boolean} [answered] if not, that the server answered nevertheless
+   */
+  live(live, answered = false) {
     this.#live = live;
-    if (live !== "reconnecting") this.#silent = null;
+    if (live !== "reconnecting" || answered) this.#silent = null;
     else this.#silent ??= this.api.heard || Date.now();
     this.#tick();
   }
 
-  /** All is well again. */
+  /** All is well again. That requests are limited stays in sight until they are not. */
   calm() {
-    if (this.#problem && !this.#problem.wantsKey) this.#say(null);
+    if (this.#problem && !this.#problem.wantsKey && Date.now() >= this.#again) this.#say(null);
   }
 
   /** Something went wrong; says so, in place of the numbers where there can be none. @param {unknown} error */
@@ -235,6 +239,8 @@ export class App {
     const state = stateOf(this.#fresh, this.api.now, silent);
     const { text, detail } = wordsOf(state, this.#fresh, silent, this.formats, this.t);
     const badge = at("freshness");
+    // Where there are no numbers, and none will come, nothing is fresh or not.
+    at("state").hidden = this.#live === "off" && this.#fresh === null;
     set(badge, { data: { state, "exact-until": this.#fresh?.exact_until, "as-of": this.#fresh?.as_of }, title: detail || null });
     // Setting the same text again would have it read out again.
     if (at("freshness-text").textContent !== text) at("freshness-text").textContent = text;

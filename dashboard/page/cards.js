@@ -18,7 +18,12 @@ import { h } from "./dom.js";
 export function card(label, value, { testid, data = {}, notes = [], kind = "" } = {}) {
   return h("div", { class: `number-card ${kind}`.trim() },
     h("dt", {}, label),
-    h("dd", {}, h("span", { class: "value", testid: testid ?? "", data }, value), notes.map((note) => note && h("span", { class: "note" }, note))));
+    h("dd", {}, h("span", { class: `value ${sizeOf(value)}`.trim(), testid: testid ?? "", data }, value), notes.map((note) => note && h("span", { class: "note" }, note))));
+}
+
+/** Numbers stay on one line: longer ones are smaller. @param {string} text */
+function sizeOf(text) {
+  return text.length > 20 ? "longest" : text.length > 12 ? "long" : "";
 }
 
 /**

@@ -25,8 +25,6 @@ import uPlot from "./uplot.js";
  * @property {string} shape changes when lines are others than before
  */
 
-const HEIGHT = 260;
-
 /** A chart in a place of its own. */
 export class Chart {
   /** @type {uPlot | null} */
@@ -39,8 +37,10 @@ export class Chart {
   /**
    * @param {string} testid
    * @param {string} hint id of the text that says how to read it by keys
+   * @param {number} height pixels
    */
-  constructor(testid, hint) {
+  constructor(testid, hint, height) {
+    this.#height = height;
     this.#canvas = h("div", { class: "chart", role: "img", tabindex: "0", testid, "aria-describedby": hint });
     this.#tip = h("div", { class: "chart-tip", hidden: true, testid: `${testid}-tooltip` });
     this.#say = h("div", { class: "unseen", "aria-live": "polite", testid: `${testid}-announce` });
@@ -53,6 +53,7 @@ export class Chart {
     document.addEventListener("themechange", this.#theme);
   }
 
+  #height;
   #canvas;
   #tip;
   #say;
@@ -94,7 +95,7 @@ export class Chart {
 
   #resize() {
     if (!this.#plot) this.#again();
-    else if (this.#plot.width !== this.element.clientWidth) this.#plot.setSize({ width: this.element.clientWidth, height: HEIGHT });
+    else if (this.#plot.width !== this.element.clientWidth) this.#plot.setSize({ width: this.element.clientWidth, height: this.#height });
   }
 
   /**
@@ -113,7 +114,7 @@ export class Chart {
     const right = picture.lines.some((line) => line.axis === "right");
     return {
       width: this.element.clientWidth,
-      height: HEIGHT,
+      height: this.#height,
       padding: [18, right ? 0 : 8, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },

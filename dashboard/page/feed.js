@@ -74,7 +74,7 @@ export class Feed {
     if (!(await this.#insist(signal, async () => this.#heard(await app.api.get(this.#of.summary, signal), signal)))) return;
     const stop = follow(app.api, this.#of.stream, {
       message: ({ data }) => this.#heard(JSON.parse(data), signal),
-      state: (state) => !signal.aborted && app.live(state),
+      state: (state, answered) => !signal.aborted && app.live(state, answered),
       problem: (problem) => {
         if (signal.aborted) return false;
         app.troubled(problem);
@@ -103,7 +103,8 @@ export class Feed {
    */
   #heard(summary, signal, asked = false) {
     if (signal.aborted) return;
-    if (!asked) this.#app.calm();
+    if (asked) this.#app.live("off");
+    else this.#app.calm();
     this.#newest = summary;
     this.#of.update(summary);
     this.#load(signal);

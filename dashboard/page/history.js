@@ -30,9 +30,9 @@ export class History {
     this.#app = app;
     this.#currency = h("select", { id: "currency", testid: "currency-select", onchange: () => this.#payments() });
     this.#currencyPlace = h("label", { class: "choice", for: "currency", hidden: true }, h("span", {}, app.t("chart.currency")), this.#currency);
-    this.#chart = new Chart("chart", "chart-hint");
+    this.#chart = new Chart("chart", "chart-hint", 270);
     this.#chartNone = h("p", { class: "nothing", hidden: true }, app.t("chart.none"));
-    this.#clicks = new Chart("clicks-chart", "chart-hint");
+    this.#clicks = new Chart("clicks-chart", "chart-hint", 310);
     this.#clicksNone = h("p", { class: "nothing", hidden: true }, app.t("chart.none"));
     this.#clicksKey = h("ul", { class: "legend" });
     this.#funnel = h("ol", { class: "funnel", testid: "funnel" });

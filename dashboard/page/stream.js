@@ -60,7 +60,7 @@ export function backoff(failures, random) {
  * @param {string} path
  * @param {object} told
  * @param {(message: Message) => void} told.message
- * @param {(state: "live" | "reconnecting") => void} told.state
+ * @param {(state: "live" | "reconnecting", answered: boolean) => void} told.state `answered`: the server is there, and refuses
  * @param {(problem: Problem) => boolean} told.problem what the server said instead; whether it is worth going on
  * @returns {() => void} stops it
  */
@@ -84,7 +84,7 @@ export function follow(api, path, told) {
         timer = setTimeout(() => silence.abort(), SILENCE_MS);
         for (const message of parser.push(value)) {
           failures = 0;
-          told.state("live");
+          told.state("live", true);
           told.message(message);
         }
       }
@@ -105,7 +105,7 @@ export function follow(api, path, told) {
       if (stopped.signal.aborted) return;
       if (why instanceof Problem && !told.problem(why)) return;
       failures += 1;
-      told.state("reconnecting");
+      told.state("reconnecting", why instanceof Problem && why.code !== "unreachable");
       const wait = Math.max(backoff(failures, Math.random()), why instanceof Problem ? why.retryAfter * 1_000 : 0);
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, wait);
