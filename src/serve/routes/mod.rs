@@ -1,8 +1,8 @@
 //! The paths, and what answers each.
 //!
 //! ```text
-//! outer (request id, log, span, panics) ─┬─ /healthz, /readyz, /openapi.json
-//!                                        └─ /v1/… (what a key may see) ─► Asked, StorePath ─► Api ─► model
+//! outer (request id, log, span, panics) ─► origins, bounds ─► gzip ─► admission ─┬─ /healthz, /readyz, /openapi.json, the dashboard
+//!                                                                                └─ /v1/… ─► Asked, StorePath ─► Api ─► model
 //! ```
 //!
 //! Upholds: (1) a key is held against a store before the store is looked for, so that no answer tells whether one exists that may not be
@@ -34,7 +34,7 @@ use super::keys::Access;
 use super::model;
 use super::problem::{Code, Problem};
 use super::view::Shown;
-use super::{admission, openapi, outer, stream};
+use super::{admission, dashboard, openapi, outer, stream};
 use crate::observe::wall_ms;
 
 /// Below so many bytes an answer is not worth packing.
@@ -58,7 +58,8 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/readyz", get(public::ready))
         .route("/openapi.json", get(move || public::document(document.clone())));
     let admission = Arc::clone(api.admission());
-    let routes = v1.merge(public).method_not_allowed_fallback(other_method).fallback(no_such_path).with_state(api);
+    let routes = v1.merge(public).with_state(api).merge(dashboard::routes());
+    let routes = routes.method_not_allowed_fallback(other_method).fallback(no_such_path);
     let routes = admission::inner_layer(routes, &admission).layer(CompressionLayer::new().gzip(true).compress_when(packed));
     admission::outer_layers(routes, &admission).layer(from_fn(outer::outer))
 }
