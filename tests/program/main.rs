@@ -6,6 +6,8 @@ mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+#[cfg(feature = "dashboard")]
+mod dashboard_units;
 mod dead_letters;
 mod decode_command;
 mod decoding;
@@ -22,6 +24,7 @@ mod lookups;
 mod otlp;
 mod outages;
 mod outside;
+mod redis_serve;
 mod redis_view;
 mod services;
 mod store;
