@@ -22,6 +22,7 @@ mod lookups;
 mod otlp;
 mod outages;
 mod outside;
+mod redis_serve;
 mod redis_view;
 mod services;
 mod store;
