@@ -12,5 +12,7 @@
 //! [`problem::Problem`] with a code of the documented list.
 //! Absent on purpose: TLS, which a load balancer ends, and anything that writes.
 
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod problem;
 pub mod view;
