@@ -19,6 +19,9 @@
 //! stores' ids like any other, and give up on a `Host` that is no name.
 //! Absent on purpose: what an HTTP API has cut off or refused to pass on; `deploy/lambda/README.md` says which ids that are.
 
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::ConnectInfo;
 use lambda_http::http::header::HOST;
 use lambda_http::http::{HeaderValue, Uri};
 use lambda_http::{Request, RequestExt};
@@ -31,17 +34,27 @@ const ROOTS: [&str; 6] = ["", "v1", "assets", "openapi.json", "healthz", "readyz
 const STORES: &str = "/v1/stores/";
 const WINDOWS: &str = "/windows";
 
-/// An event that `lambda_http` understands as it was meant, and a host that it is not to see. `base_path` (`/numbers`, or empty) is taken off
+/// What `lambda_http` would lose of a request, or trip over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Aside {
+    host: Option<HeaderValue>,
+    peer: Option<IpAddr>,
+}
+
+/// An event that `lambda_http` understands as it was meant, and what is kept aside of it. `base_path` (`/numbers`, or empty) is taken off
 /// paths that have it.
-pub(super) fn mended(mut event: Value, base_path: &str) -> (Value, Option<HeaderValue>) {
-    let mut host = None;
-    let Some(fields) = event.as_object_mut() else { return (event, host) };
+pub(super) fn mended(mut event: Value, base_path: &str) -> (Value, Aside) {
+    let mut aside = Aside::default();
+    let Some(fields) = event.as_object_mut() else { return (event, aside) };
     let context = fields.get("requestContext");
     let in_context = |name: &str| context.and_then(|context| context.get(name));
     let stage = in_context("stage").and_then(Value::as_str).filter(|stage| *stage != "$default").map(str::to_owned);
     let (of_v2, of_balancer) = (in_context("http").is_some(), in_context("elb").is_some());
     let domain = in_context("domainName").and_then(Value::as_str).unwrap_or_default();
     let decoded = if of_v2 { !domain.contains(".lambda-url.") } else { fields.get("version").is_some() && !of_balancer };
+
+    let address = ["http", "identity"].iter().find_map(|part| in_context(part)?.get("sourceIp")?.as_str());
+    aside.peer = address.and_then(|address| address.parse().ok());
 
     let path_field = if of_v2 { "rawPath" } else { "path" };
     let path = fields.get(path_field).and_then(Value::as_str).unwrap_or_default();
@@ -57,23 +70,29 @@ pub(super) fn mended(mut event: Value, base_path: &str) -> (Value, Option<Header
             *query = escaped(query, |byte| is_path_byte(byte) || byte == b'?');
         }
         if let Some(Value::Object(headers)) = fields.get_mut("headers") {
-            host = headers.remove("host").and_then(|host| host.as_str()?.parse().ok());
+            aside.host = headers.remove("host").and_then(|host| host.as_str()?.parse().ok());
         }
     } else {
         repeated(fields, "headers", "multiValueHeaders");
         repeated(fields, "queryStringParameters", "multiValueQueryStringParameters");
     }
-    (event, host)
+    (event, aside)
 }
 
-/// The request with path and host as they were, and with Lambda's own id if it came with none.
-pub(super) fn restored(mut request: Request, host: Option<HeaderValue>) -> Request {
+/// The request with path and host as they were, with who asked, and with Lambda's own id if it came with none.
+pub(super) fn restored(mut request: Request, aside: &Aside) -> Request {
     let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
     if let Ok(uri) = Uri::try_from(format!("{}{query}", request.raw_http_path())) {
         *request.uri_mut() = uri;
     }
-    if let Some(host) = host {
-        request.headers_mut().insert(HOST, host);
+    if let Some(host) = &aside.host {
+        request.headers_mut().insert(HOST, host.clone());
+    }
+    // A load balancer says it in a header alone, and adds it to what the client may have made up.
+    let forwarded = request.headers().get_all("x-forwarded-for").iter().next_back().and_then(|all| all.to_str().ok());
+    let last = forwarded.and_then(|all| all.rsplit(',').next()?.trim().parse().ok());
+    if let Some(peer) = aside.peer.or(last) {
+        request.extensions_mut().insert(ConnectInfo(SocketAddr::new(peer, 0)));
     }
     let id = request.lambda_context_ref().and_then(|context| context.request_id.parse().ok());
     if let Some(id) = id {

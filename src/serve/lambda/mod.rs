@@ -67,9 +67,9 @@ async fn answer(
     event: LambdaEvent<Value>,
 ) -> Result<impl Serialize + use<>, lambda_runtime::Error> {
     let (event, context) = event.into_parts();
-    let (event, host) = event::mended(event, base_path);
+    let (event, aside) = event::mended(event, base_path);
     let event: LambdaRequest = serde_json::from_value(event)?;
-    let ask = service_fn(move |request: Request| router.clone().oneshot(event::restored(request, host.clone())));
+    let ask = service_fn(move |request: Request| router.clone().oneshot(event::restored(request, &aside)));
     Adapter::from(ask).call(LambdaEvent::new(event, context)).await.map_err(|never: Infallible| match never {})
 }
 

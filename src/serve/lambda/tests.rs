@@ -1,9 +1,10 @@
 //! Events of every sender against a router that says what it was asked.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use axum::Router;
-use axum::extract::{Path, Query, Request};
+use axum::extract::{ConnectInfo, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::response::IntoResponse;
@@ -24,11 +25,12 @@ const ALL: [&str; 5] = [REST, HTTP, FUNCTION_URL, BALANCER, BALANCER_MULTI];
 
 /// Says which store it was asked for, and how.
 async fn told(path: Option<Path<String>>, Query(query): Query<Vec<(String, String)>>, request: Request) -> impl IntoResponse {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string());
     let query: BTreeMap<String, String> = query.into_iter().collect();
     let headers: Vec<(String, String)> =
         request.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().expect("ASCII").to_owned())).collect();
     let path = path.map(|Path(store)| store);
-    axum::Json(json!({ "store": path, "path": request.uri().path(), "query": query, "headers": headers }))
+    axum::Json(json!({ "store": path, "path": request.uri().path(), "query": query, "headers": headers, "peer": peer }))
 }
 
 fn router() -> Router {
@@ -95,6 +97,20 @@ fn all_senders_ask_the_same() {
         assert!(headers.contains("W/\\\"2\\\""), "{headers}");
     }
     assert_eq!(asked(parsed(HEALTH))["path"], "/healthz");
+}
+
+#[test]
+fn who_asked_is_who_the_sender_says() {
+    for event in ALL {
+        assert_eq!(asked(parsed(event))["peer"], "203.0.113.77", "{event}");
+    }
+    for (event, field) in [(BALANCER, "headers"), (BALANCER_MULTI, "multiValueHeaders")] {
+        let mut event = parsed(event);
+        let made_up = "10.0.0.1, 198.51.100.9";
+        event[field]["x-forwarded-for"] = if field == "headers" { json!(made_up) } else { json!(["10.0.0.2", made_up]) };
+        assert_eq!(asked(event)["peer"], "198.51.100.9");
+    }
+    assert_eq!(asked(parsed(HEALTH))["peer"], Value::Null);
 }
 
 #[test]
