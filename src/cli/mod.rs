@@ -3,6 +3,7 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend, 3 the same command
 //! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
+pub mod admission_args;
 pub mod bench;
 pub mod bench_formats;
 pub mod bench_kafka;

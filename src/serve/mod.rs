@@ -12,7 +12,13 @@
 //! [`problem::Problem`] with a code of the documented list.
 //! Absent on purpose: TLS, which a load balancer ends, and anything that writes.
 
+pub mod admission;
+pub mod keys;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod limits;
+pub mod origins;
 pub mod problem;
 pub mod view;
+
+mod bounds;
