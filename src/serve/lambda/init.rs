@@ -16,9 +16,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Says why the function cannot start.
 pub(super) fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    // Files of keys are told of line by line.
+    let message = format!("{error:#}").lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+    eprintln!("error: {message}");
     if let Ok(address) = std::env::var("AWS_LAMBDA_RUNTIME_API")
-        && let Err(error) = tell(&address, &format!("{error:#}"))
+        && let Err(error) = tell(&address, &message)
     {
         eprintln!("error: Lambda could not be told: {error}");
     }

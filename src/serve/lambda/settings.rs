@@ -5,10 +5,13 @@
 
 use std::path::PathBuf;
 
+use crate::cli::admission_args;
 use crate::publish::redis::{RedisSettings, SecretUrl};
+use crate::serve::admission::AdmissionSettings;
 
 /// The variables that are read, beside those of logging; `deploy/lambda/template.yaml` sets these and no others.
-pub const VARIABLES: [&str; 9] = [REDIS, CLUSTER, PASSWORD, PASSWORD_FILE, JOB, KEYS, PUBLIC, BASE_PATH, LOG];
+pub const VARIABLES: [&str; 12] =
+    [REDIS, CLUSTER, PASSWORD, PASSWORD_FILE, JOB, KEYS, PUBLIC, RATE, ORIGINS, TIMEOUT, BASE_PATH, LOG];
 
 const REDIS: &str = "STOREFLOW_REDIS";
 const CLUSTER: &str = "STOREFLOW_REDIS_CLUSTER";
@@ -17,6 +20,9 @@ const PASSWORD_FILE: &str = "STOREFLOW_REDIS_PASSWORD_FILE";
 const JOB: &str = "STOREFLOW_JOB_NAME";
 const KEYS: &str = "STOREFLOW_API_KEYS";
 const PUBLIC: &str = "STOREFLOW_PUBLIC";
+const RATE: &str = "STOREFLOW_RATE";
+const ORIGINS: &str = "STOREFLOW_CORS_ORIGIN";
+const TIMEOUT: &str = "STOREFLOW_REQUEST_TIMEOUT";
 const BASE_PATH: &str = "STOREFLOW_BASE_PATH";
 const LOG: &str = "STOREFLOW_LOG";
 
@@ -27,8 +33,8 @@ pub struct LambdaSettings {
     pub redis: RedisSettings,
     /// The job whose view it is.
     pub job: String,
-    /// The file of API keys; `None` if whoever invokes the function has checked who asks.
-    pub keys: Option<PathBuf>,
+    /// Who may ask; no keys if whoever invokes the function has checked that.
+    pub admission: AdmissionSettings,
     /// What paths begin with before they are ours: `/numbers`, or empty.
     pub base_path: String,
 }
@@ -98,17 +104,31 @@ impl LambdaSettings {
                 return Err(SettingsError::Wrong { name: PUBLIC, problem });
             }
         };
+        let mut admission = AdmissionSettings { keys, ..AdmissionSettings::default() };
+        let wrong = |name| move |problem: String| SettingsError::Wrong { name, problem: format!("it {problem}") };
+        if let Some(text) = variable(RATE) {
+            admission.rate = Some(admission_args::rate(&text).map_err(wrong(RATE))?);
+        }
+        if let Some(text) = variable(TIMEOUT) {
+            admission.request_timeout = admission_args::timeout(&text).map_err(wrong(TIMEOUT))?;
+        }
+        let origins = variable(ORIGINS).unwrap_or_default();
+        let origins = origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+        admission.origins = origins.map(str::parse).collect::<Result<_, String>>().map_err(wrong(ORIGINS))?;
         let base_path = variable(BASE_PATH).unwrap_or_default();
         let base_path = base_path.trim_end_matches('/').to_owned();
         if !base_path.is_empty() && !base_path.starts_with('/') {
             return Err(SettingsError::Wrong { name: BASE_PATH, problem: "it begins with a slash, such as /numbers".to_owned() });
         }
-        Ok(LambdaSettings { redis: RedisSettings { url, cluster }, job, keys, base_path })
+        Ok(LambdaSettings { redis: RedisSettings { url, cluster }, job, admission, base_path })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeSet;
+
     use super::*;
 
     const GOOD: [(&str, &str); 3] = [(REDIS, "redis://mall:hunter2@cache:6380"), (JOB, "mall"), (KEYS, "/opt/keys")];
@@ -124,14 +144,49 @@ mod tests {
         assert_eq!(settings.redis.url.server(), "cache:6380");
         assert!(!settings.redis.cluster);
         assert_eq!((settings.job.as_str(), settings.base_path.as_str()), ("mall", "/numbers"));
-        assert_eq!(settings.keys, Some(PathBuf::from("/opt/keys")));
-        let open = read(&[(KEYS, ""), (PUBLIC, "true"), (CLUSTER, "true"), (BASE_PATH, "")]).unwrap();
-        assert_eq!((open.keys, open.redis.cluster, open.base_path.as_str()), (None, true, ""));
+        assert_eq!(settings.admission.keys, Some(PathBuf::from("/opt/keys")));
+        assert_eq!(settings.admission.request_timeout, AdmissionSettings::default().request_timeout);
+        let open = read(&[(KEYS, ""), (PUBLIC, "true"), (CLUSTER, "true"), (BASE_PATH, ""), (RATE, ""), (ORIGINS, "")]).unwrap();
+        assert_eq!((open.admission.keys, open.redis.cluster, open.base_path.as_str()), (None, true, ""));
+        assert!(open.admission.origins.is_empty() && open.admission.rate.is_none());
+        let bounded = [(RATE, "7"), (TIMEOUT, "4s"), (ORIGINS, "https://a.example, https://b.example")];
+        let bounded = read(&bounded).unwrap().admission;
+        assert_eq!((bounded.rate.map(u32::from), bounded.request_timeout.as_secs(), bounded.origins.len()), (Some(7), 4, 2));
+    }
+
+    #[test]
+    fn no_other_variable_is_read() {
+        let asked = RefCell::new(BTreeSet::from([LOG.to_owned()]));
+        for public in ["true", "false"] {
+            let settings = LambdaSettings::read(|name| {
+                asked.borrow_mut().insert(name.to_owned());
+                let usual = GOOD.iter().find(|(set, _)| *set == name && (public == "false" || name != KEYS));
+                if name == PUBLIC { Some(public.to_owned()) } else { usual.map(|(_, value)| (*value).to_owned()) }
+            });
+            settings.unwrap();
+        }
+        assert_eq!(asked.into_inner(), VARIABLES.iter().map(|name| (*name).to_owned()).collect());
+    }
+
+    #[test]
+    fn the_template_sets_what_is_read_and_nothing_else() {
+        let template = include_str!("../../../deploy/lambda/template.yaml");
+        let (_, variables) = template.split_once("        Variables:\n").unwrap();
+        let set: BTreeSet<&str> = variables
+            .lines()
+            .take_while(|line| line.starts_with("          "))
+            .filter(|line| !line.starts_with("           "))
+            .filter_map(|line| Some(line.trim().split_once(':')?.0))
+            .collect();
+        // A secret of Secrets Manager is no file.
+        assert_eq!(set, VARIABLES.into_iter().filter(|name| *name != PASSWORD_FILE).collect());
+        let readme = include_str!("../../../deploy/lambda/README.md");
+        assert!(VARIABLES.iter().all(|name| readme.contains(&format!("`{name}`"))));
     }
 
     #[test]
     fn what_is_wrong_is_named_in_one_line_without_secrets() {
-        let wrong: [(&[(&str, &str)], &str); 9] = [
+        let wrong: [(&[(&str, &str)], &str); 12] = [
             (&[(REDIS, "")], REDIS),
             (&[(REDIS, "hunter2@cache")], REDIS),
             (&[(PASSWORD_FILE, "/no/such/file")], PASSWORD_FILE),
@@ -140,6 +195,9 @@ mod tests {
             (&[(KEYS, "")], KEYS),
             (&[(KEYS, ""), (PUBLIC, "yes")], PUBLIC),
             (&[(PUBLIC, "true")], PUBLIC),
+            (&[(RATE, "0")], RATE),
+            (&[(ORIGINS, "https://a.example,*")], ORIGINS),
+            (&[(TIMEOUT, "1")], TIMEOUT),
             (&[(BASE_PATH, "numbers")], BASE_PATH),
         ];
         for (changes, name) in wrong {
