@@ -21,6 +21,8 @@ mod tests;
 
 use std::convert::Infallible;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use lambda_http::request::LambdaRequest;
@@ -33,21 +35,44 @@ pub use settings::{LambdaSettings, SettingsError, VARIABLES};
 
 use crate::observe::{LogFormat, start_logging};
 use crate::runtime::launch::AGAIN;
+use crate::serve;
+use crate::serve::admission::Admission;
+use crate::serve::api::{Api, ApiSettings};
+use crate::serve::view::redis::RedisServed;
+
+/// What is kept of answers: a container has little memory.
+const ANSWERS_BYTES_MAX: usize = 8 << 20;
+
+/// What a start waits for Redis, so that the first event need not; one that is away does not keep the function from starting.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// Reads the environment and answers events until Lambda ends the process. 2 if there is something to mend, 3 if Lambda went away.
 pub fn main() -> ExitCode {
     start_logging(LogFormat::Json);
-    let settings = match LambdaSettings::read(|name| std::env::var(name).ok()) {
-        Ok(settings) => settings,
-        Err(error) => return init::failed(&error.into()),
+    let (settings, admission) = match settings() {
+        Ok(read) => read,
+        Err(error) => return init::failed(&error),
     };
     // A container has one request at a time, and often less than one processor.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return init::failed(&error.into()),
     };
-    let (router, base_path) = (stand_in(), settings.base_path.as_str());
-    let answers = lambda_runtime::run(service_fn(|event| answer(router.clone(), base_path, event)));
+    let answers = async {
+        let view = Arc::new(RedisServed::connect(&settings.redis, &settings.job));
+        let api_settings = ApiSettings { answers_bytes_max: ANSWERS_BYTES_MAX, ..ApiSettings::default() };
+        let api = Api::new(view, admission, api_settings);
+        // What is wrong with it is in the log, and in the answers.
+        let _ = tokio::time::timeout(FIRST_LOOK, api.shown()).await;
+        let router = serve::router(Arc::clone(&api));
+        let base_path = settings.base_path.as_str();
+        lambda_runtime::run(service_fn(|event| {
+            // Since the last event the container may have been frozen, and its clock with it: what was new then is of unknown age.
+            api.forget();
+            answer(router.clone(), base_path, event)
+        }))
+        .await
+    };
     match runtime.block_on(answers) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -55,6 +80,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(AGAIN)
         }
     }
+}
+
+fn settings() -> anyhow::Result<(LambdaSettings, Arc<Admission>)> {
+    let settings = LambdaSettings::read(|name| std::env::var(name).ok())?;
+    let admission = Admission::open(settings.admission.clone())?;
+    Ok((settings, admission))
 }
 
 /// Answers an event with a router: what Lambda hands back to the sender.
@@ -71,10 +102,4 @@ async fn answer(
     let event: LambdaRequest = serde_json::from_value(event)?;
     let ask = service_fn(move |request: Request| router.clone().oneshot(event::restored(request, &aside)));
     Adapter::from(ask).call(LambdaEvent::new(event, context)).await.map_err(|never: Infallible| match never {})
-}
-
-fn stand_in() -> Router {
-    Router::new().fallback(|request: axum::extract::Request| async move {
-        axum::Json(serde_json::json!({ "uri": request.uri().to_string() }))
-    })
 }
