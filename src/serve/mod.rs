@@ -16,6 +16,8 @@ pub mod admission;
 pub mod api;
 pub mod calendar;
 pub mod keys;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod limits;
 pub mod model;
 pub mod origins;

@@ -17,6 +17,8 @@ mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod launch;
 mod lookups;
 mod otlp;
