@@ -3,7 +3,9 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend, 3 the same command
 //! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
+pub mod admission_args;
 pub mod bench;
+pub mod bench_api;
 pub mod bench_formats;
 pub mod bench_kafka;
 pub mod bench_redis;
@@ -93,6 +95,7 @@ enum Command {
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     BenchStage(bench::StageArgs),
+    BenchApi(bench_api::BenchApiArgs),
     BenchFormats(bench_formats::BenchFormatsArgs),
     BenchKafka(bench_kafka::BenchKafkaArgs),
     BenchRedis(bench_redis::BenchRedisArgs),
@@ -123,6 +126,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::BenchApi(args) => bench_api::run(&args),
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
         Command::Checkpoints(args) => checkpoints::run(&args),

@@ -12,5 +12,11 @@
 //! [`problem::Problem`] with a code of the documented list.
 //! Absent on purpose: TLS, which a load balancer ends, and anything that writes.
 
+pub mod admission;
+pub mod keys;
+pub mod limits;
+pub mod origins;
 pub mod problem;
 pub mod view;
+
+mod bounds;
