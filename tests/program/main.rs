@@ -21,6 +21,7 @@ mod job_changes;
 mod lambda;
 mod launch;
 mod lookups;
+mod otlp;
 mod outages;
 mod outside;
 mod redis_serve;

@@ -48,7 +48,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 
 /// Reads the environment and answers events until Lambda ends the process. 2 if there is something to mend, 3 if Lambda went away.
 pub fn main() -> ExitCode {
-    start_logging(LogFormat::Json);
+    start_logging(LogFormat::Json, None);
     let (settings, admission) = match settings() {
         Ok(read) => read,
         Err(error) => return init::failed(&error),

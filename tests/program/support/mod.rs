@@ -3,6 +3,7 @@
 pub(crate) mod avro;
 pub(crate) mod binary;
 pub(crate) mod chance;
+pub(crate) mod collector;
 pub(crate) mod connect;
 pub(crate) mod databases;
 pub(crate) mod dialects;
