@@ -63,11 +63,11 @@ impl View {
         let mut lines: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         let mut write = |topic: &'static str, ts: u64, id: &str, row: Value| {
             let of = lines.entry(topic).or_default();
-            let line = json!({
-                "topic": format!("{name}.{topic}"), "partition": 0, "offset": of.len(), "ts": ts,
-                "key": json!(id).to_string(), "payload": row.to_string(),
-            });
-            of.push(line.to_string());
+            let (offset, key, payload) = (of.len(), json!(json!(id).to_string()), json!(row.to_string()));
+            // What begins with its topic is an envelope.
+            of.push(format!(
+                r#"{{"topic":"{name}.{topic}","partition":0,"offset":{offset},"ts":{ts},"key":{key},"payload":{payload}}}"#
+            ));
         };
         for window in 0..WINDOWS {
             let at = START + window * HALF_HOUR + 60_000;
