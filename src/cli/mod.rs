@@ -25,6 +25,8 @@ pub mod observe_args;
 pub mod produce;
 pub mod rebuild_view;
 pub mod run;
+pub mod serve;
+pub mod serve_args;
 pub mod verify;
 
 mod progress;
@@ -83,6 +85,7 @@ enum Command {
     Checkpoints(checkpoints::CheckpointsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Run(Box<run::RunArgs>),
+    Serve(Box<serve::ServeCommandArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
     Explain(explain::ExplainArgs),
@@ -106,6 +109,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let logging = match &cli.command {
         Command::Run(args) => args.observe().start_logging(cli.log_format).map_err(Failure::from),
+        Command::Serve(args) => args.observe().start_logging(cli.log_format).map_err(Failure::from),
         _ => {
             crate::observe::start_logging(cli.log_format, None);
             Ok(())
@@ -132,6 +136,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Checkpoints(args) => checkpoints::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Explain(args) => explain::run(&args),
