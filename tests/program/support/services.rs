@@ -1,4 +1,4 @@
-//! Kafka, Redis, S3, databases with Kafka Connect, and a Python with DuckDB for tests, through `scripts/services`.
+//! Kafka, Redis, S3, databases with Kafka Connect, a Python with DuckDB and a Chromium for tests, through `scripts/services`.
 //!
 //! ```text
 //! shared()   STOREFLOW_TEST_… says where ──► that one
@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     S3,
     /// `STOREFLOW_TEST_PYTHON`, an interpreter with DuckDB.
     Python,
+    /// `STOREFLOW_TEST_BROWSER`, the path of Chromium, `…_BROWSER_NODE`, that of Node.js, and `…_BROWSER_MODULES`, what it drives it with.
+    Browser,
     /// `STOREFLOW_TEST_POSTGRES`, a URL, and `…_POSTGRES_CLIENT`, the path of psql.
     Postgres,
     /// `STOREFLOW_TEST_MARIADB`, a URL, and `…_MARIADB_CLIENT`, the path of mariadb.
@@ -44,6 +46,7 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::S3 => "s3",
             Kind::Python => "venv",
+            Kind::Browser => "browser",
             Kind::Postgres => "postgres",
             Kind::MariaDb => "mariadb",
             Kind::Connect => "connect",
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Redis => "STOREFLOW_TEST_REDIS",
             Kind::S3 => "STOREFLOW_TEST_S3",
             Kind::Python => "STOREFLOW_TEST_PYTHON",
+            Kind::Browser => "STOREFLOW_TEST_BROWSER",
             Kind::Postgres => "STOREFLOW_TEST_POSTGRES",
             Kind::MariaDb => "STOREFLOW_TEST_MARIADB",
             Kind::Connect => "STOREFLOW_TEST_CONNECT",
@@ -169,7 +173,7 @@ fn up(folder: &Path, kind: Kind, more: &[&str], kafka: Option<&str>) -> Result<V
     let mut command = services(folder);
     command.envs(kafka.map(|kafka| ("STOREFLOW_SERVICES_KAFKA", kafka)));
     match kind {
-        Kind::Python => command.arg("venv"),
+        Kind::Python | Kind::Browser => command.arg(kind.name()),
         _ => command.args(["up", kind.name(), "--while", &std::process::id().to_string()]).args(more),
     };
     let out = run(&mut command)?;
