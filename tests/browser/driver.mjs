@@ -8,6 +8,7 @@
 import { createInterface } from "node:readline";
 
 import { axe, page as newPage, start, watch } from "./chromium.mjs";
+import { cold } from "./cold.mjs";
 import { click, download, overflow, read, searchByKeyboard, shown, theme, walkTheChart } from "./dashboard.mjs";
 
 // More than anything takes on a slow machine; what hangs is said rather than waited for.
@@ -51,8 +52,11 @@ const commands = {
       passes: passes.length,
     };
   },
-  /// A picture, for whoever has to see why something failed.
-  screenshot: ({ path }) => page.screenshot({ path, fullPage: true }),
+  /// A picture of what is on the screen, or with "whole" of the whole page.
+  async screenshot({ path, whole = false }) {
+    await page.screenshot({ path, fullPage: whole, animations: "disabled" });
+  },
+  cold: ({ url, ...looks }) => cold(url, looks),
 };
 
 const late = (what) =>
