@@ -41,7 +41,7 @@ export async function read(page) {
       live: one("live-state")?.dataset.state ?? null,
       problem: data("problem"),
       product_count: single("product-count"),
-      today: { sums: by("today-sum-"), counts: by("today-count-"), items: single("today-items") },
+      today: { sums: by("today-sum-"), counts: by("today-count-"), items: single("today-items"), clicks: single("today-clicks") },
       totals: { sums: by("total-sum-"), counts: by("total-count-"), items: single("total-items"), clicks: single("total-clicks") },
       active_stores: single("active-stores"),
       newest_window: one("newest-window")?.dataset.window ?? null,

@@ -14,7 +14,7 @@ use super::binary::succeed;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) closed: bool,
-    /// The highest of its cells.
+    /// The highest of its cells; of all stores together 0.
     pub(crate) revision: u64,
     /// By the API's names of measures, such as `payment_sum:KRW`: the exact text.
     pub(crate) cells: BTreeMap<String, String>,
@@ -87,7 +87,7 @@ impl Exported {
         stores.into_iter().take(count).map(|(id, _)| id.clone()).collect()
     }
 
-    /// All stores together; what is distinct does not add up.
+    /// All stores together; what is distinct does not add up, and neither do revisions.
     pub(crate) fn all(&self) -> Store {
         let mut all = Store::default();
         for store in self.stores.values() {
@@ -95,7 +95,6 @@ impl Exported {
             for (start, of) in &store.windows {
                 let window = all.windows.entry(start.clone()).or_default();
                 window.closed = of.closed;
-                window.revision = window.revision.max(of.revision);
                 let adding = of.cells.iter().filter(|(measure, _)| !measure.starts_with("products_"));
                 for (measure, value) in adding.map(|(measure, value)| (measure.clone(), value)) {
                     add(&mut window.cells, measure, value);
@@ -130,6 +129,11 @@ impl Store {
             }
         }
         sums
+    }
+
+    /// The sum of a measure over all closed windows from `from` on, of whatever it has behind its colon.
+    pub(crate) fn total(&self, measure: &str, from: Timestamp) -> String {
+        self.sums(measure, from, true).values().fold("0".to_owned(), |sum, value| plus(&sum, value))
     }
 }
 
