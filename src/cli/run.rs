@@ -153,6 +153,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         accept_job_change: args.accept_job_change,
         dead_letter_max_share: args.dead_letter_max_share,
         stop_patience: args.stop_patience,
+        served: None,
         stop,
         registry,
         health,
