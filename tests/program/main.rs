@@ -7,6 +7,8 @@ mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+#[cfg(feature = "dashboard")]
+mod dashboard_units;
 mod dead_letters;
 mod decode_command;
 mod decoding;
