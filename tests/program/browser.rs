@@ -335,7 +335,7 @@ fn a_page_follows_a_job_on_redis_through_its_death_and_says_when_it_is_late() {
     let mall = Mall::generate_at("follow", &start, &TROUBLE);
     let (out, job, whole, url) = (mall.dir("out"), mall.job(), mall.whole(), redis.url());
     let run = || {
-        let fast = ["--speed", "600", "--checkpoint-interval", "500ms"];
+        let fast = ["--speed", "600", "--checkpoint-interval", "1s"];
         let usual = ["run", "--job", &job, "--replay", &whole, "--data-dir", &out, "--redis", &url, "--workers", "1"];
         Running::start(&mut storeflow(&[&usual[..], &fast].concat()))
     };
@@ -381,7 +381,7 @@ fn a_page_follows_the_view_in_the_memory_of_a_run_and_says_when_the_server_is_go
     let (out, job, whole) = (mall.dir("out"), mall.job(), mall.whole());
     let run = |listen: &str, speed: &str| {
         let usual =
-            ["run", "--job", &job, "--replay", &whole, "--data-dir", &out, "--serve", listen, "--checkpoint-interval", "500ms"];
+            ["run", "--job", &job, "--replay", &whole, "--data-dir", &out, "--serve", listen, "--checkpoint-interval", "1s"];
         Running::start(&mut storeflow(&[&usual[..], &["--speed", speed]].concat()))
     };
     let mut first = run("127.0.0.1:0", "900");

@@ -1,6 +1,7 @@
 //! The program from outside: one binary, so that it links once.
 
 mod avro;
+#[cfg(feature = "dashboard")]
 mod browser;
 mod chain;
 mod checkpoints;

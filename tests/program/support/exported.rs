@@ -100,6 +100,8 @@ impl Exported {
                     add(&mut window.cells, measure, value);
                 }
                 add(&mut window.cells, "stores".to_owned(), "1");
+                // Where nothing was sold, the sum over all stores is 0; a store has no cell.
+                window.cells.entry("items_sold".to_owned()).or_insert_with(|| "0".to_owned());
             }
         }
         all
