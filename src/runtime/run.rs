@@ -40,6 +40,7 @@ use super::workers::{self, Crew, Finished, RunError, Tuning, Watch};
 use crate::config::Job;
 use crate::observe::health::Health;
 use crate::observe::metrics::{Observed, Registry, Sample, Workers};
+use crate::observe::status::ProcessStatus;
 use crate::observe::{PartitionStats, WorkerStats, holder_of, locked, wall_ms};
 use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
@@ -249,6 +250,8 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     let with_redis = ready.redis.is_some();
     let open_redis = ready.redis.map(|redis| {
         let (about, view, workers, registry) = (generation.about().clone(), Arc::clone(&view), workers.clone(), registry.clone());
+        let observed = registry.clone();
+        let redis = redis.telling(move || ProcessStatus::of(process, processes, &observed.sample(wall_ms())));
         move || {
             let sink = Arc::new(redis.start(&about, view, workers, peers));
             registry.register(Arc::new(ViewObserved(Arc::downgrade(&sink))));

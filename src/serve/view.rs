@@ -19,6 +19,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use storeflow_dataflows::table::{Table, Value, Window};
 
+pub mod redis;
+
 use crate::observe::status::ProcessStatus;
 use crate::publish::layout::About;
 
