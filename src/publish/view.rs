@@ -12,6 +12,8 @@
 
 mod index;
 pub mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::collections::hash_map::Entry;
@@ -122,10 +124,32 @@ impl MemoryView {
         MemoryView { first: workers.start, parts: workers.map(|_| part()).collect() }
     }
 
+    /// The workers whose parts it has.
+    pub fn workers(&self) -> Range<usize> {
+        self.first..self.first + self.parts.len()
+    }
+
+    /// Whether it has an index by store.
+    pub fn is_served(&self) -> bool {
+        self.parts.iter().all(|part| lock(part).index.is_some())
+    }
+
     /// Moves a worker's part to `as_of`: takes what is due (`after < as_of`) from the front of both lists, which are in the
     /// order of `after`. What is not due stays in them. Gives back what expired: other copies of the view drop it too, and
     /// freeing a window of many cells takes a while, which readers need not wait for.
     pub fn apply(
+        &self,
+        worker: usize,
+        as_of: u64,
+        changes: &mut Vec<CellChange>,
+        expiries: &mut Vec<WindowExpiry>,
+    ) -> Vec<ExpiredWindow> {
+        let expired = self.move_to(worker, as_of, changes, expiries);
+        self.leave(worker, &expired);
+        expired
+    }
+
+    fn move_to(
         &self,
         worker: usize,
         as_of: u64,
@@ -145,9 +169,7 @@ impl MemoryView {
             part.tables[table as usize].remove(&window).map(|cells| ExpiredWindow { table, window, cells })
         });
         let expired: Vec<_> = expired.collect();
-        let leaving = part.expire(&expired);
-        drop(part);
-        self.leave(worker, leaving);
+        part.expire(&expired);
         expired
     }
 
@@ -208,7 +230,9 @@ impl MemoryView {
     }
 
     /// Takes the cells of windows that nobody sees any more out of the index, letting readers in between.
-    fn leave(&self, worker: usize, leaving: Vec<&ExpiredWindow>) {
+    fn leave(&self, worker: usize, expired: &[ExpiredWindow]) {
+        let leaves = |of: &&ExpiredWindow| self.part(worker).index.as_ref().is_some_and(|index| index.leaving(of.window));
+        let leaving: Vec<_> = expired.iter().filter(leaves).collect();
         if leaving.is_empty() {
             return;
         }
@@ -217,7 +241,7 @@ impl MemoryView {
             while keys.len() > 0 {
                 let mut part = self.part_mut(worker);
                 let Some(index) = &mut part.index else { return };
-                keys.by_ref().take(LEAVE_AT_A_TIME).for_each(|key| index.left(*table, *window, key));
+                keys.by_ref().take(LEAVE_AT_A_TIME).for_each(|key| index.unlink(*table, *window, key));
             }
         }
         self.part_mut(worker).index.iter_mut().for_each(Index::all_left);
@@ -330,19 +354,16 @@ impl Part {
         }
     }
 
-    /// Tells the index what has expired. Gives back what is still to be taken out of it.
-    fn expire<'e>(&mut self, expired: &'e [ExpiredWindow]) -> Vec<&'e ExpiredWindow> {
-        let Some(index) = &mut self.index else { return Vec::new() };
+    /// Tells the index what has expired.
+    fn expire(&mut self, expired: &[ExpiredWindow]) {
+        let Some(index) = &mut self.index else { return };
         expired.iter().for_each(|of| index.expired(of.table, of.window));
-        let mut leaving = Vec::new();
         for of in expired {
-            if index.leaves(of.window) {
-                leaving.push(of);
-            } else {
-                of.cells.keys().for_each(|key| index.left(of.table, of.window, key));
+            // Cells of a window that other tables still have count among its stores, so they go at once.
+            if !index.leaves(of.window) {
+                of.cells.keys().for_each(|key| index.unlink(of.table, of.window, key));
             }
         }
-        leaving
     }
 }
 

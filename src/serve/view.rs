@@ -10,6 +10,11 @@
 //! far as they can tell values apart.
 //! Absent on purpose: JSON, and what is closed, today or late; those follow from the as-of and the job's lengths of time.
 
+pub mod files;
+pub mod memory;
+#[cfg(test)]
+mod tests;
+
 use std::ops::Range;
 use std::sync::Arc;
 

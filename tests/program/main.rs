@@ -1,11 +1,16 @@
 //! The program from outside: one binary, so that it links once.
 
+mod alarms;
 mod avro;
+#[cfg(feature = "dashboard")]
+mod browser;
 mod chain;
 mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+#[cfg(feature = "dashboard")]
+mod dashboard_units;
 mod dead_letters;
 mod decode_command;
 mod decoding;
@@ -17,8 +22,11 @@ mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod launch;
 mod lookups;
+mod otlp;
 mod outages;
 mod outside;
 mod redis_serve;

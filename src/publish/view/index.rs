@@ -67,7 +67,7 @@ impl Index {
         }
         match (before, after) {
             (None, Some(_)) => self.link(table, window, key.hash, store, second),
-            (Some(_), None) => self.unlink(table, window, store, second),
+            (Some(_), None) => self.unlink(table, window, key),
             _ => {}
         }
         if before.is_some() && after.is_none() && self.windows.get(&window).is_some_and(|of| of.sums.is_empty()) {
@@ -110,8 +110,9 @@ impl Index {
         }
     }
 
-    /// Takes out what [`Index::link`] has put in.
-    fn unlink(&mut self, table: Table, window: Window, store: &[u8], second: &[u8]) {
+    /// A cell has gone, or its window has expired.
+    pub(super) fn unlink(&mut self, table: Table, window: Window, key: &Key) {
+        let (store, second) = key.cell_parts();
         let Entry::Occupied(mut of_store) = self.stores.entry(Text::new(store)) else { return };
         let StoreIndex { cells, windows } = of_store.get_mut();
         let Entry::Occupied(mut places) = cells.entry((table, Text::new(second))) else { return };
@@ -134,7 +135,7 @@ impl Index {
         }
     }
 
-    /// A window of a table has expired: its sums go. Its cells are unlinked by [`Index::left`].
+    /// A window of a table has expired: its sums go.
     pub(super) fn expired(&mut self, table: Table, window: Window) {
         if let Some(of_window) = self.windows.get_mut(&window) {
             of_window.sums.retain(|(of, _), _| *of != table);
@@ -142,22 +143,21 @@ impl Index {
     }
 
     /// Whether a window that has expired in some table is gone from all. Then nobody sees its cells any more, and they may be unlinked a few
-    /// at a time; those of a window that stays count among its stores, and have to be unlinked at once.
+    /// at a time.
     pub(super) fn leaves(&mut self, window: Window) -> bool {
-        let stays = self.windows.get(&window).is_some_and(|of_window| !of_window.sums.is_empty());
-        if !stays {
-            self.windows.remove(&window);
-            if !self.leaving.contains(&window) {
-                self.leaving.push(window);
-            }
+        if self.windows.get(&window).is_some_and(|of_window| !of_window.sums.is_empty()) {
+            return false;
         }
-        !stays
+        self.windows.remove(&window);
+        if !self.leaving(window) {
+            self.leaving.push(window);
+        }
+        true
     }
 
-    /// Unlinks a cell of a window that has expired.
-    pub(super) fn left(&mut self, table: Table, window: Window, key: &Key) {
-        let (store, second) = key.cell_parts();
-        self.unlink(table, window, store, second);
+    /// Whether a window has expired and some of its cells are not unlinked yet.
+    pub(super) fn leaving(&self, window: Window) -> bool {
+        self.leaving.contains(&window)
     }
 
     /// All cells of the windows that have expired are unlinked.
@@ -185,7 +185,7 @@ impl Index {
     pub(super) fn windows_of(&self, store: &StoreIndex, within: &Range<Window>) -> impl Iterator<Item = Window> {
         let from = store.windows.partition_point(|(window, _)| *window < within.start);
         let windows = store.windows.range(from..).map(|(window, _)| *window).take_while(|window| *window < within.end);
-        windows.filter(|window| !self.leaving.contains(window))
+        windows.filter(|window| !self.leaving(*window))
     }
 
     /// The windows with cells in a range, ascending.
@@ -205,7 +205,7 @@ impl Index {
     fn lives(&self, store: &StoreIndex) -> bool {
         self.leaving.is_empty()
             || store.cells.contains_key(&(Table::StoreProducts, Text::EMPTY))
-            || store.windows.iter().any(|(window, _)| !self.leaving.contains(window))
+            || store.windows.iter().any(|(window, _)| !self.leaving(*window))
     }
 }
 
@@ -213,5 +213,27 @@ impl StoreIndex {
     /// Where it has cells, in the order of table and second part.
     pub(super) fn cells(&self) -> impl Iterator<Item = (Table, &Text, &Places)> {
         self.cells.iter().map(|((table, second), places)| (*table, second, places))
+    }
+}
+
+#[cfg(test)]
+impl Index {
+    /// All cells it knows of, and how many windows it has sums of.
+    pub(super) fn all(&self) -> (Vec<(Text, Table, Text, Window)>, usize) {
+        assert!(self.leaving.is_empty(), "windows that have left: {:?}", self.leaving);
+        let of_store = |(store, of): (&Text, &StoreIndex)| {
+            let mut windows = BTreeMap::new();
+            let mut cells = Vec::new();
+            for (table, second, places) in of.cells() {
+                for &window in &places.windows {
+                    *windows.entry(window).or_default() += u32::from(table.windowed());
+                    cells.push((store.clone(), table, second.clone(), window));
+                }
+            }
+            windows.retain(|_, cells| *cells > 0);
+            assert_eq!(of.windows.iter().copied().collect::<Vec<_>>(), windows.into_iter().collect::<Vec<_>>());
+            cells
+        };
+        (self.stores.iter().flat_map(of_store).collect(), self.windows.len())
     }
 }
