@@ -192,6 +192,7 @@ impl Setting<'_> {
             accept_job_change: false,
             dead_letter_max_share: None,
             stop_patience: Duration::from_secs(30),
+            served: None,
             stop: Arc::default(),
             registry: Registry::default(),
             health: Arc::new(Health::new(0, self.tuning.workers, wall_ms())),

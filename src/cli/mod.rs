@@ -3,6 +3,7 @@
 //! Exit codes are decided here alone: 0 done, 1 a check found differences, 2 something the user can mend, 3 the same command
 //! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
+pub mod admission_args;
 pub mod bench;
 pub mod bench_formats;
 pub mod bench_kafka;
@@ -23,6 +24,8 @@ pub mod observe_args;
 pub mod produce;
 pub mod rebuild_view;
 pub mod run;
+pub mod serve;
+pub mod serve_args;
 pub mod verify;
 
 mod progress;
@@ -81,6 +84,7 @@ enum Command {
     Checkpoints(checkpoints::CheckpointsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
     Run(Box<run::RunArgs>),
+    Serve(Box<serve::ServeCommandArgs>),
     Launch(launch::LaunchArgs),
     Export(export::ExportArgs),
     Explain(explain::ExplainArgs),
@@ -110,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Checkpoints(args) => checkpoints::run(&args),
         Command::DeadLetters(args) => dead_letters::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Launch(args) => launch::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -14,6 +14,7 @@ use super::kafka_args::KafkaArgs;
 use super::observe_args::ObserveArgs;
 use super::progress::Progress;
 use super::redis_args::RedisArgs;
+use super::serve_args::ServeArgs;
 use super::store_args::StoreArgs;
 use super::tuning::TuningArgs;
 use crate::config::{duration, job_file};
@@ -23,6 +24,8 @@ use crate::observe::{Counter, wall_ms};
 use crate::runtime::launch;
 use crate::runtime::replay::Kept;
 use crate::runtime::run::{self, Checkpoints, Input, Setup};
+use crate::serve::server::Server;
+use crate::serve::view::memory::ServedView;
 
 /// Run a job: from Kafka until it is stopped (or to the end with --until-end), or over a dataset
 #[derive(Debug, Args)]
@@ -84,6 +87,14 @@ pub struct RunArgs {
 
     #[command(flatten)]
     tuning: TuningArgs,
+
+    /// Serve the query API here from this process's memory, for jobs of one process; port 0 takes a free one, which the log
+    /// names. See docs/api.md
+    #[arg(long, env = "STOREFLOW_SERVE", value_name = "HOST:PORT", help_heading = "Query API")]
+    serve: Option<String>,
+
+    #[command(flatten)]
+    serve_args: ServeArgs,
 }
 
 /// From one checkpoint to the next; `None`: there are none.
@@ -139,6 +150,14 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let health = Arc::new(Health::new(workers.start, workers.len(), wall_ms()));
     registry.register(Arc::clone(&health) as _);
     let _server = args.observe.serve(&registry, &health)?;
+    let served = args.serve.as_ref().map(|_| Arc::new(ServedView::new(registry.clone())));
+    // Several processes are refused by the run, in all of them; until then they need not quarrel over the port.
+    let api = match (&args.serve, &served) {
+        (Some(address), Some(served)) if cluster.processes() == 1 => {
+            Some(args.serve_args.open(address)?.start(Arc::clone(served) as _)?)
+        }
+        _ => None,
+    };
     let store = args.store.create()?;
     let setup = Setup {
         job,
@@ -153,6 +172,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
         accept_job_change: args.accept_job_change,
         dead_letter_max_share: args.dead_letter_max_share,
         stop_patience: args.stop_patience,
+        served,
         stop,
         registry,
         health,
@@ -161,6 +181,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let kept = run::run(setup, |watch| progress.show(&watch))?;
     progress.end();
     log_end(&kept);
+    api.into_iter().for_each(Server::stop);
     Ok(())
 }
 

@@ -67,6 +67,12 @@ impl StoreArgs {
         Store::open(&self.address()?, &self.place.options())
     }
 
+    /// A store to read by somebody who waits: it is given up after `patience`, or sooner if that was typed.
+    pub(super) fn open_within(&self, patience: Duration) -> Result<Store, StoreError> {
+        let options = self.place.options();
+        Store::open(&self.address()?, &StoreOptions { retry_time: options.retry_time.min(patience), ..options })
+    }
+
     /// A store to write; a folder is made if it is missing.
     pub(super) fn create(&self) -> Result<Store, StoreError> {
         Store::create(&self.address()?, &self.place.options())

@@ -114,9 +114,17 @@ impl<'t> Mistakes<'t> {
 
     /// Notes what TOML could not read, each line once: the first error of a line causes the others.
     pub(super) fn syntax(&mut self, errors: &[toml::de::Error], subject_at: impl Fn(usize) -> String) {
+        self.syntax_in_words(errors, |text, span, message| {
+            format!("{}{}", subject_at(span.start), readable(text, span, message))
+        });
+    }
+
+    /// The same in the caller's words for the text, the place in it, and what TOML's reader said.
+    pub(super) fn syntax_in_words(&mut self, errors: &[toml::de::Error], words: impl Fn(&str, &Range<usize>, &str) -> String) {
         for error in errors {
             let span = error.span().unwrap_or(0..0);
             let offset = self.text.floor_char_boundary(span.start);
+            let span = offset..span.end.max(offset);
             // A second value for a field is all there; everything else may have swallowed what follows.
             if !error.message().starts_with(SET_TWICE) {
                 self.tears.push(offset);
@@ -128,8 +136,8 @@ impl<'t> Mistakes<'t> {
             if self.full() {
                 self.more += 1;
             } else {
-                let message = readable(self.text, &span, error.message());
-                self.push(offset, format!("{}{message}", subject_at(offset)));
+                let message = words(self.text, &span, error.message());
+                self.push(offset, message);
             }
             if self.is_header(line) {
                 // What follows belongs to a section that was not begun.

@@ -65,11 +65,15 @@ pub fn parse(text: &str, file: &str) -> Result<Job, JobFileError> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(too_large(file));
     }
+    on_large_stack("job file", || resolve(text, file))
+        .unwrap_or_else(|source| Err(JobFileError::Unreadable { file: file.to_owned(), source }))
+}
+
+/// Does what TOML's reader needs a large stack for; an error if there is no thread to be had.
+pub(super) fn on_large_stack<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     std::thread::scope(|scope| {
-        let reader = std::thread::Builder::new().name("job file".to_owned()).stack_size(STACK_BYTES);
-        let reader = reader.spawn_scoped(scope, || resolve(text, file));
-        let reader = reader.map_err(|source| JobFileError::Unreadable { file: file.to_owned(), source })?;
-        reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let reader = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn_scoped(scope, work)?;
+        Ok(reader.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 
@@ -80,18 +84,22 @@ fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 fn parse_bytes(bytes: &[u8], file: &str) -> Result<Job, JobFileError> {
-    let error = match std::str::from_utf8(bytes) {
-        Ok(text) => return parse(text, file),
-        Err(_) if bytes.len() as u64 > FILE_BYTES_MAX => return Err(too_large(file)),
-        Err(error) => error,
-    };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => parse(text, file),
+        Err(_) if bytes.len() as u64 > FILE_BYTES_MAX => Err(too_large(file)),
+        Err(error) => Err(not_utf8(bytes, error, file)),
+    }
+}
+
+/// Says where a file stops being UTF-8.
+pub(super) fn not_utf8(bytes: &[u8], error: std::str::Utf8Error, file: &str) -> JobFileError {
     let (before, rest) = bytes.split_at(error.valid_up_to());
     let before = String::from_utf8_lossy(before);
     let mut mistakes = Mistakes::new(&before);
     let byte = rest.first().copied().unwrap_or_default();
     let what = format!("byte 0x{byte:02x} is not UTF-8; save the file as UTF-8");
     let reported = mistakes.note(before.len(), what);
-    Err(mistakes.into_error(file, reported))
+    mistakes.into_error(file, reported)
 }
 
 fn too_large(file: &str) -> JobFileError {

@@ -4,6 +4,7 @@
 //! Absent on purpose: anything typed on the command line (see `cli`), and any value that is not yet valid.
 
 pub mod job_file;
+pub mod key_file;
 
 mod advice;
 mod diagnostics;

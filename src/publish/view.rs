@@ -6,16 +6,24 @@
 //! Upholds: (1) a worker's part moves from one as-of to the next as a whole, under its lock; (2) the view's as-of is the
 //! least of its parts, so everything shown is at least as new, and a reader of one store, whose shard is in one part, always
 //! sees one cut; (3) an expired window leaves with all its cells at once.
-//! Keeps: a map per table and window, so that expiry is one removal and not one per cell.
-//! Absent on purpose: history, and totals kept up to date; sums and lists are computed when asked for.
+//! Keeps: a map per table and window, so that expiry is one removal and not one per cell; of a served view an [`index`] by store, which runs
+//! that nobody asks do not pay for.
+//! Absent on purpose: history, and lists of the best kept up to date; they are looked up when asked for ([`read`]).
+
+mod index;
+pub mod read;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use storeflow_dataflows::key::{Key, WordMap};
 use storeflow_dataflows::table::{CellChange, Table, Value, Window, WindowExpiry};
 
+use self::index::Index;
 use super::columns::Cell;
 use super::encode::Encoder;
 use super::error::PublishError;
@@ -31,14 +39,20 @@ struct Part {
     as_of: u64,
     /// By place in [`Table::ALL`].
     tables: [WordMap<Window, Cells>; 4],
+    /// Of what is in the tables, if the view is served.
+    index: Option<Index>,
 }
+
+/// Cells of an expired window that are taken out of the index under one lock: some tenths of a millisecond.
+const LEAVE_AT_A_TIME: usize = 1_000;
 
 /// The serving copy of the cells of this process's workers, one part each.
 #[derive(Debug)]
 pub struct MemoryView {
     /// Index of the first part's worker.
     first: usize,
-    parts: Vec<Mutex<Part>>,
+    /// Readers share a part: whoever writes one to a file keeps none of them waiting.
+    parts: Vec<RwLock<Part>>,
 }
 
 /// All cells a worker had in a window of a table, when it expired.
@@ -101,7 +115,23 @@ impl MemoryView {
 
     /// An empty view of some of the job's workers: those of one process.
     pub fn of(workers: Range<usize>) -> Self {
-        MemoryView { first: workers.start, parts: workers.map(|_| Mutex::default()).collect() }
+        MemoryView { first: workers.start, parts: workers.map(|_| RwLock::default()).collect() }
+    }
+
+    /// The same, with an index by store: cells of one store are found without looking through all of them, and totals of windows are at hand.
+    pub fn served(workers: Range<usize>) -> Self {
+        let part = || RwLock::new(Part { index: Some(Index::default()), ..Part::default() });
+        MemoryView { first: workers.start, parts: workers.map(|_| part()).collect() }
+    }
+
+    /// The workers whose parts it has.
+    pub fn workers(&self) -> Range<usize> {
+        self.first..self.first + self.parts.len()
+    }
+
+    /// Whether it has an index by store.
+    pub fn is_served(&self) -> bool {
+        self.parts.iter().all(|part| lock(part).index.is_some())
     }
 
     /// Moves a worker's part to `as_of`: takes what is due (`after < as_of`) from the front of both lists, which are in the
@@ -114,37 +144,41 @@ impl MemoryView {
         changes: &mut Vec<CellChange>,
         expiries: &mut Vec<WindowExpiry>,
     ) -> Vec<ExpiredWindow> {
+        let expired = self.move_to(worker, as_of, changes, expiries);
+        self.leave(worker, &expired);
+        expired
+    }
+
+    fn move_to(
+        &self,
+        worker: usize,
+        as_of: u64,
+        changes: &mut Vec<CellChange>,
+        expiries: &mut Vec<WindowExpiry>,
+    ) -> Vec<ExpiredWindow> {
         let due_changes = changes.partition_point(|change| change.after < as_of);
         let due_expiries = expiries.partition_point(|expiry| expiry.after < as_of);
-        let mut part = self.part(worker);
+        let mut part = self.part_mut(worker);
         assert!(part.as_of <= as_of, "the view of worker {worker} is at {}, so it cannot go to {as_of}", part.as_of);
         part.as_of = as_of;
         for change in changes.drain(..due_changes) {
-            let windows = &mut part.tables[change.table as usize];
-            match change.value {
-                Some(value) => {
-                    windows.entry(change.window).or_default().insert(change.key, value);
-                }
-                None => {
-                    if let Some(cells) = windows.get_mut(&change.window) {
-                        cells.remove(&change.key);
-                    }
-                }
-            }
+            part.change(change);
         }
         // No change of a window comes after its expiry, so these can come last.
         let expired = expiries.drain(..due_expiries).filter_map(|WindowExpiry { table, window, .. }| {
             part.tables[table as usize].remove(&window).map(|cells| ExpiredWindow { table, window, cells })
         });
-        expired.collect()
+        let expired: Vec<_> = expired.collect();
+        part.expire(&expired);
+        expired
     }
 
     /// Fills a worker's part with the cells it had at an as-of, in place of all it has.
     pub fn restore<'c>(&self, worker: usize, as_of: u64, cells: impl Iterator<Item = (Table, Window, &'c Key, Value, u32)>) {
-        let mut part = self.part(worker);
-        *part = Part { as_of, ..Part::default() };
+        let mut part = self.part_mut(worker);
+        *part = Part { as_of, index: part.index.as_ref().map(|_| Index::default()), ..Part::default() };
         for (table, window, key, value, revision) in cells {
-            part.tables[table as usize].entry(window).or_default().insert(key.clone(), (value, revision));
+            part.change(CellChange { after: 0, table, window, key: key.clone(), value: Some((value, revision)) });
         }
     }
 
@@ -195,8 +229,31 @@ impl MemoryView {
         see(&mut cells.map(|(key, (value, _))| (key, value)))
     }
 
-    fn part(&self, worker: usize) -> MutexGuard<'_, Part> {
+    /// Takes the cells of windows that nobody sees any more out of the index, letting readers in between.
+    fn leave(&self, worker: usize, expired: &[ExpiredWindow]) {
+        let leaves = |of: &&ExpiredWindow| self.part(worker).index.as_ref().is_some_and(|index| index.leaving(of.window));
+        let leaving: Vec<_> = expired.iter().filter(leaves).collect();
+        if leaving.is_empty() {
+            return;
+        }
+        for ExpiredWindow { table, window, cells } in leaving {
+            let mut keys = cells.keys();
+            while keys.len() > 0 {
+                let mut part = self.part_mut(worker);
+                let Some(index) = &mut part.index else { return };
+                keys.by_ref().take(LEAVE_AT_A_TIME).for_each(|key| index.unlink(*table, *window, key));
+            }
+        }
+        self.part_mut(worker).index.iter_mut().for_each(Index::all_left);
+    }
+
+    fn part(&self, worker: usize) -> RwLockReadGuard<'_, Part> {
         lock(&self.parts[worker - self.first])
+    }
+
+    fn part_mut(&self, worker: usize) -> RwLockWriteGuard<'_, Part> {
+        // See `lock`.
+        self.parts[worker - self.first].write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The as-of all workers have reached, milliseconds.
@@ -271,6 +328,45 @@ impl MemoryView {
     }
 }
 
+impl Part {
+    fn change(&mut self, CellChange { table, window, key, value, .. }: CellChange) {
+        let windows = &mut self.tables[table as usize];
+        match (value, &mut self.index) {
+            (Some(value), None) => {
+                windows.entry(window).or_default().insert(key, value);
+            }
+            (Some(value), Some(index)) => match windows.entry(window).or_default().entry(key) {
+                Entry::Occupied(mut cell) => {
+                    let (before, _) = cell.insert(value);
+                    index.changed(table, window, cell.key(), Some(before), Some(value.0));
+                }
+                Entry::Vacant(none) => {
+                    index.changed(table, window, none.key(), None, Some(value.0));
+                    none.insert(value);
+                }
+            },
+            (None, index) => {
+                let Some((before, _)) = windows.get_mut(&window).and_then(|cells| cells.remove(&key)) else { return };
+                if let Some(index) = index {
+                    index.changed(table, window, &key, Some(before), None);
+                }
+            }
+        }
+    }
+
+    /// Tells the index what has expired.
+    fn expire(&mut self, expired: &[ExpiredWindow]) {
+        let Some(index) = &mut self.index else { return };
+        expired.iter().for_each(|of| index.expired(of.table, of.window));
+        for of in expired {
+            // Cells of a window that other tables still have count among its stores, so they go at once.
+            if !index.leaves(of.window) {
+                of.cells.keys().for_each(|key| index.unlink(of.table, of.window, key));
+            }
+        }
+    }
+}
+
 fn dump_part(generation: &Generation, worker: usize, part: &Part) -> Result<(u64, u64), PublishError> {
     let (mut rows, mut bytes, mut spools) = (0, 0, Vec::new());
     let mut encoder = Encoder::new().map_err(PublishError::io("compress for", &generation.place()))?;
@@ -304,6 +400,6 @@ fn dump_part(generation: &Generation, worker: usize, part: &Part) -> Result<(u64
 }
 
 /// A part; a panic elsewhere while it was locked ends the process, so what is in it no longer matters.
-fn lock(part: &Mutex<Part>) -> MutexGuard<'_, Part> {
-    part.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(part: &RwLock<Part>) -> RwLockReadGuard<'_, Part> {
+    part.read().unwrap_or_else(PoisonError::into_inner)
 }

@@ -40,6 +40,7 @@ use super::workers::{self, Crew, Finished, RunError, Tuning, Watch};
 use crate::config::Job;
 use crate::observe::health::Health;
 use crate::observe::metrics::{Observed, Registry, Sample, Workers};
+use crate::observe::status::ProcessStatus;
 use crate::observe::{PartitionStats, WorkerStats, holder_of, locked, wall_ms};
 use crate::publish::error::PublishError;
 use crate::publish::history::HistoryWriter;
@@ -48,6 +49,7 @@ use crate::publish::redis::{RedisSettings, RedisSink, RedisView};
 use crate::publish::replays::{Request, requests};
 use crate::publish::time::instant;
 use crate::publish::view::MemoryView;
+use crate::serve::view::memory::ServedView;
 use crate::source::dataset::partitions;
 use crate::source::kafka::{KafkaSettings, KafkaSource, Listed};
 use crate::source::names::{PartitionNames, REPLAY};
@@ -95,6 +97,8 @@ pub struct Setup {
     pub registry: Registry,
     /// Told of workers, sources and view.
     pub health: Arc<Health>,
+    /// Where the view in memory is shown to whoever asks this process, which then has to be the only one.
+    pub served: Option<Arc<ServedView>>,
 }
 
 /// How checkpoints are made.
@@ -134,7 +138,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Whatever the user can mend; nothing half-written is taken for whole then.
 pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunError> {
     let Setup { mut job, tuning, input, store, redis, mut cluster, checkpoints, generation, .. } = setup;
-    let Setup { advance_every, accept_job_change, dead_letter_max_share, stop_patience, stop, registry, health, .. } = setup;
+    let Setup { advance_every, accept_job_change, dead_letter_max_share, stop_patience, stop, registry, health, served, .. } =
+        setup;
     let leader = cluster.process() == 0;
     let (workers, peers) = (cluster.worker_range(tuning.workers), tuning.workers * cluster.processes());
     let (process, processes) = (cluster.process(), cluster.processes());
@@ -142,10 +147,12 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
 
     // Everybody proves that it can reach all it needs before anything begins.
     let wanted = Wanted { generation, durable: checkpoints.is_some(), accept_job_change };
-    let ready = prepare(&mut job, &input, &store, redis.as_ref(), &wanted, leader, peers);
+    let alone = check_alone(served.is_some(), processes);
+    let ready = alone.and_then(|()| prepare(&mut job, &input, &store, redis.as_ref(), &wanted, leader, peers));
     let (mut ready, plan) = agree(&mut cluster, ready, |ready| encoded(&ready.plan))?;
     let mut plan: Plan = decoded(&plan[0]);
-    let (log, view) = (log_of(&store, &job.name, plan.generation), Arc::new(MemoryView::of(workers.clone())));
+    let log = log_of(&store, &job.name, plan.generation);
+    let view = Arc::new(if served.is_some() { MemoryView::served(workers.clone()) } else { MemoryView::of(workers.clone()) });
     let joined = (|| {
         let dataset = match &input {
             Input::Dataset(dataset) => Some(&**dataset),
@@ -237,9 +244,14 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     }
     // What is known may be older than what was committed last, which Redis may show.
     let committed = restored.as_ref().map_or(0, |restored| restored.newest().manifest.as_of);
+    if let Some(served) = &served {
+        served.fill(Arc::clone(&view), Arc::new(generation.about().clone()), committed);
+    }
     let with_redis = ready.redis.is_some();
     let open_redis = ready.redis.map(|redis| {
         let (about, view, workers, registry) = (generation.about().clone(), Arc::clone(&view), workers.clone(), registry.clone());
+        let observed = registry.clone();
+        let redis = redis.telling(move || ProcessStatus::of(process, processes, &observed.sample(wall_ms())));
         move || {
             let sink = Arc::new(redis.start(&about, view, workers, peers));
             registry.register(Arc::new(ViewObserved(Arc::downgrade(&sink))));
@@ -392,6 +404,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     }
     let place = generation.place();
     end(generation, process, processes, finished.as_of, behind, &plan.run)?;
+    served.iter().for_each(|served| served.end(!stopped));
     if let Some(too_many) = too_many {
         return Err(RunError::DeadLetters(too_many));
     }
@@ -419,6 +432,16 @@ fn load(
             (None, None) => unreachable!("whoever has nothing has told why"),
         }
     }
+}
+
+/// Refuses to show the memory of one process as if it were all.
+fn check_alone(served: bool, processes: usize) -> Result<(), RunError> {
+    if served && processes > 1 {
+        let text = "--serve shows what one process has in memory, and this job has several: give them --redis, and serve from there \
+                    by `storeflow serve --redis`";
+        return Err(RunError::Flag(text.to_owned()));
+    }
+    Ok(())
 }
 
 /// What a process has at hand before the run.

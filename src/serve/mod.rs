@@ -12,6 +12,26 @@
 //! [`problem::Problem`] with a code of the documented list.
 //! Absent on purpose: TLS, which a load balancer ends, and anything that writes.
 
+pub mod admission;
+pub mod api;
+pub mod calendar;
 pub mod dashboard;
+pub mod keys;
+pub mod limits;
+pub mod model;
+pub mod origins;
 pub mod problem;
+pub mod server;
 pub mod view;
+
+mod answers;
+mod bounds;
+mod openapi;
+mod outer;
+mod params;
+mod routes;
+mod stream;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use routes::router;

@@ -91,16 +91,24 @@ struct Document<'a> {
     status: u16,
     detail: &'a str,
     code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+}
+
+impl Problem {
+    /// The document, with the id of the request if it is known.
+    pub(super) fn document(&self, request_id: Option<&str>) -> Vec<u8> {
+        let Problem { code, detail, .. } = self;
+        let status = code.status().as_u16();
+        let document = Document { r#type: "about:blank", title: code.title(), status, detail, code: code.text(), request_id };
+        serde_json::to_vec(&document).expect("texts and a number")
+    }
 }
 
 impl IntoResponse for Problem {
     /// The document without its `request_id`, which whoever knows it adds.
     fn into_response(self) -> Response {
-        let Problem { code, detail, retry_after } = &self;
-        let status = code.status();
-        let document =
-            Document { r#type: "about:blank", title: code.title(), status: status.as_u16(), detail, code: code.text() };
-        let body = serde_json::to_vec(&document).expect("texts and a number");
+        let (status, retry_after, body) = (self.code.status(), self.retry_after, self.document(None));
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if let Some(after) = retry_after {
             // Whole seconds, and never too early.

@@ -10,11 +10,16 @@
 //! far as they can tell values apart.
 //! Absent on purpose: JSON, and what is closed, today or late; those follow from the as-of and the job's lengths of time.
 
+pub mod files;
+pub mod memory;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use storeflow_dataflows::table::{Table, Value, Window};
+
+pub mod redis;
 
 use crate::observe::status::ProcessStatus;
 use crate::publish::layout::About;

@@ -23,6 +23,7 @@ mod launch;
 mod lookups;
 mod outages;
 mod outside;
+mod redis_serve;
 mod redis_view;
 mod services;
 mod store;

@@ -6,9 +6,25 @@ local call, keys, args = redis.call, KEYS, ARGV
 local refused = {}
 local k, a = 1, 1
 
--- Takes away a store's hash when neither products nor windows are left.
-local function drop_empty_store(key)
-  if call('HEXISTS', key, 'product_count') == 0 and call('HEXISTS', key, 'newest_window') == 0 then call('UNLINK', key) end
+-- The ids of a bucket's stores, and the store, by the bucket's guard (…:guard) and the store's hash (…:s:<store>).
+local function id_of(guard, key)
+  local bucket = string.sub(guard, 1, -6)
+  return bucket .. 'stores', string.sub(key, #bucket + 3)
+end
+
+-- A store's hash is there: so is its id.
+local function keep_store(guard, key)
+  local ids, id = id_of(guard, key)
+  call('ZADD', ids, 0, id)
+end
+
+-- Takes away a store's hash when neither products nor windows are left, and its id.
+local function drop_empty_store(guard, key)
+  if call('HEXISTS', key, 'product_count') == 0 and call('HEXISTS', key, 'newest_window') == 0 then
+    call('UNLINK', key)
+    local ids, id = id_of(guard, key)
+    call('ZREM', ids, id)
+  end
 end
 
 -- Whether a window's hash still has cells, and their highest revision.
@@ -39,7 +55,11 @@ while k <= #keys do
       local pairs = tonumber(step)
       if pairs then
         -- <number of arguments>, time to live: the ordinary step. The time to live is given once, when all of it is new.
-        if call('HSET', key, unpack(args, a + 2, a + 1 + pairs)) * 2 == pairs and args[a + 1] ~= '' then
+        -- None of a store's hash, which stays.
+        local new = call('HSET', key, unpack(args, a + 2, a + 1 + pairs))
+        if args[a + 1] == '' then
+          if new > 0 then keep_store(guard, key) end
+        elseif new * 2 == pairs then
           call('PEXPIRE', key, args[a + 1])
         end
         a = a + 2 + pairs
@@ -81,7 +101,7 @@ while k <= #keys do
               call('HSET', store, 'newest_window', older, 'changed_as_of', as_of)
             else
               call('HDEL', store, 'newest_window')
-              drop_empty_store(store)
+              drop_empty_store(guard, store)
             end
           end
         end
@@ -90,6 +110,7 @@ while k <= #keys do
       elseif step == 'newest' then
         -- window, as-of
         local now = call('HGET', key, 'newest_window')
+        if not now then keep_store(guard, key) end
         if not now or tonumber(now) < tonumber(args[a + 1]) then
           call('HSET', key, 'newest_window', args[a + 1], 'changed_as_of', args[a + 2])
         end
@@ -99,16 +120,21 @@ while k <= #keys do
         local now = call('HGET', key, 'newest_window')
         if now and tonumber(now) <= tonumber(args[a + 1]) then
           call('HDEL', key, 'newest_window')
-          drop_empty_store(key)
+          drop_empty_store(guard, key)
         end
         a = a + 2
       elseif step == 'unsell' then
         -- as-of
         if call('HDEL', key, 'product_count') == 1 then
           call('HSET', key, 'changed_as_of', args[a + 1])
-          drop_empty_store(key)
+          drop_empty_store(guard, key)
         end
         a = a + 2
+      elseif step == 'ids' then
+        -- number of arguments
+        local n = tonumber(args[a + 1])
+        call('ZADD', key, unpack(args, a + 2, a + 1 + n))
+        a = a + 2 + n
       elseif step == 'rank' then
         -- time to live, numbers of arguments to add and to remove
         local adds, rems = tonumber(args[a + 2]), tonumber(args[a + 3])

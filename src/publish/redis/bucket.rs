@@ -78,15 +78,15 @@ impl Bucket {
 
 /// A guard, read.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Guard<'a> {
-    pub(super) claim: u64,
-    pub(super) run: &'a str,
+pub(crate) struct Guard<'a> {
+    pub(crate) claim: u64,
+    pub(crate) run: &'a str,
     /// `None` while it is rebuilt.
-    pub(super) as_of: Option<u64>,
+    pub(crate) as_of: Option<u64>,
 }
 
 impl Guard<'_> {
-    pub(super) fn parse(text: &str) -> Option<Guard<'_>> {
+    pub(crate) fn parse(text: &str) -> Option<Guard<'_>> {
         let mut parts = text.split(':');
         let (claim, run, _sequence, as_of) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         Some(Guard { claim: claim.parse().ok()?, run, as_of: as_of.parse().ok() })

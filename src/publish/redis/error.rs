@@ -131,7 +131,7 @@ pub enum RedisError {
 
 impl RedisError {
     /// Of an answer to `action`, or of none.
-    pub(super) fn of(server: &str, action: &'static str, source: Cause) -> RedisError {
+    pub(crate) fn of(server: &str, action: &'static str, source: Cause) -> RedisError {
         use ::redis::{ErrorKind, ServerErrorKind};
         let server = server.to_owned();
         let code = source.code().unwrap_or_default().to_owned();
@@ -162,4 +162,4 @@ impl RedisError {
 }
 
 /// The action of making a connection.
-pub(super) const CONNECT: &str = "connect";
+pub(crate) const CONNECT: &str = "connect";

@@ -3,10 +3,14 @@
 //! ```text
 //! sf:{<bucket>}:<job>:<gen>:w:<window start>:<store>      one hash per store and window
 //!                          :s:<store>                     one hash per store
+//!                          :stores                        sorted set: the bucket's stores
 //!                          :guard                         who may write the bucket, and where it is
 //! sf:{top}:<job>:<gen>:top:<measure>:<window start>[:<currency or kind>]      sorted set
+//!                     :totals                             by how many workers there are totals
+//!                     :totals:<worker>of<workers>         sorted set: the windows of which there are totals
+//!                     :totals:<worker>of<workers>:<window start>              one hash per worker and window
 //!                     :guard:<worker>
-//! sf:<job>:<gen>:about, sf:<job>:current                  the marker, the pointer
+//! sf:<job>:<gen>:about, :status, sf:<job>:current         the marker, what processes say, the pointer
 //! ```
 //!
 //! Upholds: ids come last and are taken as they are, up to the end of the key or field, so that no character in them needs
@@ -14,50 +18,60 @@
 
 use storeflow_dataflows::key::SHARDS;
 use storeflow_dataflows::table::{Table, Window};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::publish::row::money;
 
 /// The as-of at which a hash last changed.
-pub(super) const CHANGED: &str = "changed_as_of";
+pub(crate) const CHANGED: &str = "changed_as_of";
 /// The highest revision among the cells of a hash.
-pub(super) const REVISION: &str = "revision";
+pub(crate) const REVISION: &str = "revision";
 /// The newest window in which a store has cells.
-pub(super) const NEWEST: &str = "newest_window";
+pub(crate) const NEWEST: &str = "newest_window";
+/// Of all totals: how many workers write them.
+pub(crate) const WORKERS: &str = "workers";
+/// Of totals: stores that have a cell in the window.
+pub(crate) const STORES: &str = "stores";
 /// Products on sale now.
-pub(super) const PRODUCTS: &str = "product_count";
+pub(crate) const PRODUCTS: &str = "product_count";
 
 /// The keys of one generation of a job.
 #[derive(Clone, Debug)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     job: String,
     generation: u64,
 }
 
 impl Keys {
-    pub(super) fn new(job: &str, generation: u64) -> Keys {
+    pub(crate) fn new(job: &str, generation: u64) -> Keys {
         Keys { job: job.to_owned(), generation }
     }
 
     /// What all keys of a bucket begin with.
-    pub(super) fn bucket(&self, bucket: u64) -> String {
+    pub(crate) fn bucket(&self, bucket: u64) -> String {
         debug_assert!(bucket < SHARDS);
         format!("sf:{{{bucket}}}:{}:{}:", self.job, self.generation)
     }
 
-    pub(super) fn guard(&self, bucket: u64) -> String {
+    pub(crate) fn guard(&self, bucket: u64) -> String {
         self.bucket(bucket) + "guard"
     }
 
-    /// What all keys of top lists begin with.
-    pub(super) fn tops(&self) -> String {
+    /// The ids of a bucket's stores.
+    pub(crate) fn stores(&self, bucket: u64) -> String {
+        self.bucket(bucket) + "stores"
+    }
+
+    /// What all keys of top lists and totals begin with.
+    pub(crate) fn tops(&self) -> String {
         format!("sf:{{top}}:{}:{}:", self.job, self.generation)
     }
 
-    pub(super) fn top_guard(&self, worker: usize) -> String {
+    pub(crate) fn top_guard(&self, worker: usize) -> String {
         format!("{}guard:{worker}", self.tops())
     }
 
-    pub(super) fn top(&self, table: Table, window: Window, second: &[u8]) -> Vec<u8> {
+    pub(crate) fn top(&self, table: Table, window: Window, second: &[u8]) -> Vec<u8> {
         let mut key = format!("{}top:{}:{window}", self.tops(), top_measure(table)).into_bytes();
         if table != Table::StoreSales {
             key.push(b':');
@@ -66,18 +80,41 @@ impl Keys {
         key
     }
 
-    /// The pattern of all top lists and their guards.
-    pub(super) fn any_of_tops(&self) -> String {
+    /// What is true of all totals.
+    pub(crate) fn totals_of(&self) -> String {
+        self.tops() + "totals"
+    }
+
+    /// The windows of which a worker of so many has written totals.
+    pub(crate) fn totals_index(&self, worker: usize, peers: usize) -> String {
+        format!("{}totals:{worker}of{peers}", self.tops())
+    }
+
+    /// The totals of a worker of so many in a window.
+    pub(crate) fn totals(&self, worker: usize, peers: usize, window: Window) -> String {
+        format!("{}:{window}", self.totals_index(worker, peers))
+    }
+
+    /// The worker, of how many, and the window of a key of totals; no window of an index.
+    pub(crate) fn parse_totals(&self, key: &[u8]) -> Option<(usize, usize, Option<Window>)> {
+        let rest = std::str::from_utf8(key).ok()?.strip_prefix(&self.tops())?.strip_prefix("totals:")?;
+        let (of, window) = rest.split_once(':').map_or((rest, None), |(of, window)| (of, Some(window)));
+        let (worker, peers) = of.split_once("of")?;
+        Some((worker.parse().ok()?, peers.parse().ok()?, window.map(str::parse).transpose().ok()?))
+    }
+
+    /// The pattern of all top lists, totals and their guards.
+    pub(crate) fn any_of_tops(&self) -> String {
         self.tops() + "*"
     }
 
     /// The worker whose top lists a key guards, if it is such a key.
-    pub(super) fn parse_top_guard(&self, key: &str) -> Option<usize> {
+    pub(crate) fn parse_top_guard(&self, key: &str) -> Option<usize> {
         key.strip_prefix(&self.tops())?.strip_prefix("guard:")?.parse().ok()
     }
 
     /// The table, window and second part of a top list's key.
-    pub(super) fn parse_top<'a>(&self, key: &'a [u8]) -> Option<(Table, Window, &'a [u8])> {
+    pub(crate) fn parse_top<'a>(&self, key: &'a [u8]) -> Option<(Table, Window, &'a [u8])> {
         let rest = key.strip_prefix(self.tops().as_bytes())?.strip_prefix(b"top:")?;
         let mut parts = rest.splitn(3, |byte| *byte == b':');
         let (measure, window) = (parts.next()?, parts.next()?);
@@ -85,31 +122,35 @@ impl Keys {
         Some((table, std::str::from_utf8(window).ok()?.parse().ok()?, parts.next().unwrap_or_default()))
     }
 
-    pub(super) fn about(&self) -> String {
+    pub(crate) fn about(&self) -> String {
         format!("sf:{}:{}:about", self.job, self.generation)
     }
 
-    pub(super) fn pointer(&self) -> String {
+    pub(crate) fn status(&self) -> String {
+        format!("sf:{}:{}:status", self.job, self.generation)
+    }
+
+    pub(crate) fn pointer(&self) -> String {
         pointer(&self.job)
     }
 
     /// The pattern of all keys of buckets, of all generations of the job.
-    pub(super) fn any_generation(&self) -> String {
+    pub(crate) fn any_generation(&self) -> String {
         format!("sf:{{*}}:{}:*", self.job)
     }
 
     /// The pattern of all keys of this generation's buckets.
-    pub(super) fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         format!("sf:{{*}}:{}:{}:*", self.job, self.generation)
     }
 
-    /// The pattern of all markers of the job.
-    pub(super) fn any_about(&self) -> String {
-        format!("sf:{}:*:about", self.job)
+    /// The pattern of all markers of the job, and of what stands beside them.
+    pub(crate) fn any_about(&self) -> String {
+        format!("sf:{}:*:*", self.job)
     }
 
     /// The generation in a key of this job, if it is one.
-    pub(super) fn generation_of(&self, key: &[u8]) -> Option<u64> {
+    pub(crate) fn generation_of(&self, key: &[u8]) -> Option<u64> {
         let rest = key.strip_prefix(b"sf:")?;
         let rest = match rest.first() {
             Some(b'{') => &rest[memchr::memchr(b'}', rest)? + 2..],
@@ -121,7 +162,7 @@ impl Keys {
     }
 
     /// The bucket and what a key of this generation is; `None` for keys that are not in a bucket.
-    pub(super) fn parse<'a>(&self, key: &'a [u8]) -> Option<(u64, Kind<'a>)> {
+    pub(crate) fn parse<'a>(&self, key: &'a [u8]) -> Option<(u64, Kind<'a>)> {
         let rest = key.strip_prefix(b"sf:{")?;
         let end = memchr::memchr(b'}', rest)?;
         let bucket: u64 = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
@@ -139,14 +180,19 @@ impl Keys {
     }
 }
 
+/// The bucket of a store.
+pub(crate) fn bucket_of(store: &[u8]) -> u64 {
+    xxh3_64(store) >> 54
+}
+
 /// The key of a job's pointer.
-pub(super) fn pointer(job: &str) -> String {
+pub(crate) fn pointer(job: &str) -> String {
     format!("sf:{job}:current")
 }
 
 /// What a key of a bucket is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind<'a> {
+pub(crate) enum Kind<'a> {
     /// The guard.
     Guard,
     /// A store's hash.
@@ -156,7 +202,7 @@ pub(super) enum Kind<'a> {
 }
 
 /// A bucket's key of a window and store, written behind its prefix.
-pub(super) fn push_window(out: &mut Vec<u8>, prefix: &str, window: Window, store: &[u8]) {
+pub(crate) fn push_window(out: &mut Vec<u8>, prefix: &str, window: Window, store: &[u8]) {
     out.extend_from_slice(prefix.as_bytes());
     out.extend_from_slice(b"w:");
     push_number(out, window);
@@ -165,14 +211,14 @@ pub(super) fn push_window(out: &mut Vec<u8>, prefix: &str, window: Window, store
 }
 
 /// A bucket's key of a store, written behind its prefix.
-pub(super) fn push_store(out: &mut Vec<u8>, prefix: &str, store: &[u8]) {
+pub(crate) fn push_store(out: &mut Vec<u8>, prefix: &str, store: &[u8]) {
     out.extend_from_slice(prefix.as_bytes());
     out.extend_from_slice(b"s:");
     out.extend_from_slice(store);
 }
 
 /// Digits of a number, without a detour over `fmt`: it is done for every value written.
-pub(super) fn push_number(out: &mut Vec<u8>, number: i64) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: i64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
     let mut rest = number.unsigned_abs();
@@ -191,7 +237,7 @@ pub(super) fn push_number(out: &mut Vec<u8>, number: i64) {
 }
 
 /// Money with exactly `scale` digits.
-pub(super) fn push_money(out: &mut Vec<u8>, units: i128, scale: u32) {
+pub(crate) fn push_money(out: &mut Vec<u8>, units: i128, scale: u32) {
     let small = i64::try_from(units).ok().filter(|_| scale <= 9);
     let Some(small) = small else { return out.extend_from_slice(money(units, scale).as_bytes()) };
     let unit = 10_u64.pow(scale);
@@ -212,15 +258,15 @@ pub(super) fn push_money(out: &mut Vec<u8>, units: i128, scale: u32) {
 }
 
 /// The fields of a table's cell: prefixes before currency or kind. `None`: it is not published.
-pub(super) struct Fields {
-    pub(super) sum: Option<&'static str>,
-    pub(super) count: Option<&'static str>,
-    pub(super) distinct: Option<&'static str>,
-    pub(super) revision: &'static str,
+pub(crate) struct Fields {
+    pub(crate) sum: Option<&'static str>,
+    pub(crate) count: Option<&'static str>,
+    pub(crate) distinct: Option<&'static str>,
+    pub(crate) revision: &'static str,
 }
 
 /// How a table's cells are written. Clicks leave `distinct` away where the job does not keep it.
-pub(super) fn fields(table: Table) -> Fields {
+pub(crate) fn fields(table: Table) -> Fields {
     match table {
         Table::StorePayments => {
             Fields { sum: Some("payment_sum:"), count: Some("payment_count:"), distinct: None, revision: "revision:payments:" }
@@ -236,7 +282,7 @@ pub(super) fn fields(table: Table) -> Fields {
 }
 
 /// What the scores of a table's top lists are.
-pub(super) fn top_measure(table: Table) -> &'static str {
+pub(crate) fn top_measure(table: Table) -> &'static str {
     match table {
         Table::StorePayments => "payment_sum",
         Table::StoreSales => "items_sold",
@@ -271,7 +317,14 @@ mod tests {
         assert_eq!(keys.parse(keys.top_guard(3).as_bytes()), None);
         assert_eq!(keys.generation_of(keys.top_guard(3).as_bytes()), Some(7));
         assert_eq!(keys.generation_of(keys.about().as_bytes()), Some(7));
+        assert_eq!(keys.generation_of(keys.status().as_bytes()), Some(7));
         assert_eq!(keys.generation_of(keys.pointer().as_bytes()), None);
+        assert_eq!(keys.parse(keys.stores(3).as_bytes()), None, "it goes with its bucket's hashes, not for itself");
+        assert_eq!(keys.generation_of(keys.stores(3).as_bytes()), Some(7));
+        assert_eq!(keys.parse_totals(keys.totals(2, 30, -5).as_bytes()), Some((2, 30, Some(-5))));
+        assert_eq!(keys.parse_totals(keys.totals_index(2, 30).as_bytes()), Some((2, 30, None)));
+        assert_eq!(keys.parse_totals(keys.top_guard(2).as_bytes()), None);
+        assert_eq!(keys.parse_totals(keys.totals_of().as_bytes()), None);
         assert_eq!(keys.parse(Keys::new("mall", 77).guard(3).as_bytes()), None);
         assert_eq!(keys.parse(Keys::new("mall2", 7).guard(3).as_bytes()), None);
     }

@@ -354,7 +354,7 @@ impl Cursor {
 }
 
 /// An answer as text; empty if it is none.
-pub(super) fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::BulkString(bytes) => String::from_utf8_lossy(bytes).into_owned(),
         Value::SimpleString(text) => text.clone(),
@@ -364,7 +364,7 @@ pub(super) fn text(value: &Value) -> String {
 }
 
 /// The pairs of a hash.
-pub(super) fn pairs(value: Value) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn pairs(value: Value) -> Vec<(Vec<u8>, Vec<u8>)> {
     let bytes = |value| match value {
         Value::BulkString(bytes) => bytes,
         _ => Vec::new(),

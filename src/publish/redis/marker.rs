@@ -19,6 +19,10 @@ use crate::publish::layout::{About, utc};
 /// Version of keys and fields.
 pub(super) const FORMAT: u32 = 1;
 
+/// The field that says who writes totals, ids of stores and status. The name of the run and not just "yes": an older program that goes on with
+/// the generation leaves the field, and is another run.
+const EXTENDED: &str = "extended_by";
+
 /// The view that a job's pointer names.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CurrentView {
@@ -28,6 +32,8 @@ pub struct CurrentView {
     pub as_of: u64,
     /// The run that writes it.
     pub run: String,
+    /// It has totals, ids of stores and status as well, which programs before there was an API did not write.
+    pub extended: bool,
 }
 
 /// What the leader wants, and what was done of it.
@@ -92,6 +98,8 @@ impl Marker {
         script_keys.push(keys.about().as_bytes());
         args.push(run.as_bytes());
         args.number(claim as i64);
+        args.push(EXTENDED.as_bytes());
+        args.push(run.as_bytes());
         for (name, value) in fields(about, as_of) {
             args.push(name.as_bytes());
             args.push(value.as_bytes());
@@ -195,32 +203,48 @@ pub(super) fn furthest(link: &mut Link, keys: &Keys) -> Result<Option<u64>, Redi
     Ok(guards.chain(marker).max())
 }
 
+/// The workers of the run that holds a generation's marker; 0 if nobody does.
+pub(super) fn workers(link: &mut Link, keys: &Keys) -> Result<usize, RedisError> {
+    let workers = text(&link.ask("read the marker", &[b"HGET", keys.about().as_bytes(), b"workers"])?);
+    Ok(workers.parse().unwrap_or(0))
+}
+
 /// Follows a job's pointer.
 pub(super) fn current(link: &mut Link, job: &str) -> Result<Option<CurrentView>, RedisError> {
-    let generation = text(&link.ask("read the pointer", &[b"HGET", pointer(job).as_bytes(), b"generation"])?);
+    let answer = link.ask("read the pointer", &[b"HGET", pointer(job).as_bytes(), b"generation"])?;
+    let Some(generation) = pointed(job, &answer)? else { return Ok(None) };
+    let answer = link.ask("read the marker", &[b"HGETALL", Keys::new(job, generation).about().as_bytes()])?;
+    read(job, generation, answer)
+}
+
+/// The generation that a job's pointer names, from the answer to `HGET <pointer> generation`.
+pub(crate) fn pointed(job: &str, answer: &Value) -> Result<Option<u64>, RedisError> {
+    let generation = text(answer);
     if generation.is_empty() {
         return Ok(None);
     }
-    let wrong = |key: String, problem: String| RedisError::Unreadable { key, problem };
-    let generation: u64 = generation.parse().map_err(|_| wrong(pointer(job), format!("its generation is \"{generation}\"")))?;
-    let key = Keys::new(job, generation).about();
-    let found = pairs(link.ask("read the marker", &[b"HGETALL", key.as_bytes()])?);
+    let wrong = |_| RedisError::Unreadable { key: pointer(job), problem: format!("its generation is \"{generation}\"") };
+    generation.parse().map(Some).map_err(wrong)
+}
+
+/// What a generation's marker says, from the answer to `HGETALL <marker>`; `None` if there is none.
+pub(crate) fn read(job: &str, generation: u64, answer: Value) -> Result<Option<CurrentView>, RedisError> {
+    let found = pairs(answer);
     if found.is_empty() {
         return Ok(None);
     }
+    let wrong = |problem: String| RedisError::Unreadable { key: Keys::new(job, generation).about(), problem };
     let field = |name: &str| {
         let value = found.iter().find(|(field, _)| field == name.as_bytes());
-        value
-            .map(|(_, value)| String::from_utf8_lossy(value).into_owned())
-            .ok_or_else(|| wrong(key.clone(), format!("it has no {name}")))
+        value.map(|(_, value)| String::from_utf8_lossy(value).into_owned()).ok_or_else(|| wrong(format!("it has no {name}")))
     };
     let number = |name: &str| -> Result<u64, RedisError> {
         let value = field(name)?;
-        value.parse().map_err(|_| wrong(key.clone(), format!("its {name} is \"{value}\"")))
+        value.parse().map_err(|_| wrong(format!("its {name} is \"{value}\"")))
     };
     let format = number("format")?;
     if format != u64::from(FORMAT) {
-        return Err(wrong(key.clone(), format!("it has format {format}, this program knows {FORMAT}")));
+        return Err(wrong(format!("it has format {format}, this program knows {FORMAT}")));
     }
     let horizons = Horizons {
         window: number("window_ms")?,
@@ -232,6 +256,9 @@ pub(super) fn current(link: &mut Link, job: &str) -> Result<Option<CurrentView>,
             Err(_) => Before::NOTHING,
         },
     };
+    if horizons.window == 0 {
+        return Err(wrong("its window_ms is 0".to_owned()));
+    }
     let about = About {
         job: job.to_owned(),
         generation,
@@ -241,5 +268,7 @@ pub(super) fn current(link: &mut Link, job: &str) -> Result<Option<CurrentView>,
         clicks_distinct: field("clicks_distinct")? == "true",
         timezone: field("timezone").unwrap_or_else(|_| utc()),
     };
-    Ok(Some(CurrentView { as_of: number("as_of")?, about, run: field("run")? }))
+    let run = field("run")?;
+    let extended = field(EXTENDED).is_ok_and(|by| by == run);
+    Ok(Some(CurrentView { as_of: number("as_of")?, about, run, extended }))
 }

@@ -16,19 +16,21 @@
 //! Absent on purpose: any decision about values; and reading by stores, which is one command for any client.
 
 mod applier;
-mod bucket;
+pub(crate) mod bucket;
 pub mod error;
-mod keys;
-mod link;
-mod marker;
+pub(crate) mod keys;
+pub(crate) mod link;
+pub(crate) mod marker;
 mod pending;
-mod reader;
+pub(crate) mod reader;
 mod rebuild;
 mod settings;
 mod sink;
+mod status;
 mod steps;
 mod sweep;
 mod tops;
+mod totals;
 mod writer;
 
 use std::hash::{BuildHasher, Hasher};
@@ -44,6 +46,7 @@ pub use sink::{RedisSink, RedisStats};
 
 use super::layout::About;
 use super::view::MemoryView;
+use crate::observe::status::ProcessStatus;
 use keys::Keys;
 use link::Link;
 use sink::Shared;
@@ -54,6 +57,7 @@ pub struct RedisView {
     link: Link,
     settings: RedisSettings,
     job: String,
+    status: Option<status::Ask>,
 }
 
 impl RedisView {
@@ -62,7 +66,13 @@ impl RedisView {
     /// # Errors
     /// One for each way in which it cannot be: nobody there, wrong password, no permission, not Redis, wrong mode.
     pub fn connect(settings: &RedisSettings, job: &str) -> Result<RedisView, RedisError> {
-        Ok(RedisView { link: Link::connect(settings)?, settings: settings.clone(), job: job.to_owned() })
+        Ok(RedisView { link: Link::connect(settings)?, settings: settings.clone(), job: job.to_owned(), status: None })
+    }
+
+    /// The same, and once it is [started](RedisView::start), what the process says of itself is written beside the view, every two seconds
+    /// and at the end. `status` must not wait.
+    pub fn telling(self, status: impl Fn() -> ProcessStatus + Send + 'static) -> RedisView {
+        RedisView { status: Some(Box::new(status)), ..self }
     }
 
     /// The view that the job's pointer names; `None` if there is none.
@@ -109,7 +119,7 @@ impl RedisView {
     pub fn start(self, about: &About, view: Arc<MemoryView>, workers: Range<usize>, peers: usize) -> RedisSink {
         let shared = Arc::new(Shared::new(&workers));
         let server = self.settings.url.server().to_owned();
-        let setting = writer::Setting { settings: self.settings, view, workers, peers, run: run_id() };
+        let setting = writer::Setting { settings: self.settings, view, workers, peers, run: run_id(), status: self.status };
         RedisSink::start(Writer::new(setting, self.link, about, Arc::clone(&shared)), shared, server)
     }
 }

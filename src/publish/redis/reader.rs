@@ -9,13 +9,14 @@
 use std::collections::BTreeMap;
 
 use storeflow_dataflows::key::SHARDS;
-use storeflow_dataflows::table::{Table, Window};
+use storeflow_dataflows::table::{Table, Value, Window};
 
 use super::bucket::Guard;
 use super::error::RedisError;
 use super::keys::{Keys, Kind, PRODUCTS};
 use super::link::{Cursor, Link, Wire, pairs, text};
 use super::marker::CurrentView;
+use crate::publish::layout::About;
 use crate::publish::row::Row;
 
 /// Times a bucket that moves is read again.
@@ -129,46 +130,100 @@ fn hash(
     current: &CurrentView,
     rows: &mut Vec<Row>,
 ) -> Result<(), String> {
-    let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| "it is not UTF-8".to_owned());
-    let store_id = utf8(store)?;
+    let store_id = utf8(store)?.to_owned();
     let window_start = window.map(u64::try_from).transpose().map_err(|_| "its window is before 1970".to_owned())?;
-    let mut cells: BTreeMap<(Table, String), Row> = BTreeMap::new();
-    for (name, value) in pairs {
-        let (name, value) = (utf8(&name)?, utf8(&value)?);
-        let wrong = || format!("field \"{name}\" is \"{value}\"");
-        let Some((table, second, part)) = field(&name) else { continue };
-        let row = cells.entry((table, second.to_owned())).or_insert_with(|| Row {
-            table,
-            store_id: store_id.clone(),
-            second: second.to_owned(),
-            window_start,
-            sum: 0,
-            count: None,
-            distinct: None,
-            revision: table.windowed().then_some(0),
-            deleted: false,
-            epoch: current.as_of,
-        });
-        match part {
-            Part::Money => row.sum = minor_units(&value, current.about.scale).ok_or_else(wrong)?,
-            Part::Items => row.sum = value.parse().map_err(|_| wrong())?,
-            Part::Count => row.count = Some(value.parse().map_err(|_| wrong())?),
-            Part::Distinct => row.distinct = Some(value.parse().map_err(|_| wrong())?),
-            Part::Revision => row.revision = Some(value.parse().map_err(|_| wrong())?),
-        }
-    }
-    for row in cells.into_values() {
-        let whole = match row.table {
-            Table::StoreSales => row.distinct.is_some(),
-            Table::StoreClicks => row.count.is_some() && row.distinct.is_some() == current.about.clicks_distinct,
-            Table::StorePayments | Table::StoreProducts => row.count.is_some(),
-        };
-        if !whole {
-            return Err(format!("fields of {} \"{}\" are missing", row.table.name(), row.second));
-        }
-        rows.push(row);
-    }
+    let distinct = |table| match table {
+        Table::StoreSales => true,
+        Table::StoreClicks => current.about.clicks_distinct,
+        Table::StorePayments | Table::StoreProducts => false,
+    };
+    rows.extend(cells(&pairs, &current.about)?.into_iter().map(|(table, second, value, revision)| Row {
+        table,
+        store_id: store_id.clone(),
+        second,
+        window_start,
+        sum: value.sum,
+        count: (table != Table::StoreSales).then_some(value.count),
+        distinct: distinct(table).then_some(value.distinct),
+        revision: table.windowed().then_some(revision),
+        deleted: false,
+        epoch: current.as_of,
+    }));
     Ok(())
+}
+
+/// The cells in the fields of a hash, by table and second part. A table that publishes no count has 1, as its cell is there, and
+/// `distinct` is 0 where it is not kept.
+pub(crate) fn cells(pairs: &[(Vec<u8>, Vec<u8>)], about: &About) -> Result<Vec<(Table, String, Value, u32)>, String> {
+    let whole = |cell: Found<'_>| {
+        let Found { table, second, sum, count, distinct, revision } = cell;
+        let whole = match table {
+            Table::StoreSales => sum.is_some() && distinct.is_some(),
+            Table::StoreClicks => count.is_some() && distinct.is_some() == about.clicks_distinct,
+            Table::StorePayments => sum.is_some() && count.is_some(),
+            Table::StoreProducts => count.is_some(),
+        };
+        let value = Value { sum: sum.unwrap_or(0), count: count.unwrap_or(1), distinct: distinct.unwrap_or(0) };
+        let missing = || format!("fields of {} \"{second}\" are missing", table.name());
+        whole.then(|| (table, second.to_owned(), value, revision)).ok_or_else(missing)
+    };
+    met(pairs, about.scale)?.into_iter().map(whole).collect()
+}
+
+/// The sums in the fields of a hash of totals, by table and second part.
+pub(crate) fn sums(pairs: &[(Vec<u8>, Vec<u8>)], scale: u32) -> Result<Vec<(Table, String, Value)>, String> {
+    let value = |found: &Found<'_>| Value { sum: found.sum.unwrap_or(0), count: found.count.unwrap_or(1), distinct: 0 };
+    Ok(met(pairs, scale)?.into_iter().map(|found| (found.table, found.second.to_owned(), value(&found))).collect())
+}
+
+/// What the fields of a hash say of cells, by table and second part.
+fn met(pairs: &[(Vec<u8>, Vec<u8>)], scale: u32) -> Result<Vec<Found<'_>>, String> {
+    let mut cells: Vec<Found<'_>> = Vec::with_capacity(4);
+    for (name, value) in pairs {
+        let (name, value) = (utf8(name)?, utf8(value)?);
+        let Some((table, second, part)) = field(name) else { continue };
+        let at = cells.iter().position(|cell| (cell.table, cell.second) == (table, second)).unwrap_or_else(|| {
+            cells.push(Found { table, second, ..Found::default() });
+            cells.len() - 1
+        });
+        cells[at].take(part, value, scale).ok_or_else(|| format!("field \"{name}\" is \"{value}\""))?;
+    }
+    cells.sort_unstable_by_key(|cell| (cell.table, cell.second));
+    Ok(cells)
+}
+
+/// A cell, as far as its fields were met.
+struct Found<'a> {
+    table: Table,
+    second: &'a str,
+    sum: Option<i128>,
+    count: Option<i64>,
+    distinct: Option<i64>,
+    revision: u32,
+}
+
+impl Default for Found<'_> {
+    fn default() -> Self {
+        Found { table: Table::StoreProducts, second: "", sum: None, count: None, distinct: None, revision: 0 }
+    }
+}
+
+impl Found<'_> {
+    /// Takes a field's value; `None` if it makes no sense.
+    fn take(&mut self, part: Part, value: &str, scale: u32) -> Option<()> {
+        match part {
+            Part::Money => self.sum = Some(minor_units(value, scale)?),
+            Part::Items => self.sum = Some(value.parse().ok()?),
+            Part::Count => self.count = Some(value.parse().ok()?),
+            Part::Distinct => self.distinct = Some(value.parse().ok()?),
+            Part::Revision => self.revision = value.parse().ok()?,
+        }
+        Some(())
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
 
 enum Part {
@@ -200,7 +255,7 @@ fn field(name: &str) -> Option<(Table, &str, Part)> {
 }
 
 /// Money with exactly `scale` digits, in minor units.
-fn minor_units(text: &str, scale: u32) -> Option<i128> {
+pub(crate) fn minor_units(text: &str, scale: u32) -> Option<i128> {
     if scale == 0 {
         return text.parse().ok();
     }

@@ -70,7 +70,7 @@ impl SecretUrl {
     }
 
     /// All there is to connect.
-    pub(super) fn infos(&self) -> &[ConnectionInfo] {
+    pub(crate) fn infos(&self) -> &[ConnectionInfo] {
         &self.infos
     }
 }

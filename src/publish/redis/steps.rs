@@ -11,7 +11,7 @@ use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::key::{Key, Text, WordMap};
 use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value, Window};
 
-use super::keys::{CHANGED, NEWEST, REVISION, fields, push_money, push_number, push_store, push_window};
+use super::keys::{CHANGED, NEWEST, REVISION, STORES, fields, push_money, push_number, push_store, push_window};
 use super::link::Packed;
 
 /// Least time to live, milliseconds.
@@ -144,6 +144,47 @@ impl Steps {
         self.args.push(b"remove");
     }
 
+    /// The totals of a window, in place of whatever is there: of so many stores, by table and second part.
+    pub(super) fn totals(&mut self, key: &[u8], ttl: u64, stores: u64, sums: &[(Table, Text, Value)], style: &Style) {
+        let mut fresh = true;
+        for (table, second, value) in sums {
+            self.values(*table, second.as_bytes(), *value, false, style);
+            if self.pairs.len() >= ARGS_MAX {
+                self.keys.push(key);
+                self.put(Some(ttl), fresh);
+                fresh = false;
+            }
+        }
+        self.pair(STORES.as_bytes(), b"", |out| push_number(out, stores as i64));
+        self.keys.push(key);
+        self.put(Some(ttl), fresh);
+    }
+
+    /// A hash that says one number.
+    pub(super) fn number(&mut self, key: &[u8], field: &str, number: usize) {
+        self.pair(field.as_bytes(), b"", |out| push_number(out, number as i64));
+        self.keys.push(key);
+        self.put(None, true);
+    }
+
+    /// The ids of a bucket's stores, in place of whatever is there.
+    pub(super) fn ids<'s>(&mut self, key: &[u8], stores: impl Iterator<Item = &'s Text>) {
+        self.remove(key);
+        let mut stores = stores.peekable();
+        while stores.peek().is_some() {
+            self.pairs.clear();
+            stores.by_ref().take(ARGS_MAX / 2).for_each(|store| {
+                self.pairs.push(b"0");
+                self.pairs.push(store.as_bytes());
+            });
+            self.keys.push(key);
+            self.args.push(b"ids");
+            self.args.number(self.pairs.len() as i64);
+            self.args.append(&self.pairs);
+        }
+        self.pairs.clear();
+    }
+
     /// Members of a top list: scores and stores to add, stores to remove.
     pub(super) fn rank(&mut self, key: &[u8], ttl: u64, adds: &Packed, removes: &Packed) {
         self.keys.push(key);
@@ -217,7 +258,6 @@ impl Steps {
     fn cell(&mut self, key: &Key, table: Table, value: Option<(Value, u32)>, style: &Style) {
         let names = fields(table);
         let second = key.cell_parts().1;
-        let distinct = names.distinct.filter(|_| table != Table::StoreClicks || style.clicks_distinct);
         let Some((value, revision)) = value else {
             for name in [names.sum, names.count, names.distinct, Some(names.revision)].into_iter().flatten() {
                 self.scratch.clear();
@@ -227,6 +267,15 @@ impl Steps {
             }
             return;
         };
+        self.values(table, second, value, table != Table::StoreClicks || style.clicks_distinct, style);
+        if revision > 0 && table != Table::StoreProducts {
+            self.pair(names.revision.as_bytes(), second, |out| push_number(out, revision.into()));
+        }
+    }
+
+    /// The fields of a value.
+    fn values(&mut self, table: Table, second: &[u8], value: Value, distinct: bool, style: &Style) {
+        let names = fields(table);
         if let Some(name) = names.sum {
             let scale = if table == Table::StorePayments { style.scale } else { 0 };
             self.pair(name.as_bytes(), second, |out| push_money(out, value.sum, scale));
@@ -234,11 +283,8 @@ impl Steps {
         if let Some(name) = names.count {
             self.pair(name.as_bytes(), second, |out| push_number(out, value.count));
         }
-        if let Some(name) = distinct {
+        if let Some(name) = names.distinct.filter(|_| distinct) {
             self.pair(name.as_bytes(), second, |out| push_number(out, value.distinct));
-        }
-        if revision > 0 && table != Table::StoreProducts {
-            self.pair(names.revision.as_bytes(), second, |out| push_number(out, revision.into()));
         }
     }
 
@@ -262,6 +308,11 @@ impl Steps {
 
     fn set(&mut self, prefix: &str, window: Window, store: &[u8], ttl: Option<u64>, replace: bool) {
         self.key(prefix, window, store);
+        self.put(ttl, replace);
+    }
+
+    /// The pairs, for the key that was added last.
+    fn put(&mut self, ttl: Option<u64>, replace: bool) {
         if replace {
             self.args.push(b"replace");
         } else {

@@ -55,7 +55,9 @@ impl Sweep {
 
 /// Removes all keys of one generation, its marker first.
 pub(super) fn remove(link: &mut Link, keys: &Keys) -> Result<(), RedisError> {
-    link.ask("remove a generation", &[b"UNLINK", keys.about().as_bytes()])?;
+    for key in [keys.about(), keys.status()] {
+        link.ask("remove a generation", &[b"UNLINK", key.as_bytes()])?;
+    }
     let (mut cursor, mut found) = (Cursor::default(), Vec::new());
     while !cursor.at_end() {
         link.scan(&mut cursor, &keys.all(), &mut found)?;
@@ -80,11 +82,13 @@ pub(super) struct Refresh {
     deadlines: BTreeMap<Window, Duration>,
     due: Vec<(usize, Window)>,
     next: Instant,
+    /// Workers of all processes.
+    peers: usize,
 }
 
 impl Refresh {
-    pub(super) fn new(now: Instant) -> Refresh {
-        Refresh { deadlines: BTreeMap::new(), due: Vec::new(), next: now + EVERY }
+    pub(super) fn new(now: Instant, peers: usize) -> Refresh {
+        Refresh { deadlines: BTreeMap::new(), due: Vec::new(), next: now + EVERY, peers }
     }
 
     /// Whether steps are left.
@@ -134,11 +138,16 @@ impl Refresh {
             });
         }
         let mut names: Vec<Vec<u8>> = lists.into_iter().collect();
+        names.push(keys.totals(worker, self.peers, window).into_bytes());
         names.extend(stores.into_iter().map(|(bucket, store)| {
             let mut name = Vec::new();
             push_window(&mut name, &keys.bucket(bucket), window, store.as_bytes());
             name
         }));
+        // The index of totals lives as long as the last of its windows.
+        let newest = view.windows(worker).last().map_or(ttl.clone(), |newest| style.ttl(*newest, as_of).to_string());
+        let index = keys.totals_index(worker, self.peers);
+        link.ask("keep times to live ahead", &[b"PEXPIRE", index.as_bytes(), newest.as_bytes()])?;
         for names in names.chunks(1_000) {
             let mut wire = Wire::default();
             names.iter().for_each(|name| wire.command(&[b"PEXPIRE", name, ttl.as_bytes()]));
@@ -165,7 +174,7 @@ mod tests {
         let hour = 3_600_000;
         let horizons = Horizons { window: hour, grace: 0, retention: 48 * hour, replay_horizon: 0, before: Before::NOTHING };
         let style = Style { horizons, scale: 0, clicks_distinct: false };
-        let mut refresh = Refresh::new(Instant::now());
+        let mut refresh = Refresh::new(Instant::now(), 1);
         refresh.gave(0, Duration::ZERO, style.ttl(0, 0));
         let hours = |hours: u64| Duration::from_secs(hours * 3_600);
         // Log time keeps pace with wall time, or runs ahead of it: nothing to do.

@@ -1,4 +1,4 @@
-//! The stores that lead each window: sorted sets that hold the best stores of every worker.
+//! The stores that lead each window: sorted sets that hold the best stores of every worker. Totals go with them; see [`Totals`].
 //!
 //! A worker's best [`TOP_STORES`] by payments per currency, by items, and by clicks per kind. The best of all are among the
 //! best of each worker, so `ZREVRANGE … 0 99` is exact up to the precision of scores. A change of one cell may move any
@@ -16,12 +16,12 @@ use std::time::{Duration, Instant};
 use ::redis::Value;
 use storeflow_dataflows::key::{Text, WordMap};
 use storeflow_dataflows::table::{Table, Window};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::error::RedisError;
-use super::keys::{Keys, push_money, push_number};
+use super::keys::{Keys, bucket_of, push_money, push_number};
 use super::link::{Cursor, Link, Packed, Wire};
 use super::steps::{Steps, Style};
+use super::totals::{Totals, WrittenTotals};
 use crate::publish::view::MemoryView;
 
 /// Stores a worker contributes to a list.
@@ -45,12 +45,15 @@ pub(super) struct Tops {
     pub(super) worker: usize,
     stale: BTreeSet<(Table, Window)>,
     written: BTreeMap<List, WordMap<Text, i128>>,
+    totals: Totals,
     not_before: Instant,
 }
 
 impl Tops {
-    pub(super) fn new(worker: usize, now: Instant) -> Tops {
-        Tops { worker, stale: BTreeSet::new(), written: BTreeMap::new(), not_before: now }
+    /// The lists of a worker of so many.
+    pub(super) fn new(worker: usize, peers: usize, now: Instant) -> Tops {
+        let totals = Totals::new(worker, peers);
+        Tops { worker, stale: BTreeSet::new(), written: BTreeMap::new(), totals, not_before: now }
     }
 
     /// Cells of the window changed.
@@ -62,22 +65,24 @@ impl Tops {
 
     /// All lists are made anew.
     pub(super) fn touch_all(&mut self, view: &MemoryView) {
-        for window in view.windows(self.worker) {
-            for table in Table::ALL {
-                self.touch(table, window);
-            }
+        // Those that have left the view, too: their lists are to go.
+        let written = self.written.keys().map(|(_, window, _)| *window).chain(self.totals.windows());
+        let windows: BTreeSet<Window> = view.windows(self.worker).into_iter().chain(written).collect();
+        for window in windows {
+            Table::ALL.into_iter().for_each(|table| self.touch(table, window));
         }
     }
 
     /// Redis holds nothing of this worker's: all lists are made anew.
     pub(super) fn lost(&mut self, view: &MemoryView) {
         self.written.clear();
+        self.totals.lost();
         self.touch_all(view);
     }
 
-    /// Whether lists should be made now.
-    pub(super) fn due(&self, now: Instant) -> bool {
-        !self.stale.is_empty() && now >= self.not_before
+    /// Whether lists should be made now; `behind`: their guard does not say yet that they are as new as the hashes.
+    pub(super) fn due(&self, now: Instant, behind: bool) -> bool {
+        (behind || !self.stale.is_empty() || self.totals.is_waiting()) && now >= self.not_before
     }
 
     /// The steps to the lists of now. Call [`Tops::wrote`] when they were taken.
@@ -118,6 +123,8 @@ impl Tops {
                 next.lists.push((list, best));
             }
         }
+        let windows: BTreeSet<Window> = self.stale.iter().map(|(_, window)| *window).collect();
+        next.totals = self.totals.steps(&windows, (keys, view), as_of, style, steps);
         next.not_before = Some(Instant::now() + EVERY.max(began.elapsed() * 10));
         next
     }
@@ -132,6 +139,7 @@ impl Tops {
                 self.written.insert(list, best);
             }
         }
+        self.totals.wrote(written.totals);
         self.not_before = written.not_before.unwrap_or(self.not_before);
     }
 }
@@ -150,6 +158,12 @@ pub(super) fn recall(
     while !cursor.at_end() {
         link.scan(&mut cursor, &keys.any_of_tops(), &mut found)?;
     }
+    for (key, of) in found.iter().filter_map(|key| Some((key, keys.parse_totals(key)?))) {
+        for tops in &mut tops {
+            tops.totals.recall(key, of);
+        }
+    }
+    tops.iter_mut().for_each(|tops| tops.touch_all(view));
     let (lists, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|key| keys.parse_top(key).is_some());
     for lists in lists.chunks(LISTS_AT_A_TIME) {
         let mut wire = Wire::default();
@@ -158,7 +172,7 @@ pub(super) fn recall(
             let (Some((table, window, second)), Value::Array(members)) = (keys.parse_top(key), answer) else { continue };
             for tops in &mut tops {
                 tops.touch(table, window);
-                let ours = |store: &[u8]| (xxh3_64(store) >> 54) % peers.max(1) as u64 == tops.worker as u64;
+                let ours = |store: &[u8]| bucket_of(store) % peers.max(1) as u64 == tops.worker as u64;
                 let stores = members.iter().filter_map(|member| match member {
                     // A score that no store has: each is written again or taken out.
                     Value::BulkString(store) if ours(store) => Some((Text::new(store), i128::MIN)),
@@ -175,6 +189,7 @@ pub(super) fn recall(
 #[derive(Debug, Default)]
 pub(super) struct Written {
     lists: Vec<(List, WordMap<Text, i128>)>,
+    totals: WrittenTotals,
     not_before: Option<Instant>,
 }
 

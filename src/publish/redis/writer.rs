@@ -4,7 +4,7 @@
 //! inbox ─► pending, by cell ─► steps by bucket ─► script calls ─► guards ─► shown
 //!             │ guard lost, inbox too full                          │ another run's guard: the job stops
 //!             └────────────► rebuild from the view in memory ◄──────┘ lost: rebuild
-//! then: top lists, the leader's marker and pointer, times to live, keys of old generations
+//! then: top lists and totals, the leader's marker and pointer, times to live, keys of old generations, status
 //! ```
 //!
 //! Upholds: (1) what is shown of a worker is in Redis, all of it; (2) a bucket goes from one as-of to another in one script;
@@ -29,6 +29,7 @@ use super::marker::Marker;
 use super::pending::{Pending, by_hash};
 use super::settings::RedisSettings;
 use super::sink::{INBOX_CHANGES_MAX, Inbox, Shared, lock};
+use super::status::{Ask, Status};
 use super::steps::{Newest, Steps, Style};
 use super::sweep::{Refresh, Sweep};
 use super::tops::Tops;
@@ -76,6 +77,18 @@ struct Share {
     top_guard: Bucket,
 }
 
+impl Share {
+    /// Whether its lists should be made now.
+    fn lists_due(&self, now: Instant) -> bool {
+        self.tops.due(now, self.lists_behind())
+    }
+
+    /// The guard of its lists does not say yet that they are as new as the hashes.
+    fn lists_behind(&self) -> bool {
+        self.top_guard.as_of < self.received
+    }
+}
+
 /// What a writer is given once and for all.
 pub(super) struct Setting {
     pub(super) settings: RedisSettings,
@@ -83,6 +96,7 @@ pub(super) struct Setting {
     pub(super) workers: Range<usize>,
     pub(super) peers: usize,
     pub(super) run: String,
+    pub(super) status: Option<Ask>,
 }
 
 /// All the thread has.
@@ -109,6 +123,7 @@ pub(super) struct Writer {
     inherits: bool,
     sweep: Sweep,
     refresh: Refresh,
+    status: Status,
     shared: Arc<Shared>,
     began: Instant,
     next_attempt: Instant,
@@ -121,8 +136,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(setting: Setting, link: Link, about: &About, shared: Arc<Shared>) -> Writer {
-        let Setting { settings, view, workers, peers, run } = setting;
-        let now = Instant::now();
+        let Setting { settings, view, workers, peers, run, status } = setting;
+        let (now, peers) = (Instant::now(), peers.max(1));
         let keys = Keys::new(&about.job, about.generation);
         let buckets = buckets(&workers, peers);
         let mut places = vec![None; SHARDS as usize];
@@ -133,12 +148,13 @@ impl Writer {
             worker,
             pending: Pending::default(),
             received: view.extent(worker).0,
-            tops: Tops::new(worker, now),
+            tops: Tops::new(worker, peers, now),
             top_guard: super::bucket::unclaimed(worker as u64, worker),
         };
         Writer {
             settings,
-            about: about.clone(),
+            // Readers find each worker's totals by how many write them, which another program may have decided than the one that began.
+            about: About { workers: peers, ..about.clone() },
             style: Style { horizons: about.horizons, scale: about.scale, clicks_distinct: about.clicks_distinct },
             run,
             link: Some(link),
@@ -152,9 +168,10 @@ impl Writer {
             marker: Marker::default(),
             inherits: false,
             sweep: Sweep::default(),
-            refresh: Refresh::new(now),
+            refresh: Refresh::new(now, peers),
+            status: Status::new(status, now),
             keys,
-            peers: peers.max(1),
+            peers,
             view,
             shared,
             began: now,
@@ -173,7 +190,7 @@ impl Writer {
             let patience = match () {
                 () if self.up == Some(true) && (self.sweep.is_busy() || self.refresh.is_busy()) => Duration::ZERO,
                 () if self.up == Some(false) => self.next_attempt.saturating_duration_since(Instant::now()).min(PATIENCE),
-                () if self.shares.iter().any(|share| share.tops.due(Instant::now() + PATIENCE)) => PATIENCE / 5,
+                () if self.shares.iter().any(|share| share.lists_due(Instant::now() + PATIENCE)) => PATIENCE / 5,
                 () => PATIENCE,
             };
             let inbox = self.shared.take(patience, closing);
@@ -259,7 +276,7 @@ impl Writer {
             }
         }
         for share in 0..self.shares.len() {
-            if closing || self.shares[share].tops.due(now) {
+            if closing || self.shares[share].lists_due(now) {
                 self.write_tops(share)?;
             }
         }
@@ -273,6 +290,7 @@ impl Writer {
             let as_of = self.shares.iter().map(|share| share.received).min().unwrap_or(0);
             let workers: Vec<usize> = self.shares.iter().map(|share| share.worker).collect();
             self.refresh.step(link, &self.keys, &self.view, &workers, as_of, &self.style, self.began, now)?;
+            self.status.step(link, &self.keys, &self.style, now, closing && !self.marker.is_waiting())?;
         }
         Ok(!self.sweep.is_busy() && !self.marker.is_waiting())
     }
@@ -362,7 +380,8 @@ impl Writer {
             if bucket.state == State::Unclaimed {
                 let before = claimed(bucket, &answer)?;
                 self.inherits |= before;
-                bucket.state = if before { State::Lost } else { State::Ready };
+                // Without a guard in a generation that has a marker, it was lost.
+                bucket.state = if before || known > 0 { State::Lost } else { State::Ready };
             } else {
                 let found = text(&answer);
                 if let Found::Theirs = bucket.judge(&found, &self.run) {
@@ -377,6 +396,8 @@ impl Writer {
     fn check_tops(&mut self) -> Result<(), RedisError> {
         let Some(link) = &mut self.link else { return Ok(()) };
         let (mut recalled, mut leads) = (Vec::new(), false);
+        // Lists of as many workers stay what they are until they are written anew: their stores are the same.
+        let rest = if super::marker::workers(link, &self.keys)? == self.peers { "" } else { "0:0" };
         for (at, share) in self.shares.iter_mut().enumerate() {
             let key = self.keys.top_guard(share.worker);
             if share.top_guard.state == State::Ready {
@@ -390,7 +411,7 @@ impl Writer {
             let begins = share.top_guard.state == State::Unclaimed;
             let mut wire = Wire::default();
             let held = Claim { held: share.top_guard.claim, known: 0 };
-            claim(&mut wire, &self.scripts.claim, &key, &self.run, held, "0:0");
+            claim(&mut wire, &self.scripts.claim, &key, &self.run, held, rest);
             let answer = link.call("take the top lists", &wire)?.pop().unwrap_or(Value::Nil);
             if claimed(&mut share.top_guard, &answer)? || (begins && self.inherits) {
                 recalled.push(at);
@@ -503,7 +524,7 @@ impl Writer {
         let share = &mut self.shares[share];
         let mut steps = Steps::default();
         let written = share.tops.steps(&self.keys, &self.view, share.received, &self.style, &mut steps);
-        if !steps.is_empty() {
+        if !steps.is_empty() || share.lists_behind() {
             let guard = self.keys.top_guard(share.worker);
             let guards = std::slice::from_mut(&mut share.top_guard);
             let mut applier = Applier::new(link, &self.scripts.apply, &self.run, guards);

@@ -1,0 +1,91 @@
+//! Flags of a server of the query API, shared by `serve` and `run --serve`.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Failure;
+use super::admission_args::AdmissionArgs;
+use crate::config::duration;
+use crate::serve::admission::Admission;
+use crate::serve::api::{Api, ApiSettings};
+use crate::serve::server::{Listener, Server, ServerSettings};
+use crate::serve::view::View;
+
+/// How the query API is served.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Query API")]
+pub struct ServeArgs {
+    /// Threads that answer; they are no workers' threads
+    #[arg(long, env = "STOREFLOW_SERVE_THREADS", value_name = "N", default_value = "2", value_parser = threads)]
+    serve_threads: usize,
+
+    /// Connections at a time; more of them wait
+    #[arg(long, env = "STOREFLOW_CONNECTIONS_MAX", value_name = "N", default_value = "10000")]
+    connections_max: NonZeroUsize,
+
+    /// Streams of server-sent events at a time
+    #[arg(long, env = "STOREFLOW_STREAMS_MAX", value_name = "N", default_value = "1000")]
+    streams_max: usize,
+
+    /// How long a stop waits for requests in flight
+    #[arg(long, env = "STOREFLOW_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = drain)]
+    drain: Duration,
+
+    #[command(flatten)]
+    admission: AdmissionArgs,
+}
+
+/// A server that has its address and its keys, and no view yet.
+pub(super) struct Opened {
+    listener: Listener,
+    admission: Arc<Admission>,
+    server: ServerSettings,
+    api: ApiSettings,
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|threads| (1..=256).contains(threads)).ok_or_else(|| "is a number from 1 to 256".to_owned())
+}
+
+fn drain(text: &str) -> Result<Duration, String> {
+    duration::read(text).map(Duration::from_millis).map_err(str::to_owned)
+}
+
+impl ServeArgs {
+    /// Takes the address, and reads the keys.
+    ///
+    /// # Errors
+    /// If the address cannot be had, is open to other machines while there are no keys, or the keys cannot be read.
+    pub(super) fn open(&self, address: &str) -> Result<Opened, Failure> {
+        let admission = Admission::open(self.admission.settings())?;
+        let listener = Listener::bind(address)?;
+        // Nothing is accepted before it is known to be of this machine.
+        self.admission.check_address(listener.address())?;
+        let server =
+            ServerSettings { threads: self.serve_threads, connections_max: self.connections_max.get(), drain: self.drain };
+        let api = ApiSettings { streams_max: self.streams_max, ..ApiSettings::default() };
+        Ok(Opened { listener, admission, server, api })
+    }
+}
+
+impl Opened {
+    /// Serves a view. Keep what is returned as long as it shall serve.
+    ///
+    /// # Errors
+    /// If threads are refused.
+    pub(super) fn start(self, view: Arc<dyn View>) -> Result<Server, Failure> {
+        let Opened { listener, admission, server, api } = self;
+        let (served_from, keyed) = (view.place(), admission.has_keys());
+        let server = Server::start(listener, Api::new(view, admission, api), server)?;
+        let address = server.address();
+        if keyed {
+            tracing::info!(%address, served_from, "serving the query API");
+        } else {
+            tracing::info!(%address, served_from, "serving the query API; no keys: loopback only");
+        }
+        Ok(server)
+    }
+}

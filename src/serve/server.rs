@@ -1,0 +1,215 @@
+//! What listens: HTTP/1.1 and HTTP/2 (without TLS: prior knowledge) on threads of their own.
+//!
+//! ```text
+//! bind ─► start ─► accept ─ room? ─► one task per connection ─► router
+//!                    │
+//! stop: no more accept, not ready, streams end ─► requests in flight finish, or `drain` is over ─► threads end
+//! ```
+//!
+//! Upholds: (1) a port that is taken is an error before a run starts; (2) a client holds at most one connection's memory, and one that says
+//! nothing holds it for [`SILENCE_MAX`] at most; (3) what was accepted before a stop is answered, if it is within `drain`.
+//! Absent on purpose: TLS, and limits of what is asked: those are layers of the router, so that they are problem documents.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::Request;
+use futures_util::future::{Either, select};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, oneshot};
+use tower::ServiceExt;
+
+use super::api::Api;
+
+/// The server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address is of no use.
+    #[error("could not listen at \"{address}\"; is it HOST:PORT of this machine, and the port free?")]
+    Bind {
+        /// What was typed.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The system has no threads to give.
+    #[error("could not start the server's threads")]
+    Threads(#[source] io::Error),
+}
+
+/// A connection on which no request's headers are whole for so long is closed, whether it is idle or slow. Longer than load balancers
+/// keep idle ones (AWS: 60 s), so that it is they who close.
+const SILENCE_MAX: Duration = Duration::from_secs(75);
+/// A request's headers, in bytes, before the protocol itself gives up. What is refused with a problem document is a quarter of it.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// Requests at a time on a connection of HTTP/2.
+const STREAMS_OF_CONNECTION_MAX: u32 = 256;
+/// Bytes that wait for a client of HTTP/2, per stream.
+const UNSENT_BYTES_MAX: usize = 256 << 10;
+/// After an accept that failed, such as for want of file descriptors.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+
+/// How to serve.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerSettings {
+    /// Threads.
+    pub threads: usize,
+    /// Connections at a time; more of them wait to be accepted.
+    pub connections_max: usize,
+    /// How long a stop waits for what is in flight.
+    pub drain: Duration,
+}
+
+/// A bound address.
+#[derive(Debug)]
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Takes an address (`HOST:PORT`; port 0 takes a free one).
+    ///
+    /// # Errors
+    /// If it cannot be had.
+    pub fn bind(address: &str) -> Result<Listener, ServeError> {
+        let refused = |source| ServeError::Bind { address: address.to_owned(), source };
+        let listener = TcpListener::bind(address).map_err(refused)?;
+        listener.set_nonblocking(true).map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Listener { listener, address })
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// A server; it drains when it is stopped or dropped.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    api: Arc<Api>,
+    stop: Option<oneshot::Sender<()>>,
+    ended: Option<oneshot::Receiver<()>>,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    /// Serves the API where `listener` is.
+    ///
+    /// # Errors
+    /// If threads are refused.
+    pub fn start(listener: Listener, api: Arc<Api>, settings: ServerSettings) -> Result<Server, ServeError> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(settings.threads).thread_name("serve").enable_all().build();
+        let runtime = runtime.map_err(ServeError::Threads)?;
+        let Listener { listener, address } = listener;
+        let (stop, stopped) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
+        let entered = runtime.enter();
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(ServeError::Threads)?;
+        drop(entered);
+        let router = super::router(Arc::clone(&api));
+        runtime.spawn(Arc::clone(&api).poll());
+        runtime.spawn(async move {
+            serve(listener, router, &settings, stopped).await;
+            // Nobody may wait for it any more.
+            let _ = end.send(());
+        });
+        Ok(Server { address, api, stop: Some(stop), ended: Some(ended), runtime: Some(runtime) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops it, and waits until what is in flight is finished.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.api.drain();
+        drop(self.stop.take());
+        if let Some(ended) = self.ended.take() {
+            // An error says that it has ended in another way.
+            let _ = ended.blocking_recv();
+        }
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &ServerSettings, stopped: oneshot::Receiver<()>) {
+    let builder = connections();
+    let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(settings.connections_max)));
+    let mut stopped = std::pin::pin!(stopped);
+    loop {
+        // Those that find no room wait in the system's queue.
+        let accepted = async {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, (socket, peer)) = match select(&mut stopped, std::pin::pin!(accepted)).await {
+            Either::Left(_) => break,
+            Either::Right(((permit, Ok(accepted)), _)) => (permit, accepted),
+            Either::Right(((_, Err(error)), _)) => {
+                tracing::warn!(%error, "could not accept a connection");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+                continue;
+            }
+        };
+        // Answers are written whole; waiting for more of them only delays the last packet.
+        let _ = socket.set_nodelay(true);
+        let service = router.clone().map_request(move |request: Request<_>| {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let connection = builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)).into_owned();
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            // Clients come and go as they like.
+            if let Err(error) = connection.await {
+                tracing::debug!(error, "a connection ended");
+            }
+            drop(permit);
+        });
+    }
+    drop(listener);
+    let open = graceful.count();
+    if tokio::time::timeout(settings.drain, graceful.shutdown()).await.is_err() {
+        tracing::warn!(drain = ?settings.drain, "connections are cut that were not finished in time");
+    } else {
+        tracing::info!(connections = open, "drained");
+    }
+}
+
+fn connections() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE_MAX).max_buf_size(HEAD_BYTES_MAX).keep_alive(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
+        .max_concurrent_streams(STREAMS_OF_CONNECTION_MAX)
+        .max_send_buf_size(UNSENT_BYTES_MAX)
+        .keep_alive_interval(SILENCE_MAX / 3)
+        .keep_alive_timeout(SILENCE_MAX / 3);
+    builder
+}
