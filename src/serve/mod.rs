@@ -15,6 +15,7 @@
 pub mod admission;
 pub mod api;
 pub mod calendar;
+pub mod dashboard;
 pub mod keys;
 #[cfg(feature = "lambda")]
 pub mod lambda;

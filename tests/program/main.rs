@@ -1,11 +1,14 @@
 //! The program from outside: one binary, so that it links once.
 
+mod alarms;
 mod avro;
 mod chain;
 mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+#[cfg(feature = "dashboard")]
+mod dashboard_units;
 mod dead_letters;
 mod decode_command;
 mod decoding;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use storeflow::decode::cell_key;
 use storeflow::observe::status::ProcessStatus;
-use storeflow::publish::redis::RedisView;
+use storeflow::publish::redis::{RedisError, RedisSettings, RedisView, SecretUrl};
 use storeflow::publish::{MemoryView, Row};
 use storeflow::serve::view::redis::RedisServed;
 use storeflow::serve::view::{Measure, Shown, StoreCell, StoreCut, View, ViewError, WindowCells, WindowTotals};
@@ -324,7 +324,9 @@ fn redis_serve_is_right_after_a_restart_with_any_number_of_workers() {
         sink.close(Duration::from_secs(60)).expect("everything is written");
         reader.check(&history[&mall.as_of]);
         let keys: Vec<String> = redis.ask(&["KEYS", "sf:{top}:mall:1:totals:*"]);
-        let of_others: Vec<&String> = keys.iter().filter(|key| !key.contains(&format!("of{workers}"))).collect();
+        let of_us = format!("of{workers}");
+        let of_others: Vec<&String> =
+            keys.iter().filter(|key| !key.ends_with(&of_us) && !key.contains(&format!("{of_us}:"))).collect();
         assert!(of_others.is_empty() && !keys.is_empty(), "{of_others:?}");
         let windows = history[&mall.as_of].totals().len();
         assert!(keys.len() > windows, "an index and its windows: {keys:?}");
@@ -520,6 +522,7 @@ fn redis_serve_orders_by_exact_values() {
 #[test]
 fn redis_serve_reads_a_cluster() {
     let Some(redis) = redis::start("redis_serve_reads_a_cluster", Some("hunter2"), true) else { return };
+    redis.ask::<()>(&["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"]);
     redis.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
     wait("the cluster", || redis.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
     let mut mall = Mall::new(28, 1);
@@ -535,12 +538,14 @@ fn redis_serve_reads_a_cluster() {
     }
     reader.check(&history[&mall.as_of]);
     watch.end(&history);
-    // Taken for a single server, and the other way round: said, not guessed.
-    let mut settings = redis.settings();
-    settings.cluster = false;
+    assert!(!format!("{:?}", reader.view).contains("hunter2"));
+    // A single server, taken for a cluster: that is said.
+    let Some(single) = redis::redis("redis_serve_reads_a_cluster") else { return };
+    let mut settings = single.settings();
+    settings.cluster = true;
     let wrong = RedisServed::connect(&settings, "mall");
-    let error = reader.runtime.block_on(wrong.store("s1", ALL, 10)).expect_err("it is a cluster");
-    assert!(!format!("{error} {error:?}").contains("hunter2"));
+    let Err(ViewError::Unavailable { source, .. }) = reader.runtime.block_on(wrong.shown()) else { panic!("it is no cluster") };
+    assert!(matches!(source.downcast_ref(), Some(RedisError::NotCluster { .. })), "{source:?}");
 }
 
 /// A run of the program: what it leaves in Redis is what its own rows add up to, and it says that it has ended.
@@ -561,4 +566,39 @@ fn redis_serve_shows_a_run_of_the_program() {
     let [status] = &reader.status()[..] else { panic!("{:?}", reader.status()) };
     assert!(status.ended && status.checkpoints > 0 && status.topics.iter().all(|topic| topic.records > 0), "{status:?}");
     assert!(!status.topics.is_empty());
+}
+
+/// The access lists in the documentation are enough, the job's for a run that goes on after another, the API's for all that it asks.
+#[test]
+fn redis_serve_needs_the_documented_rights_only() {
+    let Some(redis) = redis::start("redis_serve_needs_the_documented_rights_only", Some("hunter2"), false) else { return };
+    let documented = include_str!("../../docs/redis-view.md");
+    let lists: Vec<&str> = documented.split('`').filter(|quoted| quoted.starts_with("~sf:*")).collect();
+    let settings = |user: &str, rights: &str| {
+        let rule: Vec<&str> = ["ACL", "SETUSER", user, "on", ">letmein"].into_iter().chain(rights.split_whitespace()).collect();
+        redis.ask::<()>(&rule);
+        let url = SecretUrl::parse(&redis.url().replace(":hunter2", &format!("{user}:letmein")), None).expect("a URL");
+        RedisSettings { url, cluster: false }
+    };
+    let [of_job, of_api] = lists[..] else { panic!("{lists:?}") };
+    let (of_job, of_api) = (settings("job", of_job), settings("api", of_api));
+    let mut mall = Mall::new(29, 1);
+    let reader = Reader { view: RedisServed::connect(&of_api, "mall"), ..Reader::new(&redis) };
+    for workers in [3, 2] {
+        mall.restart(workers);
+        let view = RedisView::connect(&of_job, "mall").expect("Redis is there");
+        let view = view.telling(|| ProcessStatus { processes: 1, ..ProcessStatus::default() });
+        let sink = view.start(&mall.about, Arc::clone(&mall.view), 0..workers, workers);
+        (0..3).for_each(|_| mall.step(&sink, 150));
+        shown_by(&sink, workers, mall.as_of);
+        sink.mark(mall.as_of, false);
+        sink.close(Duration::from_secs(60)).expect("everything is written");
+        reader.check(&Model::of(&mall));
+        assert_eq!(reader.status().len(), 1);
+    }
+    // And what is not in it is refused: the list is in force.
+    let mut client = ::redis::Client::open(redis.url().replace(":hunter2", "api:letmein"))
+        .and_then(|client| client.get_connection())
+        .expect("it may");
+    assert!(::redis::cmd("DEL").arg("sf:mall:current").query::<i64>(&mut client).is_err());
 }
