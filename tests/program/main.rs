@@ -2,6 +2,8 @@
 
 mod alarms;
 mod avro;
+#[cfg(feature = "dashboard")]
+mod browser;
 mod chain;
 mod checkpoints;
 mod crash;

@@ -34,7 +34,7 @@ use super::keys::Access;
 use super::model;
 use super::problem::{Code, Problem};
 use super::view::Shown;
-use super::{admission, openapi, outer, stream};
+use super::{admission, dashboard, openapi, outer, stream};
 use crate::observe::wall_ms;
 
 /// Below so many bytes an answer is not worth packing.
@@ -58,6 +58,7 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/readyz", get(public::ready))
         .route("/openapi.json", get(move || public::document(document.clone())));
     let (admission, http) = (Arc::clone(api.admission()), Arc::clone(api.http()));
+    let public = public.merge(dashboard::routes().with_state(()));
     let routes = v1.merge(public).method_not_allowed_fallback(other_method).fallback(no_such_path).with_state(api);
     let routes = admission::inner_layer(routes, &admission).layer(CompressionLayer::new().gzip(true).compress_when(packed));
     admission::outer_layers(routes, &admission).layer(from_fn_with_state(http, outer::outer))

@@ -2,12 +2,14 @@
 
 pub(crate) mod avro;
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod chance;
 pub(crate) mod collector;
 pub(crate) mod connect;
 pub(crate) mod databases;
 pub(crate) mod dialects;
 pub(crate) mod exact;
+pub(crate) mod exported;
 pub(crate) mod fuzz;
 pub(crate) mod histories;
 #[cfg(feature = "lambda")]

@@ -1,4 +1,4 @@
-//! Kafka, Redis, S3, databases with Kafka Connect, and a Python with DuckDB for tests, through `scripts/services`.
+//! Kafka, Redis, S3, databases with Kafka Connect, a Python with DuckDB and a Chromium for tests, through `scripts/services`.
 //!
 //! ```text
 //! shared()   STOREFLOW_TEST_… says where ──► that one
@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Python,
     /// `STOREFLOW_TEST_PROMTOOL`, Prometheus' checker of rules.
     Promtool,
+    /// `STOREFLOW_TEST_BROWSER`, the path of Chromium, `…_BROWSER_NODE`, that of Node.js, and `…_BROWSER_MODULES`, what it drives it with.
+    Browser,
     /// `STOREFLOW_TEST_POSTGRES`, a URL, and `…_POSTGRES_CLIENT`, the path of psql.
     Postgres,
     /// `STOREFLOW_TEST_MARIADB`, a URL, and `…_MARIADB_CLIENT`, the path of mariadb.
@@ -47,6 +49,7 @@ impl Kind {
             Kind::S3 => "s3",
             Kind::Python => "venv",
             Kind::Promtool => "promtool",
+            Kind::Browser => "browser",
             Kind::Postgres => "postgres",
             Kind::MariaDb => "mariadb",
             Kind::Connect => "connect",
@@ -60,6 +63,7 @@ impl Kind {
             Kind::S3 => "STOREFLOW_TEST_S3",
             Kind::Python => "STOREFLOW_TEST_PYTHON",
             Kind::Promtool => "STOREFLOW_TEST_PROMTOOL",
+            Kind::Browser => "STOREFLOW_TEST_BROWSER",
             Kind::Postgres => "STOREFLOW_TEST_POSTGRES",
             Kind::MariaDb => "STOREFLOW_TEST_MARIADB",
             Kind::Connect => "STOREFLOW_TEST_CONNECT",
@@ -173,7 +177,7 @@ fn up(folder: &Path, kind: Kind, more: &[&str], kafka: Option<&str>) -> Result<V
     let mut command = services(folder);
     command.envs(kafka.map(|kafka| ("STOREFLOW_SERVICES_KAFKA", kafka)));
     match kind {
-        Kind::Python | Kind::Promtool => command.arg(kind.name()),
+        Kind::Python | Kind::Promtool | Kind::Browser => command.arg(kind.name()),
         _ => command.args(["up", kind.name(), "--while", &std::process::id().to_string()]).args(more),
     };
     let out = run(&mut command)?;
