@@ -47,7 +47,8 @@ impl View {
             |topic: &str, rest: &str| format!("\n[[source]]\ntopic = \"{name}.{topic}\"\nstore = \"store_id\"\n{rest}\n");
         let job = [
             format!(
-                "name = \"{name}\"\nwindow = \"30m\"\ngrace = \"2m\"\nretention = \"48h\"\ncurrency = \"KRW\"\ntimezone = \"Asia/Seoul\"\n"
+                "name = \"{name}\"\nwindow = \"30m\"\ngrace = \"2m\"\nretention = \"48h\"\ncurrency = \"KRW\"\n\
+                 timezone = \"Asia/Seoul\"\n"
             ),
             source(
                 "payments",
@@ -56,7 +57,8 @@ impl View {
             source("products", "role = \"products\"\nformat = \"upsert\"\nkey = \"id\""),
             source(
                 "clicks",
-                "role = \"clicks\"\nformat = \"json\"\nproduct = \"product\"\nkind = \"kind\"\ntime = { field = \"at\", unit = \"ms\" }\ndistinct = true",
+                "role = \"clicks\"\nformat = \"json\"\nproduct = \"product\"\nkind = \"kind\"\ndistinct = true\n\
+                 time = { field = \"at\", unit = \"ms\" }",
             ),
         ];
         mall.write_job(&job.concat());
