@@ -9,13 +9,16 @@ use signal_hook::iterator::Signals;
 
 use super::Failure;
 use super::observe_args::ObserveArgs;
+use super::redis_args::RedisArgs;
 use super::serve_args::ServeArgs;
 use super::store_args::StoreArgs;
 use crate::observe::health::Health;
 use crate::observe::metrics::Registry;
 use crate::observe::wall_ms;
+use crate::publish::layout::Current;
 use crate::serve::view::View;
 use crate::serve::view::files::FilesServed;
+use crate::serve::view::redis::RedisServed;
 
 /// Answer questions for numbers over HTTP: from the Redis view of a job, or from the files of a finished run
 ///
@@ -31,6 +34,13 @@ pub struct ServeCommandArgs {
 
     #[command(flatten)]
     store: StoreArgs,
+
+    /// The job whose Redis view it is [default: that of the store, if one is given]
+    #[arg(long, env = "STOREFLOW_JOB_NAME", value_name = "NAME", requires = "redis")]
+    job_name: Option<String>,
+
+    #[command(flatten)]
+    redis: RedisArgs,
 
     #[command(flatten)]
     observe: ObserveArgs,
@@ -60,8 +70,7 @@ pub fn run(args: &ServeCommandArgs) -> Result<(), Failure> {
     health.set_sources_reading(true);
     registry.register(Arc::clone(&health) as _);
     let _watching = args.observe.start(&registry, &health, OBSERVED_AS, 0)?;
-    let view: Arc<dyn View> = Arc::new(FilesServed::new(args.store.open_within(STORE_PATIENCE)?));
-    let server = opened.start(view, &registry, Some(&health))?;
+    let server = opened.start(view(args)?, &registry, Some(&health))?;
     if let Some(signal) = signals.forever().next() {
         tracing::info!(signal, "stopping: what is in flight is finished");
     }
@@ -73,4 +82,18 @@ pub fn run(args: &ServeCommandArgs) -> Result<(), Failure> {
     })?;
     server.stop();
     Ok(())
+}
+
+/// The view that is asked for. Nothing of it is read yet: what it is in may still be away.
+fn view(args: &ServeCommandArgs) -> Result<Arc<dyn View>, Failure> {
+    let Some(settings) = args.redis.resolve()? else {
+        return Ok(Arc::new(FilesServed::new(args.store.open_within(STORE_PATIENCE)?)));
+    };
+    let job = match &args.job_name {
+        Some(name) => name.clone(),
+        None if args.store.is_given() => Current::open(&args.store.open_within(STORE_PATIENCE)?)?.about.job,
+        None => return Err(anyhow::anyhow!("--redis needs to know whose view to serve: give --job-name").into()),
+    };
+    tracing::info!(redis = ?settings, job, "reading the view in Redis");
+    Ok(Arc::new(RedisServed::connect(&settings, &job)))
 }
