@@ -4,6 +4,7 @@
 //! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
 pub mod admission_args;
+pub mod api_keys;
 pub mod bench;
 pub mod bench_api;
 pub mod bench_formats;
@@ -81,6 +82,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    ApiKeys(api_keys::ApiKeysArgs),
     Check(check::CheckArgs),
     Checkpoints(checkpoints::CheckpointsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
@@ -129,6 +131,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => demo::run(&args),
+        Command::ApiKeys(args) => api_keys::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchApi(args) => bench_api::run(&args),
         Command::BenchStage(args) => bench::run_stage(&args),

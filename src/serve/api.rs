@@ -173,6 +173,20 @@ impl Api {
         self.polled.load(Ordering::Relaxed)
     }
 
+    /// Whoever asks next asks the view anew: the process may have stood still, and its clocks with it, so that nobody can say how old what
+    /// is known is.
+    pub fn forget(&self) {
+        self.known.send_if_modified(|known| {
+            known.asked = None;
+            // It is no news.
+            false
+        });
+        // Nobody holds it while no request is answered.
+        if let Ok(mut said) = self.said.try_lock() {
+            *said = None;
+        }
+    }
+
     /// From here on it is not ready, and streams end.
     pub fn drain(&self) {
         self.draining.send_replace(true);

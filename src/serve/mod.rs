@@ -15,7 +15,10 @@
 pub mod admission;
 pub mod api;
 pub mod calendar;
+pub mod dashboard;
 pub mod keys;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod limits;
 pub mod model;
 pub mod origins;

@@ -201,7 +201,7 @@ impl FromQuery for StoresParams {
 #[into_params(parameter_in = Query)]
 pub(super) struct TopParams {
     /// `payment_sum:CURRENCY`, `items_sold` or `clicks:KIND`.
-    #[param(value_type = String, schema_with = measure_schema, example = "payment_sum:KRW")]
+    #[param(value_type = String, schema_with = measure_schema, required = true, example = "payment_sum:KRW")]
     pub(super) measure: Measure,
     /// An instant within the window; default: the newest closed one.
     #[param(value_type = Option<String>, format = DateTime, example = "2026-11-25T05:00:00Z")]

@@ -7,6 +7,8 @@ mod checkpoints;
 mod crash;
 mod crash_cluster;
 mod damage;
+#[cfg(feature = "dashboard")]
+mod dashboard_units;
 mod dead_letters;
 mod decode_command;
 mod decoding;
@@ -18,11 +20,14 @@ mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod launch;
 mod lookups;
 mod otlp;
 mod outages;
 mod outside;
+mod redis_serve;
 mod redis_view;
 mod services;
 mod store;

@@ -20,10 +20,10 @@ use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value, Window, Wi
 use crate::support::binary::{self, refuse, run, storeflow, succeed, text};
 use crate::support::redis::{self, Redis};
 
-const MINUTE: u64 = 60_000;
-const START: u64 = 1_795_168_800_000;
-const WORKERS: usize = 3;
-const STORES: [&str; 8] = ["s1", "a:b", "{x}", "}{", "상점 🛒", "w:5:z", " ", "\u{0}\r\n"];
+pub(crate) const MINUTE: u64 = 60_000;
+pub(crate) const START: u64 = 1_795_168_800_000;
+pub(crate) const WORKERS: usize = 3;
+pub(crate) const STORES: [&str; 8] = ["s1", "a:b", "{x}", "}{", "상점 🛒", "w:5:z", " ", "\u{0}\r\n"];
 
 fn about(generation: u64, workers: usize) -> About {
     About {
@@ -44,18 +44,18 @@ fn about(generation: u64, workers: usize) -> About {
 }
 
 /// A job that makes things up: random changes, correct expiries, revisions that only grow.
-struct Mall {
+pub(crate) struct Mall {
     random: Pcg64Mcg,
-    about: About,
-    workers: usize,
-    view: Arc<MemoryView>,
-    as_of: u64,
+    pub(crate) about: About,
+    pub(crate) workers: usize,
+    pub(crate) view: Arc<MemoryView>,
+    pub(crate) as_of: u64,
     cells: BTreeMap<(Table, Window, Vec<u8>), u32>,
     revisions: BTreeMap<(Table, Window, Vec<u8>), u32>,
 }
 
 impl Mall {
-    fn new(seed: u64, generation: u64) -> Mall {
+    pub(crate) fn new(seed: u64, generation: u64) -> Mall {
         println!("seed {seed}");
         Mall {
             random: Pcg64Mcg::seed_from_u64(seed),
@@ -68,13 +68,13 @@ impl Mall {
         }
     }
 
-    fn start(&self, redis: &Redis) -> RedisSink {
+    pub(crate) fn start(&self, redis: &Redis) -> RedisSink {
         let view = RedisView::connect(&redis.settings(), "mall").expect("Redis is there");
         view.start(&self.about, Arc::clone(&self.view), 0..self.workers, self.workers)
     }
 
     /// What a run of so many workers begins with that continues this one from a checkpoint: the same cells, dealt anew.
-    fn restart(&mut self, workers: usize) {
+    pub(crate) fn restart(&mut self, workers: usize) {
         let mut of_worker: Vec<Vec<CellChange>> = vec![Vec::new(); workers];
         for table in Table::ALL {
             for ViewCell { key, window, value, revision } in self.view.snapshot(table) {
@@ -90,12 +90,12 @@ impl Mall {
     }
 
     /// Goes to the next as-of: applies it to the view in memory, then sends it.
-    fn step(&mut self, sink: &RedisSink, changes: usize) {
+    pub(crate) fn step(&mut self, sink: &RedisSink, changes: usize) {
         self.go(Some(sink), changes);
     }
 
     /// The same, sent to nobody if there is none.
-    fn go(&mut self, sink: Option<&RedisSink>, changes: usize) {
+    pub(crate) fn go(&mut self, sink: Option<&RedisSink>, changes: usize) {
         let horizons = self.about.horizons;
         let after = self.as_of;
         self.as_of += MINUTE * self.random.random_range(1..6);
@@ -165,7 +165,7 @@ impl Mall {
     }
 
     /// What a reader must see.
-    fn rows(&self, table: Table) -> Vec<Row> {
+    pub(crate) fn rows(&self, table: Table) -> Vec<Row> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
         let mut rows: Vec<Row> = self
             .view
@@ -259,7 +259,7 @@ impl Mall {
 }
 
 /// Waits until a condition holds; what it waits for is said if it never does.
-fn wait(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "{what} never came");
@@ -267,11 +267,11 @@ fn wait(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn everything_shown(sink: &RedisSink, as_of: u64) {
+pub(crate) fn everything_shown(sink: &RedisSink, as_of: u64) {
     shown_by(sink, WORKERS, as_of);
 }
 
-fn shown_by(sink: &RedisSink, workers: usize, as_of: u64) {
+pub(crate) fn shown_by(sink: &RedisSink, workers: usize, as_of: u64) {
     wait("the last as-of", || {
         assert!(sink.failure().is_none(), "{:?}", sink.failure());
         (0..workers).all(|worker| sink.shown(worker) >= as_of)

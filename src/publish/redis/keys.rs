@@ -6,6 +6,7 @@
 //!                          :stores                        sorted set: the bucket's stores
 //!                          :guard                         who may write the bucket, and where it is
 //! sf:{top}:<job>:<gen>:top:<measure>:<window start>[:<currency or kind>]      sorted set
+//!                     :totals                             by how many workers there are totals
 //!                     :totals:<worker>of<workers>         sorted set: the windows of which there are totals
 //!                     :totals:<worker>of<workers>:<window start>              one hash per worker and window
 //!                     :guard:<worker>
@@ -27,6 +28,8 @@ pub(crate) const CHANGED: &str = "changed_as_of";
 pub(crate) const REVISION: &str = "revision";
 /// The newest window in which a store has cells.
 pub(crate) const NEWEST: &str = "newest_window";
+/// Of all totals: how many workers write them.
+pub(crate) const WORKERS: &str = "workers";
 /// Of totals: stores that have a cell in the window.
 pub(crate) const STORES: &str = "stores";
 /// Products on sale now.
@@ -75,6 +78,11 @@ impl Keys {
             key.extend_from_slice(second);
         }
         key
+    }
+
+    /// What is true of all totals.
+    pub(crate) fn totals_of(&self) -> String {
+        self.tops() + "totals"
     }
 
     /// The windows of which a worker of so many has written totals.
@@ -316,6 +324,7 @@ mod tests {
         assert_eq!(keys.parse_totals(keys.totals(2, 30, -5).as_bytes()), Some((2, 30, Some(-5))));
         assert_eq!(keys.parse_totals(keys.totals_index(2, 30).as_bytes()), Some((2, 30, None)));
         assert_eq!(keys.parse_totals(keys.top_guard(2).as_bytes()), None);
+        assert_eq!(keys.parse_totals(keys.totals_of().as_bytes()), None);
         assert_eq!(keys.parse(Keys::new("mall", 77).guard(3).as_bytes()), None);
         assert_eq!(keys.parse(Keys::new("mall2", 7).guard(3).as_bytes()), None);
     }

@@ -160,6 +160,13 @@ impl Steps {
         self.put(Some(ttl), fresh);
     }
 
+    /// A hash that says one number.
+    pub(super) fn number(&mut self, key: &[u8], field: &str, number: usize) {
+        self.pair(field.as_bytes(), b"", |out| push_number(out, number as i64));
+        self.keys.push(key);
+        self.put(None, true);
+    }
+
     /// The ids of a bucket's stores, in place of whatever is there.
     pub(super) fn ids<'s>(&mut self, key: &[u8], stores: impl Iterator<Item = &'s Text>) {
         self.remove(key);

@@ -1,7 +1,8 @@
 //! Sums over all stores, window by window: each worker writes those over its own stores, and readers add them up.
 //!
 //! They are made with the top lists, from the view in memory, under the same guard, which says up to where they are. Their keys name the worker
-//! and how many there are: who reads those of the marker's number never adds up parts of two divisions of the stores.
+//! and how many there are; how many is also said by worker 0, which takes away those of another number. Who reads those of the marker's number,
+//! and finds it said, never adds up parts of two divisions of the stores.
 //!
 //! Upholds: the index names a window before any reader can miss its sums, as both are written by one script; keys of another number of
 //! workers go once this run has taken the lists.
@@ -11,7 +12,7 @@ use std::collections::BTreeSet;
 
 use storeflow_dataflows::table::Window;
 
-use super::keys::Keys;
+use super::keys::{Keys, WORKERS};
 use super::link::Packed;
 use super::steps::{Steps, Style};
 use crate::publish::view::MemoryView;
@@ -75,6 +76,9 @@ impl Totals {
         self.others.iter().for_each(|key| steps.remove(key));
         if self.begins {
             steps.remove(index.as_bytes());
+        }
+        if self.begins && self.worker == 0 {
+            steps.number(keys.totals_of().as_bytes(), WORKERS, self.peers);
         }
         for &window in windows {
             let key = keys.totals(self.worker, self.peers, window);

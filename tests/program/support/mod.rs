@@ -10,7 +10,11 @@ pub(crate) mod dialects;
 pub(crate) mod exact;
 pub(crate) mod fuzz;
 pub(crate) mod histories;
+#[cfg(feature = "lambda")]
+pub(crate) mod http;
 pub(crate) mod kept;
+#[cfg(feature = "lambda")]
+pub(crate) mod lambda;
 pub(crate) mod lines;
 pub(crate) mod log;
 pub(crate) mod malls;

@@ -43,7 +43,8 @@ pub(super) async fn cut(
     let (prefix, guard_key) = (marked.keys.bucket(bucket), marked.keys.guard(bucket));
     let possible = possible(&marked.about, marked.as_of);
     let length = marked.about.horizons.window as Window;
-    let mut next = windows.start.max(possible.start);
+    let start = windows.start.clamp(possible.start, possible.end);
+    let mut next = start + (possible.end - start) % length;
     let mut end = windows.end.min(possible.end);
     // One more than is wanted says whether there are more.
     let at_first = if attempt == 0 { (most + 1).max(LEAST) } else { usize::MAX };

@@ -12,7 +12,7 @@ use super::stores::extended;
 use super::{Marked, Miss};
 use crate::publish::redis::RedisError;
 use crate::publish::redis::bucket::Guard;
-use crate::publish::redis::keys::{STORES, bucket_of, fields, push_window};
+use crate::publish::redis::keys::{STORES, WORKERS, bucket_of, fields, push_window};
 use crate::publish::redis::link::{pairs, text};
 use crate::publish::redis::reader::{minor_units, sums};
 use crate::serve::view::{Measure, StoreCell, TopStores, Totals, WindowTotals};
@@ -90,6 +90,7 @@ pub(super) async fn totals(link: &Link, marked: Arc<Marked>, windows: Range<Wind
     let peers = marked.about.workers;
     let mut pipeline = pipe();
     pipeline.atomic();
+    pipeline.cmd("HGET").arg(marked.keys.totals_of()).arg(WORKERS);
     ask_guards(&mut pipeline, &marked);
     for worker in 0..peers {
         let index = marked.keys.totals_index(worker, peers);
@@ -97,14 +98,16 @@ pub(super) async fn totals(link: &Link, marked: Arc<Marked>, windows: Range<Wind
         pipeline.cmd("ZRANGEBYSCORE").arg(index).arg(low).arg(high).arg("LIMIT").arg(0).arg(most + 1);
     }
     let mut answers = link.ask(TOTALS, &pipeline).await?;
-    let indices = answers.split_off(peers);
-    let mut as_of = least(&answers, &marked)?;
+    let indices = answers.split_off(1 + peers);
+    same_workers(&answers[0], peers)?;
+    let mut as_of = least(&answers[1..], &marked)?;
     let there: BTreeSet<Window> = indices.into_iter().flat_map(members).collect();
     let there: Vec<Window> = there.into_iter().take(most + 1).collect();
     let mut found = Vec::new();
     for chunk in there.chunks(WINDOWS_AT_A_TIME) {
         let mut pipeline = pipe();
         pipeline.atomic();
+        pipeline.cmd("HGET").arg(marked.keys.totals_of()).arg(WORKERS);
         ask_guards(&mut pipeline, &marked);
         for window in chunk {
             for worker in 0..peers {
@@ -112,8 +115,9 @@ pub(super) async fn totals(link: &Link, marked: Arc<Marked>, windows: Range<Wind
             }
         }
         let mut answers = link.ask(TOTALS, &pipeline).await?;
-        let hashes = answers.split_off(peers);
-        as_of = as_of.min(least(&answers, &marked)?);
+        let hashes = answers.split_off(1 + peers);
+        same_workers(&answers[0], peers)?;
+        as_of = as_of.min(least(&answers[1..], &marked)?);
         let mut hashes = hashes.into_iter();
         for window in chunk {
             let of_window = summed(&marked, *window, hashes.by_ref().take(peers))?;
@@ -146,6 +150,12 @@ fn summed(marked: &Marked, window: Window, hashes: impl Iterator<Item = Value>) 
         }
     }
     Ok(WindowTotals { window, stores, cells: all.into_values().collect() })
+}
+
+/// Totals are those of another number of workers while a run that has so many has not moved the marker yet.
+fn same_workers(said: &Value, peers: usize) -> Result<(), Miss> {
+    let why = || Miss::Unsettled("totals are being written by another number of workers".to_owned());
+    if text(said) == peers.to_string() { Ok(()) } else { Err(why()) }
 }
 
 /// The guards of the workers' lists, for [`least`].
