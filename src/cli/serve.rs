@@ -8,10 +8,12 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
+use super::redis_args::RedisArgs;
 use super::serve_args::ServeArgs;
 use super::store_args::StoreArgs;
 use crate::serve::view::View;
 use crate::serve::view::files::FilesServed;
+use crate::serve::view::redis::RedisServed;
 
 /// Answer questions for numbers over HTTP: from the Redis view of a job, or from the files of a finished run
 ///
@@ -24,6 +26,13 @@ pub struct ServeCommandArgs {
 
     #[command(flatten)]
     serve: ServeArgs,
+
+    /// The job whose Redis view it is
+    #[arg(long, env = "STOREFLOW_JOB_NAME", value_name = "NAME", requires = "redis")]
+    job_name: Option<String>,
+
+    #[command(flatten)]
+    redis: RedisArgs,
 
     #[command(flatten)]
     store: StoreArgs,
@@ -39,7 +48,11 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 pub fn run(args: &ServeCommandArgs) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let opened = args.serve.open(&args.listen)?;
-    let view: Arc<dyn View> = Arc::new(FilesServed::new(args.store.open_within(STORE_PATIENCE)?));
+    let view: Arc<dyn View> = match (args.redis.resolve()?, &args.job_name) {
+        (Some(settings), Some(job)) => Arc::new(RedisServed::connect(&settings, job)),
+        (Some(_), None) => return Err(anyhow::anyhow!("--redis needs to know whose view to serve: give --job-name").into()),
+        (None, _) => Arc::new(FilesServed::new(args.store.open_within(STORE_PATIENCE)?)),
+    };
     let server = opened.start(view)?;
     if let Some(signal) = signals.forever().next() {
         tracing::info!(signal, "stopping: what is in flight is finished");
