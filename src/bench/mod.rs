@@ -17,6 +17,7 @@
 //! many workers) and `over_one_worker` (over its own with one worker), null where there is nothing to compare with.
 //! `latency` has `speed_permille`, `records`, `p50_us`, `p95_us`, `p99_us`: from read to visible in the view.
 
+pub mod api;
 pub mod formats;
 pub mod kafka;
 pub mod process;

@@ -4,7 +4,9 @@
 //! may do better later: something outside did not answer, another process of the cluster went, or storeflow broke a promise.
 
 pub mod admission_args;
+pub mod api_keys;
 pub mod bench;
+pub mod bench_api;
 pub mod bench_formats;
 pub mod bench_kafka;
 pub mod bench_redis;
@@ -80,6 +82,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    ApiKeys(api_keys::ApiKeysArgs),
     Check(check::CheckArgs),
     Checkpoints(checkpoints::CheckpointsArgs),
     DeadLetters(dead_letters::DeadLettersArgs),
@@ -97,6 +100,7 @@ enum Command {
     Bench(bench::BenchArgs),
     #[command(hide = true)]
     BenchStage(bench::StageArgs),
+    BenchApi(bench_api::BenchApiArgs),
     BenchFormats(bench_formats::BenchFormatsArgs),
     BenchKafka(bench_kafka::BenchKafkaArgs),
     BenchRedis(bench_redis::BenchRedisArgs),
@@ -105,10 +109,31 @@ enum Command {
 /// Parses the command line, runs the command, prints what went wrong, decides the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    crate::observe::start_logging(cli.log_format);
-    let done = match cli.command {
+    let logging = match &cli.command {
+        Command::Run(args) => args.observe().start_logging(cli.log_format).map_err(Failure::from),
+        Command::Serve(args) => args.observe().start_logging(cli.log_format).map_err(Failure::from),
+        _ => {
+            crate::observe::start_logging(cli.log_format, None);
+            Ok(())
+        }
+    };
+    match logging.and_then(|()| run(cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Check) => ExitCode::from(1),
+        Err(Failure::Child(code)) => ExitCode::from(code),
+        Err(Failure::Trouble(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if may_pass(&error) { AGAIN } else { MEND })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
         Command::Demo(args) => demo::run(&args),
+        Command::ApiKeys(args) => api_keys::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::BenchApi(args) => bench_api::run(&args),
         Command::BenchStage(args) => bench::run_stage(&args),
         Command::Check(args) => check::run(&args),
         Command::Checkpoints(args) => checkpoints::run(&args),
@@ -127,15 +152,6 @@ pub fn main() -> ExitCode {
         Command::BenchFormats(args) => bench_formats::run(&args),
         Command::BenchKafka(args) => bench_kafka::run(&args),
         Command::BenchRedis(args) => bench_redis::run(&args),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Check) => ExitCode::from(1),
-        Err(Failure::Child(code)) => ExitCode::from(code),
-        Err(Failure::Trouble(error)) => {
-            eprintln!("error: {error:#}");
-            ExitCode::from(if may_pass(&error) { AGAIN } else { MEND })
-        }
     }
 }
 

@@ -40,6 +40,18 @@ fn typed(text: &str) -> Result<Typed, std::convert::Infallible> {
 }
 
 impl RedisArgs {
+    /// The same as variables of another process; none if Redis was not asked for.
+    pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
+        let Some(Typed(url)) = &self.redis else { return Vec::new() };
+        let mut variables = vec![("STOREFLOW_REDIS", url.clone())];
+        variables.extend(self.redis_cluster.then(|| ("STOREFLOW_REDIS_CLUSTER", "true".to_owned())));
+        if let Some(file) = &self.redis_password_file {
+            variables.push(("STOREFLOW_REDIS_PASSWORD_FILE", file.to_string_lossy().into_owned()));
+        }
+        variables.extend(std::env::var("STOREFLOW_REDIS_PASSWORD").ok().map(|password| ("STOREFLOW_REDIS_PASSWORD", password)));
+        variables
+    }
+
     /// The settings, if Redis was asked for.
     pub(super) fn resolve(&self) -> Result<Option<RedisSettings>, Failure> {
         let Some(Typed(url)) = &self.redis else { return Ok(None) };

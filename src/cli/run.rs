@@ -97,6 +97,13 @@ pub struct RunArgs {
     serve_args: ServeArgs,
 }
 
+impl RunArgs {
+    /// How it is watched.
+    pub fn observe(&self) -> &ObserveArgs {
+        &self.observe
+    }
+}
+
 /// From one checkpoint to the next; `None`: there are none.
 #[derive(Clone, Copy, Debug)]
 struct Interval(Option<Duration>);
@@ -149,12 +156,12 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     let (registry, workers) = (Registry::default(), cluster.worker_range(tuning.workers));
     let health = Arc::new(Health::new(workers.start, workers.len(), wall_ms()));
     registry.register(Arc::clone(&health) as _);
-    let _server = args.observe.serve(&registry, &health)?;
+    let _watching = args.observe.start(&registry, &health, &job.name, cluster.process())?;
     let served = args.serve.as_ref().map(|_| Arc::new(ServedView::new(registry.clone())));
     // Several processes are refused by the run, in all of them; until then they need not quarrel over the port.
     let api = match (&args.serve, &served) {
         (Some(address), Some(served)) if cluster.processes() == 1 => {
-            Some(args.serve_args.open(address)?.start(Arc::clone(served) as _)?)
+            Some(args.serve_args.open(address)?.start(Arc::clone(served) as _, &registry, None)?)
         }
         _ => None,
     };

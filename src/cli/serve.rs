@@ -8,9 +8,14 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
+use super::observe_args::ObserveArgs;
 use super::redis_args::RedisArgs;
 use super::serve_args::ServeArgs;
 use super::store_args::StoreArgs;
+use crate::observe::health::Health;
+use crate::observe::metrics::Registry;
+use crate::observe::wall_ms;
+use crate::publish::layout::Current;
 use crate::serve::view::View;
 use crate::serve::view::files::FilesServed;
 use crate::serve::view::redis::RedisServed;
@@ -27,7 +32,10 @@ pub struct ServeCommandArgs {
     #[command(flatten)]
     serve: ServeArgs,
 
-    /// The job whose Redis view it is
+    #[command(flatten)]
+    store: StoreArgs,
+
+    /// The job whose Redis view it is [default: that of the store, if one is given]
     #[arg(long, env = "STOREFLOW_JOB_NAME", value_name = "NAME", requires = "redis")]
     job_name: Option<String>,
 
@@ -35,8 +43,18 @@ pub struct ServeCommandArgs {
     redis: RedisArgs,
 
     #[command(flatten)]
-    store: StoreArgs,
+    observe: ObserveArgs,
 }
+
+impl ServeCommandArgs {
+    /// How it is watched.
+    pub fn observe(&self) -> &ObserveArgs {
+        &self.observe
+    }
+}
+
+/// What is named in place of a job by whoever watches servers: they begin before there is a view that could say which it is of.
+const OBSERVED_AS: &str = "serve";
 
 /// What a store that does not answer gets before the answer says so.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -48,12 +66,11 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 pub fn run(args: &ServeCommandArgs) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let opened = args.serve.open(&args.listen)?;
-    let view: Arc<dyn View> = match (args.redis.resolve()?, &args.job_name) {
-        (Some(settings), Some(job)) => Arc::new(RedisServed::connect(&settings, job)),
-        (Some(_), None) => return Err(anyhow::anyhow!("--redis needs to know whose view to serve: give --job-name").into()),
-        (None, _) => Arc::new(FilesServed::new(args.store.open_within(STORE_PATIENCE)?)),
-    };
-    let server = opened.start(view)?;
+    let (registry, health) = (Registry::default(), Arc::new(Health::new(0, 0, wall_ms())));
+    health.set_sources_reading(true);
+    registry.register(Arc::clone(&health) as _);
+    let _watching = args.observe.start(&registry, &health, OBSERVED_AS, 0)?;
+    let server = opened.start(view(args)?, &registry, Some(&health))?;
     if let Some(signal) = signals.forever().next() {
         tracing::info!(signal, "stopping: what is in flight is finished");
     }
@@ -65,4 +82,18 @@ pub fn run(args: &ServeCommandArgs) -> Result<(), Failure> {
     })?;
     server.stop();
     Ok(())
+}
+
+/// The view that is asked for. Nothing of it is read yet: what it is in may still be away.
+fn view(args: &ServeCommandArgs) -> Result<Arc<dyn View>, Failure> {
+    let Some(settings) = args.redis.resolve()? else {
+        return Ok(Arc::new(FilesServed::new(args.store.open_within(STORE_PATIENCE)?)));
+    };
+    let job = match &args.job_name {
+        Some(name) => name.clone(),
+        None if args.store.is_given() => Current::open(&args.store.open_within(STORE_PATIENCE)?)?.about.job,
+        None => return Err(anyhow::anyhow!("--redis needs to know whose view to serve: give --job-name").into()),
+    };
+    tracing::info!(redis = ?settings, job, "reading the view in Redis");
+    Ok(Arc::new(RedisServed::connect(&settings, &job)))
 }

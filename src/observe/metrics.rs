@@ -46,6 +46,35 @@ pub struct Metric {
     pub help: &'static str,
 }
 
+impl Metric {
+    /// What it is measured in, as its name says.
+    pub fn unit(&self) -> Unit {
+        Unit::of(self.name)
+    }
+}
+
+/// What a metric is measured in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Bytes.
+    Bytes,
+    /// Whatever its name counts.
+    Count,
+}
+
+impl Unit {
+    /// Of the metric of this name.
+    pub fn of(name: &str) -> Unit {
+        match name.rsplit('_').next() {
+            Some("seconds") => Unit::Seconds,
+            Some("bytes") => Unit::Bytes,
+            _ => Unit::Count,
+        }
+    }
+}
+
 macro_rules! catalogue {
     ($($constant:ident: $kind:ident $name:literal $labels:expr, $help:literal;)*) => {
         $(#[doc = $help] pub const $constant: Metric = Metric { name: $name, kind: Kind::$kind, labels: &$labels, help: $help };)*
@@ -101,6 +130,10 @@ catalogue! {
     REDIS_SECONDS: Counter "redis_seconds" [], "Time spent in them";
     REDIS_RECONNECTS: Counter "redis_reconnects" [], "Connections to Redis made again";
     REDIS_RECONCILIATIONS: Counter "redis_reconciliations" [], "Buckets of the view that were written anew in full";
+    HTTP_REQUESTS: Counter "http_requests" ["route", "status"], "Requests to the query API, answered; status 429 is those that a limit refused";
+    HTTP_REQUEST_SECONDS: Counter "http_request_seconds" ["route"], "Time spent answering them, until the answer begins";
+    HTTP_IN_FLIGHT: Gauge "http_in_flight" [], "Requests that are being answered";
+    HTTP_STREAMS: Gauge "http_streams" [], "Streams of events that go on";
 }
 
 /// Whoever keeps numbers that are worth a metric.

@@ -1,7 +1,10 @@
-//! What a run tells of itself while it runs: logs, counters of its workers, metrics and health.
+//! What a run tells of itself while it runs: logs, traces, counters of its workers, metrics and health.
 
+pub mod emf;
 pub mod health;
+pub mod http;
 pub mod metrics;
+pub mod otlp;
 pub mod server;
 pub mod status;
 
@@ -10,6 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use tracing::Metadata;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use self::otlp::Traces;
 use crate::decode::Skipped;
 
 /// How logs are written.
@@ -22,15 +33,21 @@ pub enum LogFormat {
     Json,
 }
 
-/// Sends logs to standard error, by `STOREFLOW_LOG` (a filter such as `info` or `storeflow=debug`; default `info`).
-pub fn start_logging(format: LogFormat) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("STOREFLOW_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => logs.json().flatten_event(true).init(),
-    }
+/// Sends logs to standard error, by `STOREFLOW_LOG` (a filter such as `info` or `storeflow=debug`; default `info`), and spans of
+/// the targets [`otlp::SPANS`] to `traces`.
+pub fn start_logging(format: LogFormat, traces: Option<&Traces>) {
+    let filter = EnvFilter::try_from_env("STOREFLOW_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let is_traced = |metadata: &Metadata<'_>| metadata.is_span() && otlp::SPANS.contains(&metadata.target());
+    // A span that is a trace begins no log line: those are the same with and without a collector.
+    let filter = filter.and(filter_fn(move |metadata| !is_traced(metadata)));
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match format {
+        LogFormat::Text => logs.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        LogFormat::Json => logs.json().flatten_event(true).boxed(),
+    };
+    let spans = filter_fn(is_traced).with_max_level_hint(LevelFilter::DEBUG);
+    let traces = traces.map(|traces| traces.layer().with_filter(spans));
+    tracing_subscriber::registry().with(logs.with_filter(filter)).with(traces).init();
 }
 
 /// Wall time, milliseconds since 1970.

@@ -34,6 +34,7 @@ use storeflow_dataflows::beginning::Beginning;
 use storeflow_dataflows::epoch::Horizons;
 use storeflow_dataflows::state::{Section, StateRow, StateRows};
 
+use super::checkpoint_span::CheckpointSpan;
 use super::publisher::Staged;
 use super::workers::RunError;
 use crate::observe::metrics::{self, Observed, Sample};
@@ -106,6 +107,7 @@ struct Shared {
     committed: AtomicBool,
     failure: Mutex<Option<RunError>>,
     counts: Mutex<Counts>,
+    span: CheckpointSpan,
 }
 
 /// For whoever watches.
@@ -195,12 +197,23 @@ impl Checkpointer {
         Ok(self.shared.committed.swap(false, Ordering::AcqRel))
     }
 
+    /// The leader's: a checkpoint as of this begins.
+    pub fn cut(&self, as_of: u64) {
+        self.shared.span.cut(as_of);
+    }
+
+    /// Everything up to an as-of is shown everywhere; `u64::MAX`: nothing is waited for any more.
+    pub fn shown(&self, as_of: u64) {
+        self.shared.span.shown(as_of);
+    }
+
     /// Ends the threads; what they are at is done first.
     pub fn close(&self) {
         let _ = self.sender.send(Message::Close);
         if let Some(thread) = locked(&self.thread).take() {
             drop(thread.join());
         }
+        self.shown(u64::MAX);
     }
 
     fn send(&self, message: Message) -> Result<(), RunError> {
@@ -324,14 +337,22 @@ impl Thread {
             self.number += 1;
             self.writing = BTreeSet::from([worker]);
         }
+        if self.setting.leader.is_some() {
+            // The end is announced by nobody: whoever is there first begins it.
+            self.shared.span.cut(staged.as_of);
+        }
+        let span = self.shared.span.write(self.number, worker, staged.as_of);
         let group = Group { index: worker, of: self.setting.peers };
         let sections = sections(worker, &self.setting.made_by, &mut staged);
         let mut fresh = None;
         if !sections.is_empty() {
             let name = StateName { number: self.number, group, merged: None, run: &self.setting.run };
             let (objects, key) = (self.setting.log.objects(), name.key(self.setting.log.prefix()));
-            fresh = Some(object::write(&**objects, &key, staged.as_of, group, &sections)?);
+            let object = object::write(&**objects, &key, staged.as_of, group, &sections)?;
+            span.record("bytes", object.bytes as i64);
+            fresh = Some(object);
         }
+        drop(span);
         for Merged { worker, inputs, output } in self.merged.try_iter() {
             self.merging.remove(&worker);
             if let Some(chain) = self.chains.get_mut(&worker)
@@ -377,6 +398,7 @@ impl Thread {
             state.extend(chain.into_iter().map(|object| ((object.through, object.key.clone(), object.group), object)));
         }
         partitions.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+        let (bytes, objects) = (fresh.iter().map(|object| object.bytes).sum(), state.len());
         let cut = Cut {
             as_of,
             written_at: wall_ms(),
@@ -388,7 +410,10 @@ impl Thread {
             state: state.into_values().collect(),
             fresh,
         };
+        let span = self.shared.span.commit();
         let read = writer.commit(cut, silence.length())?;
+        drop(span);
+        self.shared.span.committed(read.manifest.number, workers, objects, bytes);
         *silence = Silence::new();
         let mut counts = locked(&self.shared.counts);
         (counts.commits, counts.committed_at) = (counts.commits + 1, wall_ms());

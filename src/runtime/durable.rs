@@ -218,6 +218,7 @@ impl Durable {
                     && (seen.much || self.announced_at.elapsed() >= self.durability.every) =>
             {
                 (self.announced, self.announced_at) = (candidate, Instant::now());
+                self.durability.checkpoints.cut(candidate);
                 *cut = Reached::At(candidate);
                 stage.changed = true;
             }
@@ -228,6 +229,9 @@ impl Durable {
 
     /// Everything up to an as-of is shown everywhere: positions up to there may be told.
     pub(super) fn shown_everywhere(&mut self, as_of: u64) {
+        if self.leader {
+            self.durability.checkpoints.shown(as_of);
+        }
         while let Some((_, places)) = self.positions.pop_front_if(|(of, _)| *of <= as_of) {
             for (partition, position) in places {
                 partition.published_position.set(position);

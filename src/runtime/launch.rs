@@ -365,6 +365,9 @@ impl Running {
     }
 }
 
+/// What metrics for CloudWatch begin with, which take a line only as it is and name their process themselves.
+const EMF: &str = "{\"_aws\":";
+
 /// Writes a child's lines, each whole and with the child's number before it.
 fn pass_on(process: usize, from: impl Read, to: &mut impl Write, mut keep: impl FnMut(&str)) {
     let mut from = BufReader::new(from);
@@ -374,7 +377,8 @@ fn pass_on(process: usize, from: impl Read, to: &mut impl Write, mut keep: impl 
         let text = text.trim_end_matches(['\n', '\r']);
         keep(text);
         // One write per line, so that lines of two children do not mix. Nobody may be listening any more.
-        let _ = to.write_all(format!("[{process}] {text}\n").as_bytes());
+        let line_of = if text.starts_with(EMF) { format!("{text}\n") } else { format!("[{process}] {text}\n") };
+        let _ = to.write_all(line_of.as_bytes());
         line.clear();
     }
 }

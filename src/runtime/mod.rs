@@ -6,6 +6,7 @@
 //! launch (several processes of run)       └─► checkpointer ──┘
 //! ```
 
+mod checkpoint_span;
 pub mod checkpointer;
 pub mod cluster;
 pub mod dead_share;

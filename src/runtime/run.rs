@@ -378,8 +378,10 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         Ok(())
     });
     // Whoever ends because another has gone does so at once, not when a store that does not answer is given up.
-    if let (Some(checkpointer), true) = (&checkpointer, ran.is_ok()) {
-        checkpointer.close();
+    match &checkpointer {
+        Some(checkpointer) if ran.is_ok() => checkpointer.close(),
+        Some(checkpointer) => checkpointer.shown(u64::MAX),
+        None => {}
     }
     let (finished, totals) = settle(ran, history)?;
     // An input may end before it is looked at.

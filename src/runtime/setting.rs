@@ -12,7 +12,7 @@ use storeflow_dataflows::table::Table;
 
 use crate::config::{Role, matches_pattern};
 use crate::publish::layout::{About, utc};
-use crate::source::partition::{KeySpaceOf, key_space_of};
+use crate::source::key_space::{KeySpaceOf, key_space_of};
 
 /// What a manifest says of its job.
 #[derive(Clone, Debug, Deserialize)]

@@ -10,7 +10,7 @@ use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Header, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, Header, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::Code;
@@ -61,6 +61,14 @@ pub(super) fn completed(mut document: OpenApi, keyed: bool) -> OpenApi {
         ["bearer", "header"].map(|scheme| SecurityRequirement::new(scheme, Vec::<String>::new())).to_vec()
     });
     for (path, item) in &mut document.paths.paths {
+        for parameter in item.get.iter_mut().filter_map(|operation| operation.parameters.as_mut()).flatten() {
+            // Of a parameter with a schema of its own the macro does not say so.
+            if let RefOr::T(parameter) = parameter
+                && parameter.name == "measure"
+            {
+                parameter.required = Required::True;
+            }
+        }
         for operation in [&mut item.get, &mut item.head].into_iter().flatten() {
             operation.security.clone_from(&security);
             complete(path, operation, keyed);

@@ -27,6 +27,7 @@ use super::keys::Access;
 use super::params::{Asked, StreamParams};
 use super::problem::{Code, Problem};
 use super::routes::{may_see, sees_all, status_now};
+use crate::observe::http::Streaming;
 
 /// From one event to the next, at least.
 const APART: Duration = Duration::from_secs(1);
@@ -51,7 +52,9 @@ pub(super) async fn stream(
     let permit = api.stream_permit()?;
     // What cannot be answered now is a problem document and not a stream.
     let first = newest(&api, store.as_deref()).await?;
-    let events = Events { api, store, sent: (0, 0, false), next: Instant::now(), first: Some(first), _permit: permit };
+    let counted = api.http().stream();
+    let (sent, next, first) = ((0, 0, false), Instant::now(), Some(first));
+    let events = Events { api, store, sent, next, first, _permit: permit, _counted: counted };
     let sse = Sse::new(events.into_stream()).keep_alive(KeepAlive::new().interval(COMMENT_EVERY));
     let mut response = sse.into_response();
     // Proxies that collect answers would keep events back.
@@ -88,6 +91,7 @@ struct Events {
     next: Instant,
     first: Option<Made>,
     _permit: OwnedSemaphorePermit,
+    _counted: Streaming,
 }
 
 impl Events {

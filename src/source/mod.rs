@@ -12,6 +12,7 @@ pub mod dataset;
 pub mod envelope;
 pub mod feed;
 pub mod kafka;
+pub mod key_space;
 pub mod lines;
 pub mod names;
 pub mod operator;

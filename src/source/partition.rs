@@ -7,27 +7,32 @@
 //! Keeps: of a partition that goes on, the records its clock starts with; the one record that waits for its schema; if it is tracked, where
 //! each tick begins that is in no checkpoint yet ([`Partition::resume_at`]).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod again;
+mod reading;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 
 use storeflow_dataflows::change::Order;
 use storeflow_dataflows::table::Table;
 
+use self::again::Again;
+use self::reading::{Newest, Unread, Unstamped, decode, needs, place};
 use super::clock::{LogClock, START_RECORDS};
 use super::dataset::{DatasetError, PartitionFile};
 use super::envelope::{Envelopes, valid_timestamp};
-use super::feed::{Feed, FeedError, Headers, Polled, Raw};
+use super::feed::{Feed, FeedError, Polled, Raw};
+use super::key_space::key_space;
 use super::lines::Lines;
 use super::names::{PartitionNames, REPLAY};
 use super::resume::{Marks, Resume};
-use crate::config::{Job, KeySpace, Role, SourceSpec, StoreSpec};
+use crate::config::{Job, Role, SourceSpec, StoreSpec};
 use crate::decode::avro::Schemas;
-use crate::decode::{Decoded, Decoder, Message, Reason, Record, Reject, Skipped};
+use crate::decode::{Decoded, Decoder, Message};
 use crate::observe::PartitionStats;
-use crate::publish::dead_letters::read::{Letter, Place};
-use crate::publish::dead_letters::{DeadLetter, Header};
+use crate::publish::dead_letters::DeadLetter;
+use crate::publish::dead_letters::read::Letter;
 
 /// A record with its place, or why it is none.
 pub struct Placed {
@@ -135,46 +140,6 @@ pub struct Partition {
     stats: Arc<PartitionStats>,
 }
 
-/// A record before the clock has seen it, with its timestamp.
-type Unstamped = (Option<u64>, Placed);
-
-/// A record that waits for its schema, with what is known of it.
-struct Unread {
-    schema: u32,
-    position: u64,
-    timestamp: Option<u64>,
-    key: Option<Vec<u8>>,
-    value: Option<Vec<u8>>,
-    headers: Kept,
-    bytes: usize,
-    line: Option<u64>,
-}
-
-/// Headers of a record whose log has gone on.
-struct Kept(Vec<Header>);
-
-impl Headers for Kept {
-    fn headers(&self) -> Vec<Header> {
-        self.0.clone()
-    }
-}
-
-impl Unread {
-    fn of(
-        schema: u32,
-        message: Message<'_>,
-        headers: Option<&dyn Headers>,
-        timestamp: Option<u64>,
-        position: u64,
-        bytes: usize,
-        line: Option<u64>,
-    ) -> Self {
-        let (key, value) = (message.key.map(<[u8]>::to_vec), message.value.map(<[u8]>::to_vec));
-        let headers = Kept(headers.map(Headers::headers).unwrap_or_default());
-        Unread { schema, position, timestamp, key, value, headers, bytes, line }
-    }
-}
-
 /// What reading a file further brought, before the clock has seen it.
 #[allow(clippy::large_enum_variant, reason = "records are the rule, and never kept in this form")]
 enum Read {
@@ -204,24 +169,6 @@ enum Input {
     Again(Box<Again>),
 }
 
-/// Dead letters that are read again: see [`crate::publish::replays`]. They have one stamp, which is the log time that the worker had
-/// reached when they came to it, whatever their timestamps say; so a run that goes on in their middle stamps them as they were.
-struct Again {
-    /// Those that were not read, of so many.
-    letters: std::vec::IntoIter<Letter>,
-    all: u64,
-    /// The places of each topic's decoders among all.
-    decoders: BTreeMap<String, Range<usize>>,
-    /// The stamp that the record of the letter handed out last had when it was read first.
-    since: u64,
-}
-
-impl Again {
-    fn position(&self) -> u64 {
-        self.all - self.letters.len() as u64
-    }
-}
-
 /// A partition that goes on.
 struct Going {
     feed: Box<dyn Feed>,
@@ -244,95 +191,6 @@ const LIVE: u64 = 3_600_000;
 /// What a quiet partition's clock stays behind wall time, in milliseconds: records on their way to the log have a timestamp
 /// already.
 const ON_THE_WAY: u64 = 1_000;
-
-/// Sources of a job that take one table each, at most.
-const SLOTS: usize = 1_024;
-
-/// The names under which keys are unique: a topic (and the one table a source takes of it), or a role for its shards. The
-/// same number for the same name, in every run that goes on with the state of another.
-fn key_space(spec: &SourceSpec, topic: usize) -> u32 {
-    let place = match spec.key_space {
-        KeySpace::Topic => {
-            assert!(spec.slot + 1 < SLOTS, "a job has at most {} sources", SLOTS - 1);
-            8 + topic * SLOTS + if spec.table.is_some() { spec.slot + 1 } else { 0 }
-        }
-        KeySpace::Role => spec.role as usize,
-    };
-    u32::try_from(place).expect("topics times sources fit 32 bits")
-}
-
-/// The names under which the keys of a source may be, of the topics that there are.
-pub(crate) fn key_spaces(spec: &SourceSpec, topics: &[String]) -> BTreeSet<u32> {
-    let read = topics.iter().enumerate().filter(|(_, topic)| spec.reads(topic));
-    read.map(|(number, _)| key_space(spec, number)).collect()
-}
-
-/// Whose keys are in a key space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeySpaceOf {
-    /// All topics of a role.
-    Role,
-    /// One topic's, by its number; `slot`: only those of the one table that this source takes.
-    Topic {
-        /// The topic.
-        topic: usize,
-        /// The source.
-        slot: Option<usize>,
-    },
-}
-
-/// What the number of a key space means, for people.
-pub fn key_space_of(number: u32) -> KeySpaceOf {
-    match (number as usize).checked_sub(8) {
-        None => KeySpaceOf::Role,
-        Some(place) => KeySpaceOf::Topic { topic: place / SLOTS, slot: (place % SLOTS).checked_sub(1) },
-    }
-}
-
-impl Again {
-    /// A schema without which it cannot be told what the next letter says now.
-    fn needs(&self, all: &mut [Decoder]) -> Option<u32> {
-        let letter = self.letters.as_slice().first()?;
-        let message = Message { key: letter.key.as_deref(), value: letter.value.as_deref(), utf8: false };
-        needs(&mut all[self.decoders.get(&letter.place.topic)?.clone()], message)
-    }
-
-    /// The next letter, before it has its stamp.
-    fn next(&mut self, all: &mut [Decoder], index: u32) -> Option<Placed> {
-        let order = Order { stamp: 0, partition: index, position: self.position(), part: 0 };
-        let letter = self.letters.next()?;
-        let since = letter.read_first();
-        let Letter { place: Place { topic, partition, offset, .. }, timestamp, key, value, headers, reason, .. } = letter;
-        self.since = since;
-        let bytes = key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
-        let message = Message { key: key.as_deref(), value: value.as_deref(), utf8: false };
-        let decoders = self.decoders.get(&topic).cloned().filter(|decoders| !decoders.is_empty());
-        let decoded = match decoders {
-            Some(range) => decode(&mut all[range.clone()], message).map(|(record, at)| (record.decoded, range.start + at)),
-            None => {
-                // Whoever changes a job so that it reads a topic no more is refused; this is not the place to lose a record all the same.
-                let known = Reason::ALL.iter().find(|known| known.code() == reason);
-                let reason = known.copied().unwrap_or(Reason::NotAnObject);
-                Err(Reject::new(reason, format!("no source of the job reads topic \"{topic}\"")))
-            }
-        };
-        let outcome = decoded.map_err(|Reject { reason, detail }| DeadLetter {
-            topic: topic.into(),
-            partition,
-            offset,
-            timestamp,
-            key,
-            value,
-            headers,
-            reason: reason.code(),
-            error: detail,
-            stamp: 0,
-            first_stamp: Some(since),
-            by: None,
-        });
-        Some(Placed { order, bytes, line: None, fresh: false, outcome })
-    }
-}
 
 /// What decodes the records of a topic, and what these are for, by source.
 fn readers(job: &Job, topic: &str, topic_index: usize, schemas: &Arc<Schemas>) -> (Vec<Decoder>, Vec<Feeds>) {
@@ -927,78 +785,4 @@ fn density(mut timestamps: Vec<u64>) -> (Option<u64>, u64) {
     let dense = timestamps.len() * 9 / 10;
     let span = timestamps.get(dense).zip(least).map_or(0, |(most, least)| most - least);
     (least, (dense as u64 * 3_600_000).checked_div(span).unwrap_or(0))
-}
-
-/// The latest own time of the messages of a partition, milliseconds; of none before the first.
-#[derive(Default)]
-struct Newest(Option<u64>);
-
-impl Newest {
-    /// Takes the own time of the next message; whether it is later than all before.
-    #[inline]
-    fn take(&mut self, own_time: Option<u64>) -> bool {
-        let later = own_time > self.0;
-        if later {
-            self.0 = own_time;
-        }
-        later
-    }
-}
-
-/// A record with its place and its timestamp.
-#[inline]
-#[allow(clippy::too_many_arguments, reason = "called in two places, with what they have at hand")]
-fn place(
-    decoded: Result<(Record, usize), Reject>,
-    message: Message<'_>,
-    headers: Option<&dyn Headers>,
-    timestamp: Option<u64>,
-    order: Order,
-    bytes: usize,
-    topic: &Arc<str>,
-    partition: u32,
-    newest: &mut Newest,
-) -> (Option<u64>, Placed) {
-    match decoded {
-        Ok((record, decoder)) => {
-            let fresh = newest.take(record.own_time);
-            let outcome = Ok((record.decoded, decoder));
-            (timestamp.or(record.own_time), Placed { order, bytes, line: None, fresh, outcome })
-        }
-        Err(reject) => {
-            let letter = DeadLetter {
-                topic: Arc::clone(topic),
-                partition,
-                offset: order.position,
-                timestamp: timestamp.and_then(|timestamp| i64::try_from(timestamp).ok()),
-                key: message.key.map(<[u8]>::to_vec),
-                value: message.value.map(<[u8]>::to_vec),
-                headers: headers.map(Headers::headers).unwrap_or_default(),
-                reason: reject.reason.code(),
-                error: reject.detail,
-                stamp: 0,
-                first_stamp: None,
-                by: None,
-            };
-            (timestamp, Placed { order, bytes, line: None, fresh: false, outcome: Err(letter) })
-        }
-    }
-}
-
-/// A schema without which one of the sources cannot tell what the record says.
-#[inline]
-fn needs(decoders: &mut [Decoder], message: Message<'_>) -> Option<u32> {
-    decoders.iter_mut().find_map(|decoder| decoder.needs(message))
-}
-
-/// The first source that takes the record; sources that share a topic differ in their table.
-fn decode(decoders: &mut [Decoder], message: Message<'_>) -> Result<(Record, usize), Reject> {
-    let last = decoders.len() - 1;
-    for (at, decoder) in decoders.iter_mut().enumerate() {
-        match decoder.decode(message)? {
-            Record { decoded: Decoded::Skipped(Skipped::OtherTable), .. } if at < last => {}
-            record => return Ok((record, at)),
-        }
-    }
-    unreachable!("a partition is opened only for topics that some source reads")
 }

@@ -1,5 +1,6 @@
 //! The program from outside: one binary, so that it links once.
 
+mod alarms;
 mod avro;
 #[cfg(feature = "dashboard")]
 mod browser;
@@ -21,8 +22,11 @@ mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod launch;
 mod lookups;
+mod otlp;
 mod outages;
 mod outside;
 mod redis_serve;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use storeflow::decode::cell_key;
 use storeflow::observe::status::ProcessStatus;
-use storeflow::publish::redis::{RedisError, RedisView};
+use storeflow::publish::redis::{RedisError, RedisSettings, RedisView, SecretUrl};
 use storeflow::publish::{MemoryView, Row};
 use storeflow::serve::view::redis::RedisServed;
 use storeflow::serve::view::{Measure, Shown, StoreCell, StoreCut, View, ViewError, WindowCells, WindowTotals};
@@ -566,4 +566,39 @@ fn redis_serve_shows_a_run_of_the_program() {
     let [status] = &reader.status()[..] else { panic!("{:?}", reader.status()) };
     assert!(status.ended && status.checkpoints > 0 && status.topics.iter().all(|topic| topic.records > 0), "{status:?}");
     assert!(!status.topics.is_empty());
+}
+
+/// The access lists in the documentation are enough, the job's for a run that goes on after another, the API's for all that it asks.
+#[test]
+fn redis_serve_needs_the_documented_rights_only() {
+    let Some(redis) = redis::start("redis_serve_needs_the_documented_rights_only", Some("hunter2"), false) else { return };
+    let documented = include_str!("../../docs/redis-view.md");
+    let lists: Vec<&str> = documented.split('`').filter(|quoted| quoted.starts_with("~sf:*")).collect();
+    let settings = |user: &str, rights: &str| {
+        let rule: Vec<&str> = ["ACL", "SETUSER", user, "on", ">letmein"].into_iter().chain(rights.split_whitespace()).collect();
+        redis.ask::<()>(&rule);
+        let url = SecretUrl::parse(&redis.url().replace(":hunter2", &format!("{user}:letmein")), None).expect("a URL");
+        RedisSettings { url, cluster: false }
+    };
+    let [of_job, of_api] = lists[..] else { panic!("{lists:?}") };
+    let (of_job, of_api) = (settings("job", of_job), settings("api", of_api));
+    let mut mall = Mall::new(29, 1);
+    let reader = Reader { view: RedisServed::connect(&of_api, "mall"), ..Reader::new(&redis) };
+    for workers in [3, 2] {
+        mall.restart(workers);
+        let view = RedisView::connect(&of_job, "mall").expect("Redis is there");
+        let view = view.telling(|| ProcessStatus { processes: 1, ..ProcessStatus::default() });
+        let sink = view.start(&mall.about, Arc::clone(&mall.view), 0..workers, workers);
+        (0..3).for_each(|_| mall.step(&sink, 150));
+        shown_by(&sink, workers, mall.as_of);
+        sink.mark(mall.as_of, false);
+        sink.close(Duration::from_secs(60)).expect("everything is written");
+        reader.check(&Model::of(&mall));
+        assert_eq!(reader.status().len(), 1);
+    }
+    // And what is not in it is refused: the list is in force.
+    let mut client = ::redis::Client::open(redis.url().replace(":hunter2", "api:letmein"))
+        .and_then(|client| client.get_connection())
+        .expect("it may");
+    assert!(::redis::cmd("DEL").arg("sf:mall:current").query::<i64>(&mut client).is_err());
 }

@@ -39,8 +39,9 @@ use crate::publish::state_rows::{epoch_of, read_dead_letter, read_history, read_
 use crate::publish::view::MemoryView;
 use crate::runtime::workers::RunError;
 use crate::source::clock::LogClock;
+use crate::source::key_space::key_spaces;
 use crate::source::names::{PartitionNames, REPLAY};
-use crate::source::partition::{Partition, key_spaces};
+use crate::source::partition::Partition;
 use crate::source::resume::Resume;
 use crate::store::Store;
 

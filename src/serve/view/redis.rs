@@ -97,7 +97,8 @@ impl RedisServed {
     async fn look(&self) -> Result<Arc<Marked>, ViewError> {
         const MARKER: &str = "read the marker";
         let failed = |error| self.unavailable(MARKER, error);
-        let number = self.link.number();
+        // Without any connection yet, these questions make the first.
+        let number = self.link.number().max(1);
         for _ in 0..2 {
             let pointer = self.one(MARKER, cmd("HGET").arg(keys::pointer(&self.job)).arg("generation")).await.map_err(failed)?;
             let Some(generation) = marker::pointed(&self.job, &pointer).map_err(failed)? else { break };
@@ -134,7 +135,14 @@ impl RedisServed {
     {
         let mut marked = self.marked().await?;
         for number in 0.. {
-            match attempt(marked, number).await {
+            let connection = marked.number;
+            let found = attempt(marked, number).await;
+            // Over another connection than the marker's, Redis may be another, or have less than it had.
+            let found = match found {
+                Ok(_) if self.link.number() != connection => Err(Miss::Unsettled("the connection is a new one".to_owned())),
+                found => found,
+            };
+            match found {
                 Ok(found) => return Ok(found),
                 Err(Miss::Failed(error)) => return Err(self.unavailable(what, error)),
                 Err(Miss::Unsettled(why)) if number >= ATTEMPTS => return Err(self.unavailable(what, Unsettled(why))),
