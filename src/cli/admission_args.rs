@@ -65,12 +65,20 @@ impl AdmissionArgs {
     }
 }
 
-fn rate(text: &str) -> Result<NonZeroU32, String> {
+/// Requests per second, as typed.
+///
+/// # Errors
+/// What is wrong with it, to follow its name in a sentence.
+pub(crate) fn rate(text: &str) -> Result<NonZeroU32, String> {
     let rate = text.parse().ok().filter(|rate: &NonZeroU32| rate.get() <= RATE_MAX);
     rate.ok_or_else(|| format!("is no number from 1 to {RATE_MAX}"))
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// How long a request may take, as typed.
+///
+/// # Errors
+/// What is wrong with it, to follow its name in a sentence.
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     let millis = duration::read(text)?;
     if TIMEOUTS.contains(&millis) { Ok(Duration::from_millis(millis)) } else { Err("is out of range; from 1s to 10m".to_owned()) }
 }

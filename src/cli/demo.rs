@@ -140,6 +140,7 @@ fn next(data_dir: &Path, job: &Path, dataset: &Path) -> Result<(), Failure> {
     writeln!(
         std::io::stdout().lock(),
         "\nNext:
+   storeflow serve --data-dir {data_dir}      the dashboard, at http://127.0.0.1:8080
    storeflow export --data-dir {data_dir} --table store_payments | head
    storeflow export --data-dir {data_dir} --table store_clicks --format csv --history | head
    storeflow check --job {job}

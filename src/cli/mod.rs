@@ -111,6 +111,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let logging = match &cli.command {
         Command::Run(args) => args.observe().start_logging(cli.log_format).map_err(Failure::from),
+        Command::Serve(args) => args.observe().start_logging(cli.log_format).map_err(Failure::from),
         _ => {
             crate::observe::start_logging(cli.log_format, None);
             Ok(())

@@ -8,9 +8,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::Failure;
+use super::observe_args::ObserveArgs;
 use super::redis_args::RedisArgs;
 use super::serve_args::ServeArgs;
 use super::store_args::StoreArgs;
+use crate::observe::health::Health;
+use crate::observe::metrics::Registry;
+use crate::observe::wall_ms;
 use crate::publish::layout::Current;
 use crate::serve::view::View;
 use crate::serve::view::files::FilesServed;
@@ -37,7 +41,20 @@ pub struct ServeCommandArgs {
 
     #[command(flatten)]
     redis: RedisArgs,
+
+    #[command(flatten)]
+    observe: ObserveArgs,
 }
+
+impl ServeCommandArgs {
+    /// How it is watched.
+    pub fn observe(&self) -> &ObserveArgs {
+        &self.observe
+    }
+}
+
+/// What is named in place of a job by whoever watches servers: they begin before there is a view that could say which it is of.
+const OBSERVED_AS: &str = "serve";
 
 /// What a store that does not answer gets before the answer says so.
 const STORE_PATIENCE: Duration = Duration::from_secs(10);
@@ -49,7 +66,11 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 pub fn run(args: &ServeCommandArgs) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let opened = args.serve.open(&args.listen)?;
-    let server = opened.start(view(args)?)?;
+    let (registry, health) = (Registry::default(), Arc::new(Health::new(0, 0, wall_ms())));
+    health.set_sources_reading(true);
+    registry.register(Arc::clone(&health) as _);
+    let _watching = args.observe.start(&registry, &health, OBSERVED_AS, 0)?;
+    let server = opened.start(view(args)?, &registry, Some(&health))?;
     if let Some(signal) = signals.forever().next() {
         tracing::info!(signal, "stopping: what is in flight is finished");
     }

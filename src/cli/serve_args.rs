@@ -9,6 +9,8 @@ use clap::Args;
 use super::Failure;
 use super::admission_args::AdmissionArgs;
 use crate::config::duration;
+use crate::observe::health::Health;
+use crate::observe::metrics::Registry;
 use crate::serve::admission::Admission;
 use crate::serve::api::{Api, ApiSettings};
 use crate::serve::server::{Listener, Server, ServerSettings};
@@ -72,14 +74,18 @@ impl ServeArgs {
 }
 
 impl Opened {
-    /// Serves a view. Keep what is returned as long as it shall serve.
+    /// Serves a view, and tells `registry` of what it is asked, `health` of whether the view answers. Keep what is returned as long
+    /// as it shall serve.
     ///
     /// # Errors
     /// If threads are refused.
-    pub(super) fn start(self, view: Arc<dyn View>) -> Result<Server, Failure> {
+    pub(super) fn start(self, view: Arc<dyn View>, registry: &Registry, health: Option<&Arc<Health>>) -> Result<Server, Failure> {
         let Opened { listener, admission, server, api } = self;
         let (served_from, keyed) = (view.place(), admission.has_keys());
-        let server = Server::start(listener, Api::new(view, admission, api), server)?;
+        let api = Api::new(view, admission, api);
+        registry.register(Arc::clone(api.http()) as _);
+        health.into_iter().for_each(|health| api.tell(health));
+        let server = Server::start(listener, api, server)?;
         let address = server.address();
         if keyed {
             tracing::info!(%address, served_from, "serving the query API");

@@ -11,8 +11,8 @@
 //! Absent on purpose: a task of its own. Whoever has a runtime that goes on spawns [`Api::poll`]; where there is none, each request
 //! asks anew once the last answer is old.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -25,6 +25,8 @@ use super::calendar::{self, Zone};
 use super::model::{self, Fresh};
 use super::problem::{Code, Problem};
 use super::view::{Shown, View, ViewError};
+use crate::observe::health::Health;
+use crate::observe::http::HttpStats;
 use crate::observe::status::ProcessStatus;
 use crate::observe::wall_ms;
 
@@ -63,6 +65,9 @@ pub struct Api {
     answers: Answers,
     streams: Arc<Semaphore>,
     draining: watch::Sender<bool>,
+    http: Arc<HttpStats>,
+    /// Told whether the view answers.
+    health: OnceLock<Arc<Health>>,
     /// The second of wall time in which a failure was last logged.
     complained: AtomicU64,
 }
@@ -94,6 +99,8 @@ impl Api {
             answers: Answers::new(settings.answers_bytes_max),
             streams: Arc::new(Semaphore::new(settings.streams_max)),
             draining: watch::Sender::new(false),
+            http: Arc::default(),
+            health: OnceLock::new(),
             complained: AtomicU64::new(0),
             settings,
         })
@@ -107,6 +114,17 @@ impl Api {
     /// Who may ask.
     pub fn admission(&self) -> &Arc<Admission> {
         &self.admission
+    }
+
+    /// What it is asked, and how it answers.
+    pub fn http(&self) -> &Arc<HttpStats> {
+        &self.http
+    }
+
+    /// From now on `health` knows whether the view answers.
+    pub fn tell(&self, health: &Arc<Health>) {
+        // Whoever came first stays.
+        let _ = self.health.set(Arc::clone(health));
     }
 
     /// Whether keys are in use.
@@ -153,6 +171,20 @@ impl Api {
     /// Whether somebody polls.
     pub fn is_polled(&self) -> bool {
         self.polled.load(Ordering::Relaxed)
+    }
+
+    /// Whoever asks next asks the view anew: the process may have stood still, and its clocks with it, so that nobody can say how old what
+    /// is known is.
+    pub fn forget(&self) {
+        self.known.send_if_modified(|known| {
+            known.asked = None;
+            // It is no news.
+            false
+        });
+        // Nobody holds it while no request is answered.
+        if let Ok(mut said) = self.said.try_lock() {
+            *said = None;
+        }
     }
 
     /// From here on it is not ready, and streams end.
@@ -273,6 +305,7 @@ impl Api {
             Ok(shown) => Ok(Arc::new(shown)),
             Err(error) => Err(self.failed(&error)),
         };
+        self.health.get().iter().for_each(|health| health.set_view_connected(shown.is_ok()));
         self.known.send_if_modified(|known| {
             let news = known.shown != shown;
             *known = Known { asked, shown: shown.clone() };

@@ -17,6 +17,8 @@ pub mod api;
 pub mod calendar;
 pub mod dashboard;
 pub mod keys;
+#[cfg(feature = "lambda")]
+pub mod lambda;
 pub mod limits;
 pub mod model;
 pub mod origins;

@@ -4,21 +4,24 @@
 //! (3) a panic is an answer, and a line that says which request it was.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use tracing::Instrument;
 use tracing::field::Empty;
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::keys::Access;
 use super::problem::{Code, Problem};
+use crate::observe::http::HttpStats;
+use crate::observe::otlp::{REQUESTS, parent_of};
 
 /// The header of a request's id.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -27,15 +30,23 @@ pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const ID_LENGTH_MAX: usize = 128;
 
 /// Around everything else.
-pub(super) async fn outer(request: Request, next: Next) -> Response {
-    let began = Instant::now();
+pub(super) async fn outer(State(http): State<Arc<HttpStats>>, request: Request, next: Next) -> Response {
+    let (began, in_flight) = (Instant::now(), http.begin());
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map(MatchedPath::as_str);
     let id = taken(request.headers().get(REQUEST_ID)).unwrap_or_else(new_id);
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let text = id.to_str().unwrap_or_default();
-    // Finer than the usual filter: made only where somebody listens, such as an exporter of traces.
+    // Made only where somebody listens: an exporter of traces.
     let span = tracing::debug_span!(
-        target: "storeflow::request", "request", method = %method, path = uri.path(), request_id = text, status = Empty
+        target: REQUESTS, "request", otel.name = %format_args!("{method} {}", route.unwrap_or("other")), otel.kind = "server",
+        http.request.method = %method, http.route = route, url.path = uri.path(), request_id = text,
+        http.response.status_code = Empty, otel.status_code = Empty
     );
+    if !span.is_disabled() {
+        // It fails where another layer has begun the span already; then it is a trace of its own.
+        let _ = span.set_parent(parent_of(request.headers()));
+    }
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span.clone()).await;
     let mut response = answered.unwrap_or_else(|panic| {
         let why = panic.downcast_ref::<&str>().map(|why| (*why).to_owned());
@@ -50,7 +61,11 @@ pub(super) async fn outer(request: Request, next: Next) -> Response {
         *response.body_mut() = if method == Method::HEAD { Body::empty() } else { Body::from(document) };
     }
     let status = response.status().as_u16();
-    span.record("status", status);
+    span.record("http.response.status_code", i64::from(status));
+    if status >= 500 {
+        span.record("otel.status_code", "ERROR");
+    }
+    in_flight.done(route, status);
     tracing::info!(
         target: "storeflow::access", %method, path = uri.path(), status, took = ?began.elapsed(), bytes = bytes(&response),
         key = response.extensions().get::<Access>().and_then(Access::id), request_id = text, "answered"

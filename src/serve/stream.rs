@@ -27,9 +27,12 @@ use super::keys::Access;
 use super::params::{Asked, StreamParams};
 use super::problem::{Code, Problem};
 use super::routes::{may_see, sees_all, status_now};
+use crate::observe::http::Streaming;
 
 /// From one event to the next, at least.
 const APART: Duration = Duration::from_secs(1);
+/// When a reader shall come back whose stream has ended after one event.
+const COME_BACK: Duration = Duration::from_secs(5);
 /// From one comment to the next where there is nothing to say.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
@@ -51,7 +54,9 @@ pub(super) async fn stream(
     let permit = api.stream_permit()?;
     // What cannot be answered now is a problem document and not a stream.
     let first = newest(&api, store.as_deref()).await?;
-    let events = Events { api, store, sent: (0, 0, false), next: Instant::now(), first: Some(first), _permit: permit };
+    let counted = api.http().stream();
+    let (sent, next, first) = ((0, 0, false), Instant::now(), Some(first));
+    let events = Events { api, store, sent, next, first, _permit: permit, _counted: counted };
     let sse = Sse::new(events.into_stream()).keep_alive(KeepAlive::new().interval(COMMENT_EVERY));
     let mut response = sse.into_response();
     // Proxies that collect answers would keep events back.
@@ -88,6 +93,7 @@ struct Events {
     next: Instant,
     first: Option<Made>,
     _permit: OwnedSemaphorePermit,
+    _counted: Streaming,
 }
 
 impl Events {
@@ -101,7 +107,8 @@ impl Events {
             };
             (events.sent, events.next) = (place, Instant::now() + APART);
             let name = if events.store.is_some() { "store" } else { "status" };
-            Some((Ok(Event::default().event(name).id(place.1.to_string()).data(data)), events))
+            let event = Event::default().event(name).id(place.1.to_string()).data(data);
+            Some((Ok(if events.api.is_polled() { event } else { event.retry(COME_BACK) }), events))
         })
     }
 

@@ -12,6 +12,8 @@
 
 pub mod files;
 pub mod memory;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,7 +1,10 @@
 //! The program from outside: one binary, so that it links once.
 
+mod alarms;
 mod api_access;
 mod avro;
+#[cfg(feature = "dashboard")]
+mod browser;
 mod chain;
 mod checkpoints;
 mod crash;
@@ -20,6 +23,8 @@ mod fuzzing;
 mod going_on;
 mod golden;
 mod job_changes;
+#[cfg(feature = "lambda")]
+mod lambda;
 mod launch;
 mod lookups;
 mod otlp;

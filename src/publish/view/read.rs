@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Range;
 
-use storeflow_dataflows::key::{Key, Text};
+use storeflow_dataflows::key::{Key, Text, WordMap};
 use storeflow_dataflows::table::{NO_WINDOW, Table, Value, Window};
 
 use super::index::Index;
@@ -100,11 +100,11 @@ impl MemoryView {
         if let Some(index) = &part.index {
             return index.totals(window);
         }
-        let (mut stores, mut sums) = (BTreeSet::new(), BTreeMap::new());
+        let (mut stores, mut sums) = (WordMap::default(), BTreeMap::new());
         for table in Table::ALL.into_iter().filter(|table| table.windowed()) {
             for (key, (value, _)) in part.tables[table as usize].get(&window).into_iter().flatten() {
                 let (store, second) = key.cell_parts();
-                stores.insert(store);
+                stores.insert(Text::new(store), ());
                 let sum: &mut Value = sums.entry((table, second)).or_default();
                 sum.sum += value.sum;
                 sum.count += value.count;

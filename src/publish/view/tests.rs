@@ -63,7 +63,7 @@ impl Recount {
     }
 
     fn sums(&self, within: &Range<Window>, of: impl Fn(&str) -> bool) -> Vec<Sums> {
-        let mut windows: BTreeMap<Window, (BTreeSet<&str>, BTreeMap<(Table, &str), Value>)> = BTreeMap::new();
+        let mut windows: BTreeMap<Window, (BTreeSet<&str>, BTreeMap<_, Value>)> = BTreeMap::new();
         for (table, (store, second, window), (value, _)) in self.windowed() {
             if !within.contains(&window) || !of(store) {
                 continue;

@@ -20,7 +20,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::from_fn;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
@@ -57,11 +57,11 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/healthz", get(public::alive))
         .route("/readyz", get(public::ready))
         .route("/openapi.json", get(move || public::document(document.clone())));
-    let admission = Arc::clone(api.admission());
+    let (admission, http) = (Arc::clone(api.admission()), Arc::clone(api.http()));
     let routes = v1.merge(public).with_state(api).merge(dashboard::routes());
     let routes = routes.method_not_allowed_fallback(other_method).fallback(no_such_path);
     let routes = admission::inner_layer(routes, &admission).layer(CompressionLayer::new().gzip(true).compress_when(packed));
-    admission::outer_layers(routes, &admission).layer(from_fn(outer::outer))
+    admission::outer_layers(routes, &admission).layer(from_fn_with_state(http, outer::outer))
 }
 
 /// All paths take the same methods.

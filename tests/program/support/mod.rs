@@ -2,15 +2,21 @@
 
 pub(crate) mod avro;
 pub(crate) mod binary;
+pub(crate) mod browser;
 pub(crate) mod chance;
 pub(crate) mod collector;
 pub(crate) mod connect;
 pub(crate) mod databases;
 pub(crate) mod dialects;
 pub(crate) mod exact;
+pub(crate) mod exported;
 pub(crate) mod fuzz;
 pub(crate) mod histories;
+#[cfg(feature = "lambda")]
+pub(crate) mod http;
 pub(crate) mod kept;
+#[cfg(feature = "lambda")]
+pub(crate) mod lambda;
 pub(crate) mod lines;
 pub(crate) mod log;
 pub(crate) mod malls;

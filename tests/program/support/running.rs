@@ -161,9 +161,14 @@ pub(crate) fn metrics_at(log: &str) -> Vec<String> {
 
 /// What a process says of itself; `None` if it does not answer.
 pub(crate) fn metrics(address: &str) -> Option<String> {
+    get(address, "/metrics")
+}
+
+/// The whole answer, head and all, to a request for a path; `None` if there is none, or it says other than that all is well.
+pub(crate) fn get(address: &str, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    stream.write_all(format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     answer.contains(" 200 OK").then_some(answer)

@@ -1,4 +1,4 @@
-//! Kafka, Redis, S3, databases with Kafka Connect, and a Python with DuckDB for tests, through `scripts/services`.
+//! Kafka, Redis, S3, databases with Kafka Connect, a Python with DuckDB and a Chromium for tests, through `scripts/services`.
 //!
 //! ```text
 //! shared()   STOREFLOW_TEST_… says where ──► that one
@@ -29,6 +29,10 @@ pub(crate) enum Kind {
     S3,
     /// `STOREFLOW_TEST_PYTHON`, an interpreter with DuckDB.
     Python,
+    /// `STOREFLOW_TEST_PROMTOOL`, Prometheus' checker of rules.
+    Promtool,
+    /// `STOREFLOW_TEST_BROWSER`, the path of Chromium, `…_BROWSER_NODE`, that of Node.js, and `…_BROWSER_MODULES`, what it drives it with.
+    Browser,
     /// `STOREFLOW_TEST_POSTGRES`, a URL, and `…_POSTGRES_CLIENT`, the path of psql.
     Postgres,
     /// `STOREFLOW_TEST_MARIADB`, a URL, and `…_MARIADB_CLIENT`, the path of mariadb.
@@ -44,6 +48,8 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::S3 => "s3",
             Kind::Python => "venv",
+            Kind::Promtool => "promtool",
+            Kind::Browser => "browser",
             Kind::Postgres => "postgres",
             Kind::MariaDb => "mariadb",
             Kind::Connect => "connect",
@@ -56,6 +62,8 @@ impl Kind {
             Kind::Redis => "STOREFLOW_TEST_REDIS",
             Kind::S3 => "STOREFLOW_TEST_S3",
             Kind::Python => "STOREFLOW_TEST_PYTHON",
+            Kind::Promtool => "STOREFLOW_TEST_PROMTOOL",
+            Kind::Browser => "STOREFLOW_TEST_BROWSER",
             Kind::Postgres => "STOREFLOW_TEST_POSTGRES",
             Kind::MariaDb => "STOREFLOW_TEST_MARIADB",
             Kind::Connect => "STOREFLOW_TEST_CONNECT",
@@ -111,7 +119,7 @@ pub(crate) fn own_beside(kind: Kind, kafka: Option<&Service>) -> Option<Service>
 }
 
 impl Service {
-    /// Where it is: `HOST:PORT` of Kafka, the path of Python, the URL of the others. The same after a restart.
+    /// Where it is: `HOST:PORT` of Kafka, the path of a tool, the URL of the others. The same after a restart.
     pub(crate) fn address(&self) -> &str {
         self.variable(self.kind.variable())
     }
@@ -169,7 +177,7 @@ fn up(folder: &Path, kind: Kind, more: &[&str], kafka: Option<&str>) -> Result<V
     let mut command = services(folder);
     command.envs(kafka.map(|kafka| ("STOREFLOW_SERVICES_KAFKA", kafka)));
     match kind {
-        Kind::Python => command.arg("venv"),
+        Kind::Python | Kind::Promtool | Kind::Browser => command.arg(kind.name()),
         _ => command.args(["up", kind.name(), "--while", &std::process::id().to_string()]).args(more),
     };
     let out = run(&mut command)?;
