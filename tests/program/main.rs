@@ -3,6 +3,7 @@
 mod alarms;
 mod api;
 mod api_schema;
+mod api_access;
 mod avro;
 #[cfg(feature = "dashboard")]
 mod browser;
