@@ -2,8 +2,8 @@
 
 mod alarms;
 mod api;
-mod api_schema;
 mod api_access;
+mod api_schema;
 mod avro;
 #[cfg(feature = "dashboard")]
 mod browser;
