@@ -378,10 +378,8 @@ fn a_file_for_cloudwatch_that_takes_nothing_is_told_of_once_and_stops_nothing() 
     assert!(wrong.code == Some(2) && wrong.err.contains("does not begin with \"AWS/\""), "{}", wrong.err);
 }
 
-#[test]
-fn the_apis_own_numbers_are_of_what_it_was_asked() {
-    let replay = Replay::new();
-    let mut running = Running::start(&mut replay.command(1, &["--serve", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]));
+/// What a run or a server tells after it was asked four things.
+fn told(running: &mut Running) -> String {
     let (api, address) = (running.wait("the API", api_at), running.wait("metrics", |log| metrics_at(log).into_iter().next()));
     for path in ["/healthz", "/healthz", "/v1/stores?bad=1", "/nowhere"] {
         ask(&api, path).expect("an answer");
@@ -394,5 +392,27 @@ fn the_apis_own_numbers_are_of_what_it_was_asked() {
     has("storeflow_http_streams 0.0");
     assert_eq!(sum_of(&text, "storeflow_http_requests_total"), 4.0, "{text}");
     assert!(sum_of(&text, "storeflow_http_request_seconds_total") > 0.0, "{text}");
-    running.stop();
+    address
+}
+
+#[test]
+fn the_apis_own_numbers_are_of_what_it_was_asked() {
+    let replay = Replay::new();
+    let listen = ["--serve", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
+    let mut running = Running::start(&mut replay.command(1, &listen));
+    told(&mut running);
+    running.succeed();
+    // The same of a server of what it left, which is ready once its view has answered.
+    let serve =
+        ["serve", "--data-dir", &replay.out(), "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--metrics-emf", "-"];
+    let mut server = Running::start(&mut storeflow(&serve));
+    let address = told(&mut server);
+    server.wait_with("a view that answers", |_| metrics(&address)?.contains("\nstoreflow_ready 1.0\n").then_some(()));
+    server.stop();
+    let log = server.log();
+    let lines: String = log.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+    assert!(
+        documents(&lines).iter().any(|(document, ..)| document["route"] == "/healthz" && document["http_requests"] == 2.0),
+        "{log}"
+    );
 }

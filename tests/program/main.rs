@@ -1,7 +1,9 @@
 //! The program from outside: one binary, so that it links once.
 
 mod alarms;
+mod api;
 mod api_access;
+mod api_schema;
 mod avro;
 #[cfg(feature = "dashboard")]
 mod browser;

@@ -151,7 +151,7 @@ fn a_collector_that_was_never_there_is_one_line() {
 /// Asks a run's API, with one more header; the answer's first line.
 fn ask(address: &str, path: &str, header: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("the API is there");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n").expect("sent");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\r\n").expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
     answer.lines().next().unwrap_or_default().to_owned()

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     S3,
     /// `STOREFLOW_TEST_PYTHON`, an interpreter with DuckDB.
     Python,
+    /// `STOREFLOW_TEST_SCHEMATHESIS`, the program.
+    Schemathesis,
     /// `STOREFLOW_TEST_PROMTOOL`, Prometheus' checker of rules.
     Promtool,
     /// `STOREFLOW_TEST_BROWSER`, the path of Chromium, `…_BROWSER_NODE`, that of Node.js, and `…_BROWSER_MODULES`, what it drives it with.
@@ -48,6 +50,7 @@ impl Kind {
             Kind::Redis => "redis",
             Kind::S3 => "s3",
             Kind::Python => "venv",
+            Kind::Schemathesis => "schemathesis",
             Kind::Promtool => "promtool",
             Kind::Browser => "browser",
             Kind::Postgres => "postgres",
@@ -62,6 +65,7 @@ impl Kind {
             Kind::Redis => "STOREFLOW_TEST_REDIS",
             Kind::S3 => "STOREFLOW_TEST_S3",
             Kind::Python => "STOREFLOW_TEST_PYTHON",
+            Kind::Schemathesis => "STOREFLOW_TEST_SCHEMATHESIS",
             Kind::Promtool => "STOREFLOW_TEST_PROMTOOL",
             Kind::Browser => "STOREFLOW_TEST_BROWSER",
             Kind::Postgres => "STOREFLOW_TEST_POSTGRES",
@@ -177,7 +181,7 @@ fn up(folder: &Path, kind: Kind, more: &[&str], kafka: Option<&str>) -> Result<V
     let mut command = services(folder);
     command.envs(kafka.map(|kafka| ("STOREFLOW_SERVICES_KAFKA", kafka)));
     match kind {
-        Kind::Python | Kind::Promtool | Kind::Browser => command.arg(kind.name()),
+        Kind::Python | Kind::Schemathesis | Kind::Promtool | Kind::Browser => command.arg(kind.name()),
         _ => command.args(["up", kind.name(), "--while", &std::process::id().to_string()]).args(more),
     };
     let out = run(&mut command)?;
