@@ -431,7 +431,7 @@ fn a_stream_sends_each_new_as_of_and_ends_with_the_server() {
         poller.await.expect("it ends as well");
         assert_eq!(asked.get("/readyz").await.body, "draining\n");
         drop((store, status));
-        asked.api.stream_permit().expect("room again");
+        drop(asked.api.stream_permit().expect("room again"));
     });
 }
 
