@@ -131,11 +131,8 @@ class Refused extends Error {
   }
 }
 
-let requests = 0;
 function answer(url, allowed) {
   const { pathname, searchParams } = url;
-  requests += 1;
-  if (has("busy") && requests % 7 === 0) throw new Refused("rate_limited", 429, { "Retry-After": "8" });
   if (has("empty")) throw new Refused("no_view", 503, { "Retry-After": "2" });
   const from = Date.parse(searchParams.get("from") ?? "") || asOf() - 172_800_000;
   const [, id, rest] = /^\/v1\/stores\/([^/]+)(\/windows)?$/.exec(pathname) ?? [];
@@ -172,6 +169,7 @@ async function asset(name) {
   return readFile(here(`page/${name}`));
 }
 
+let requests = 0;
 createServer(async (request, response) => {
   const url = new URL(request.url, `http://127.0.0.1:${port}`);
   const headers = { "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" };
@@ -197,6 +195,8 @@ createServer(async (request, response) => {
       response.writeHead(200, { "Content-Type": "text/event-stream" });
       return stream(url, allowed, response);
     }
+    requests += 1;
+    if (has("busy") && requests % 7 === 0) throw new Refused("rate_limited", 429, { "Retry-After": "8" });
     const tag = `W/"3-${asOf()}"`;
     const body = answer(url, allowed);
     if (request.headers["if-none-match"] === tag) return response.writeHead(304, { ETag: tag }).end();

@@ -28,7 +28,7 @@ export class Problem extends Error {
   }
 }
 
-/** An API at the address that the page came from. */
+/** An API at the address that the page came from: `/`, or below what a proxy puts in front. */
 export class Api {
   /** @type {Map<string, { tag: string, data: any }>} */
   #answers = new Map();
@@ -113,7 +113,7 @@ export class Api {
     if (key) headers.Authorization = `Bearer ${key}`;
     let response;
     try {
-      response = await fetch(path, { signal, headers, cache: "no-store", credentials: "same-origin" });
+      response = await fetch(new URL(path.slice(1), document.baseURI), { signal, headers, cache: "no-store", credentials: "same-origin" });
     } catch (error) {
       throw signal?.aborted ? error : new Problem("unreachable", String(error));
     }

@@ -39,7 +39,8 @@ export class App {
   /** @type {Problem | null} */
   #problem = null;
   #again = 0;
-  #job = "storeflow";
+  /** @type {string | null} */
+  #job = null;
   #limited = false;
 
   constructor() {
@@ -156,9 +157,20 @@ export class App {
     at("view").replaceChildren(view.element);
     at("key-forget").hidden = this.api.key === null;
     this.#entitle();
+    this.#introduce();
     if (moved) {
       scrollTo(0, 0);
       view.element.querySelector("h1")?.focus({ preventScroll: true });
+    }
+  }
+
+  /** The job's name, also where only a store is asked for: with a key it may be somebody else's business. */
+  async #introduce() {
+    if (this.#job !== null || this.#store() === null || this.api.key !== null) return;
+    try {
+      this.job((await this.api.get("/v1/status")).job);
+    } catch {
+      // The store's own answer says what is the matter.
     }
   }
 
@@ -181,7 +193,7 @@ export class App {
   }
 
   #entitle() {
-    document.title = this.t("title", { name: this.#store() ?? this.#job });
+    document.title = this.t("title", { name: this.#store() ?? this.#job ?? "storeflow" });
   }
 
   /** @param {Problem | null} problem */
@@ -244,8 +256,9 @@ export class App {
     set(badge, { data: { state, "exact-until": this.#fresh?.exact_until, "as-of": this.#fresh?.as_of }, title: detail || null });
     // Setting the same text again would have it read out again.
     if (at("freshness-text").textContent !== text) at("freshness-text").textContent = text;
-    const live = this.t(`live.${this.#live}`);
-    set(at("live"), { data: { state: this.#live } });
+    const finished = this.#live === "live" && state === "finished";
+    const live = this.t(finished ? "live.finished" : `live.${this.#live}`);
+    set(at("live"), { data: { state: this.#live, finished } });
     if (at("live").textContent !== live) at("live").textContent = live;
     const countdown = document.querySelector("[data-testid=problem-countdown]");
     const left = Math.ceil((this.#again - Date.now()) / 1_000);

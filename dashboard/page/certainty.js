@@ -16,16 +16,26 @@ export function certainty(app, status) {
   const lags = status.topics.map((topic) => topic.lag_records).filter((lag) => lag !== null);
   const lag = lags.length > 0 ? lags.reduce((all, one) => all + one, 0) : null;
   const dead = status.dead_letters.reduce((all, one) => all + one.count, 0);
-  /** @param {number | null} value */
-  const trouble = (value) => (value !== null && value > 0 ? "warn" : "");
+  // Counts are of processes that run. Where there are none, such as behind a finished run's files, nothing is known, which is not zero.
+  const known = (/** @type {number} */ count) => (status.processes.length > 0 ? count : null);
+  /**
+   * @param {"certain.lag" | "certain.dead" | "certain.late" | "certain.corrections"} name
+   * @param {string} testid
+   * @param {number | null} value
+   * @param {boolean} [trouble] whether any of it is worth a look
+   */
+  const figure = (name, testid, value, trouble = false) =>
+    card(t(name), value === null ? t("certain.unknown") : formats.count(value), {
+      testid, data: { value: value ?? "" }, kind: value === null ? "quiet" : trouble && value > 0 ? "warn" : "", notes: [t(`${name}.note`)],
+    });
   return [
     h("div", { class: "card-head" }, h("h2", { id: "certain-title" }, t("certain.title"))),
     h("p", { class: "hint" }, t("certain.lead")),
     h("dl", { class: "cards small" },
-      card(t("certain.lag"), lag === null ? t("certain.lag.unknown") : formats.count(lag), { testid: "certainty-lag", data: { value: lag ?? "" }, notes: [t("certain.lag.note")] }),
-      card(t("certain.dead"), formats.count(dead), { testid: "certainty-dead-letters", data: { value: dead }, kind: trouble(dead), notes: [t("certain.dead.note")] }),
-      card(t("certain.late"), formats.count(status.late_contributions), { testid: "certainty-late", data: { value: status.late_contributions }, kind: trouble(status.late_contributions), notes: [t("certain.late.note")] }),
-      card(t("certain.corrections"), formats.count(status.corrections), { testid: "certainty-corrections", data: { value: status.corrections }, notes: [t("certain.corrections.note")] }),
+      figure("certain.lag", "certainty-lag", lag),
+      figure("certain.dead", "certainty-dead-letters", known(dead), true),
+      figure("certain.late", "certainty-late", known(status.late_contributions), true),
+      figure("certain.corrections", "certainty-corrections", known(status.corrections)),
       status.checkpoint
         ? card(t("certain.checkpoint"), t("certain.ago", { duration: formats.duration(Math.round(status.checkpoint.age_seconds)) }), { testid: "certainty-checkpoint", notes: [t("certain.checkpoint.note")] })
         : ""),

@@ -115,7 +115,7 @@ export class Chart {
     return {
       width: this.element.clientWidth,
       height: this.#height,
-      padding: [18, right ? 0 : 8, 0, 0],
+      padding: [18, right ? 0 : 20, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), now().formats.zone),

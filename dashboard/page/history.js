@@ -199,7 +199,8 @@ export class History {
         h("span", { class: "name" }, step.kind ?? t("funnel.payments")),
         h("span", { class: "figure" }, formats.count(step.count)),
         h("span", { class: "track", "aria-hidden": "true" }, bar),
-        h("span", { class: "share" }, step.share === null ? "" : t("funnel.share", { share: formats.percent(step.share) })));
+        // Clicks may be a sample, and not every purchase begins with one: a share of more than all says nothing.
+        h("span", { class: "share" }, step.share === null ? "" : step.share > 1 ? t("funnel.more") : t("funnel.share", { share: formats.percent(step.share) })));
     }));
     set(this.#funnel, { "aria-labelledby": "funnel-title" });
   }

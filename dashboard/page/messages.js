@@ -22,6 +22,7 @@ export const ENGLISH = {
   "live.reconnecting": "Reconnecting…",
   "live.paused": "Paused",
   "live.off": "Not live",
+  "live.finished": "Nothing more will come",
 
   "theme.auto": "Theme: as the system",
   "theme.light": "Theme: light",
@@ -78,7 +79,7 @@ export const ENGLISH = {
   "certain.title": "How certain is this?",
   "certain.lead": "Closed windows are exact: they equal a recomputation from all records that have arrived.",
   "certain.lag": "Records behind",
-  "certain.lag.unknown": "not known",
+  "certain.unknown": "not known",
   "certain.lag.note": "not yet read from the topics",
   "certain.dead": "Dead letters",
   "certain.dead.note": "records that could not be read, kept for replay",
@@ -134,6 +135,7 @@ export const ENGLISH = {
   "funnel.payments": "payments",
   "funnel.lead": "Over the same windows, with the share of the step before.",
   "funnel.share": "{share} of the step before",
+  "funnel.more": "more than the step before",
   "funnel.none": "No clicks and no payments in these windows.",
 
   "table.title": "Window by window",
@@ -182,6 +184,7 @@ export const KOREAN = {
   "live.reconnecting": "다시 연결하는 중…",
   "live.paused": "일시 정지",
   "live.off": "실시간 아님",
+  "live.finished": "더 올 숫자가 없습니다",
 
   "theme.auto": "테마: 시스템 설정",
   "theme.light": "테마: 밝게",
@@ -238,7 +241,7 @@ export const KOREAN = {
   "certain.title": "얼마나 확실한가요?",
   "certain.lead": "마감된 구간은 정확합니다. 도착한 모든 레코드를 처음부터 다시 계산한 값과 같습니다.",
   "certain.lag": "밀린 레코드",
-  "certain.lag.unknown": "알 수 없음",
+  "certain.unknown": "알 수 없음",
   "certain.lag.note": "토픽에서 아직 읽지 않음",
   "certain.dead": "데드 레터",
   "certain.dead.note": "읽지 못해 재처리용으로 보관한 레코드",
@@ -294,6 +297,7 @@ export const KOREAN = {
   "funnel.payments": "결제",
   "funnel.lead": "같은 구간의 합계이며, 바로 앞 단계 대비 비율입니다.",
   "funnel.share": "앞 단계의 {share}",
+  "funnel.more": "앞 단계보다 많음",
   "funnel.none": "이 구간들에는 클릭도 결제도 없습니다.",
 
   "table.title": "구간별 값",

@@ -15,6 +15,8 @@ export class MessageParser {
   /** @type {string[]} */
   #data = [];
   #id = "";
+  /** When the server wants to be asked again once it has ended the stream, milliseconds; 0 if it does not say. */
+  retry = 0;
 
   /**
    * @param {string} text
@@ -39,6 +41,7 @@ export class MessageParser {
         if (field === "event") this.#event = value ?? "";
         else if (field === "data") this.#data.push(value ?? "");
         else if (field === "id") this.#id = value ?? "";
+        else if (field === "retry" && /^\d+$/.test(value ?? "")) this.retry = Number(value);
       }
     }
   }
@@ -78,7 +81,7 @@ export function follow(api, path, told) {
       const parser = new MessageParser();
       for (;;) {
         const { done, value } = await reader.read();
-        if (done) return;
+        if (done) return parser.retry;
         api.heard = Date.now();
         clearTimeout(timer);
         timer = setTimeout(() => silence.abort(), SILENCE_MS);
@@ -97,16 +100,21 @@ export function follow(api, path, told) {
     while (!stopped.signal.aborted) {
       /** @type {unknown} */
       let why;
+      let retry = 0;
       try {
-        await once();
+        retry = await once();
       } catch (error) {
         why = error;
       }
       if (stopped.signal.aborted) return;
       if (why instanceof Problem && !told.problem(why)) return;
-      failures += 1;
-      told.state("reconnecting", why instanceof Problem && why.code !== "unreachable");
-      const wait = Math.max(backoff(failures, Math.random()), why instanceof Problem ? why.retryAfter * 1_000 : 0);
+      let wait = retry;
+      // A server that cannot stream says one thing and when to come back: nothing is wrong then.
+      if (retry === 0) {
+        failures += 1;
+        told.state("reconnecting", why instanceof Problem && why.code !== "unreachable");
+        wait = Math.max(backoff(failures, Math.random()), why instanceof Problem ? why.retryAfter * 1_000 : 0);
+      }
       await new Promise((resolve) => {
         const timer = setTimeout(resolve, wait);
         stopped.signal.addEventListener("abort", () => (clearTimeout(timer), resolve(null)), { once: true });

@@ -87,6 +87,15 @@ test("messages of a stream come however they are cut", () => {
   }
 });
 
+test("a server that cannot stream says when to come back", () => {
+  const parser = new MessageParser();
+  assert.equal(parser.retry, 0);
+  assert.deepEqual(parser.push("retry: 5000\nevent: status\ndata: {}\n\n"), [{ event: "status", data: "{}", id: "" }]);
+  assert.equal(parser.retry, 5000);
+  parser.push("retry: soon\n");
+  assert.equal(parser.retry, 5000);
+});
+
 test("attempts are further and further apart, up to half a minute", () => {
   assert.deepEqual([1, 2, 3, 20].map((failures) => backoff(failures, 1)), [500, 1000, 2000, 30_000]);
   assert.equal(backoff(1, 0), 250);

@@ -169,7 +169,9 @@ impl Documents {
     fn of(&self, sample: &Sample) -> (Vec<Value>, Values) {
         let (mut gauges, mut counters) = (Values::new(), Values::new());
         for metric in CATALOGUE.iter().filter(|metric| **metric != BUILD) {
-            for (labels, value) in sample.labelled(metric).filter(|(_, value)| value.is_finite()) {
+            // A counter that has never moved would be paid for as well.
+            let is_worth_a_line = |value: f64| value.is_finite() && (metric.kind == Kind::Gauge || value > 0.0);
+            for (labels, value) in sample.labelled(metric).filter(|(_, value)| is_worth_a_line(*value)) {
                 let values = if metric.kind == Kind::Counter { &mut counters } else { &mut gauges };
                 let at = values.entry(self.dimensions(metric, labels)).or_default().entry(metric.name);
                 at.and_modify(|sum| *sum = if oldest_counts(metric) { sum.max(value) } else { *sum + value }).or_insert(value);
@@ -369,6 +371,20 @@ mod tests {
         };
         assert_eq!(read(&away), [5.0, 7.0]);
         assert_eq!(read(&file), [9.0], "what could not be written is in the next");
+    }
+
+    #[test]
+    fn a_counter_is_there_once_it_has_moved_and_a_gauge_always() {
+        let mut sample = Sample::new(1);
+        sample.count(&metrics::STALE, &[], 0);
+        sample.count(&metrics::LATE, &["clicks"], 2);
+        sample.count(&metrics::WAITING_ROWS, &[], 0);
+        let mut documents = Documents::new(&settings(false), "mall", 0);
+        let (first, counted) = documents.of(&sample);
+        assert_eq!((number(&first, None, "stale_changes"), number(&first, None, "waiting_rows")), (None, Some(0.0)));
+        assert_eq!(number(&first, None, "late_contributions"), Some(2.0));
+        documents.counted = counted;
+        assert_eq!(number(&documents.of(&sample).0, None, "late_contributions"), Some(0.0), "it stands still");
     }
 
     #[test]

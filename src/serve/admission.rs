@@ -118,6 +118,12 @@ async fn admit(State(admission): State<Arc<Admission>>, request: Request, next: 
     }
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     let Some(keys) = &admission.keys else {
+        // Only this machine may ask, and what its browsers are made to ask is somebody else's.
+        let own = address.is_some_and(|address| address.to_canonical().is_loopback());
+        if own && !admission.origins.know_host(request.headers(), request.uri()) {
+            let detail = "ask 127.0.0.1 or localhost; another name needs keys, or its origin listed with --cors-origin";
+            return Problem::new(Code::OriginNotAllowed, detail).into_response();
+        }
         if let Some(Err(wait)) = admission.addresses.as_ref().map(|limit| limit.take(address)) {
             return too_many("too many requests from this address", wait).into_response();
         }
@@ -129,7 +135,9 @@ async fn admit(State(admission): State<Arc<Admission>>, request: Request, next: 
         Err(problem) => return problem.into_response(),
     };
     if let Err(wait) = Limit::take(&key.limit) {
-        return too_many("too many requests with this key", wait).into_response();
+        let mut response = too_many("too many requests with this key", wait).into_response();
+        response.extensions_mut().insert(key.access.clone());
+        return response;
     }
     let response = run(request, next, key.access.clone()).await;
     if goes_on(&response) { until_revoked(response, Arc::clone(keys), digest, key.access.clone()) } else { response }

@@ -6,7 +6,7 @@
 //!
 //! Upholds: (1) the page asks nothing of any other host, and its content security policy would not let it; (2) all of it, compressed, stays
 //! below 150 KB; (3) the version in the assets' addresses is of their contents, so that they may be kept forever, and the page, asked for
-//! anew each time, never meets those of another version.
+//! anew each time, never meets those of another version; (4) all addresses are relative, so that it works below a proxy's path, too.
 //! Absent on purpose: keys. The page holds no numbers; it asks the API for them as any other client does.
 
 use axum::Router;
@@ -104,7 +104,7 @@ mod page {
     }
 
     fn preload(name: &str) -> String {
-        format!("<link rel=\"modulepreload\" href=\"/assets/VERSION/{name}\">")
+        format!("<link rel=\"modulepreload\" href=\"assets/VERSION/{name}\">")
     }
 
     /// The first 64 bits of SHA-256, in hexadecimal digits.
@@ -233,7 +233,7 @@ mod tests {
         let files: BTreeSet<_> = files.filter(|name| !name.ends_with(".d.ts") && name != "index.html").collect();
         assert_eq!(files, OWN.iter().map(|(name, _)| (*name).to_owned()).collect());
 
-        let mut asked: BTreeSet<&str> = after(INDEX, "/assets/VERSION/", &['"']).collect();
+        let mut asked: BTreeSet<&str> = after(INDEX, "=\"assets/VERSION/", &['"']).collect();
         let text = |content: &'static [u8]| std::str::from_utf8(content).expect("text");
         for (_, content) in OWN.iter().filter(|(name, _)| name.ends_with(".js")) {
             asked.extend(after(text(content), "from \"./", &['"']));
@@ -276,7 +276,7 @@ mod tests {
                 (StatusCode::OK, &HeaderValue::from_static("no-cache"))
             );
             let page = String::from_utf8(body(page).await).expect("text");
-            let assets: BTreeSet<_> = after(&page, "/assets/", &['"']).collect();
+            let assets: BTreeSet<_> = after(&page, "=\"assets/", &['"']).collect();
             assert_eq!(assets.len(), PAGE.assets.len());
             for asset in assets {
                 let answer = get(&format!("/assets/{asset}"), &[]).await;

@@ -7,10 +7,12 @@
 //! ask in the name of whoever looks at it. A request without `Origin` is no page's, or one whose answer no page can read.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -79,6 +81,19 @@ pub(super) async fn check(State(origins): State<Arc<Origins>>, request: Request,
 }
 
 impl Origins {
+    /// Whether this machine is asked by a name of its own: an address, `localhost`, or the host of a listed origin. A page whose
+    /// name was made to lead here (DNS rebinding) has this server's origin to its browser, and asks by that name.
+    pub(super) fn know_host(&self, headers: &HeaderMap, uri: &Uri) -> bool {
+        // Browsers always say whom they ask.
+        let Some(asked) = host_of(headers, uri) else { return true };
+        let Ok(asked) = asked.to_ascii_lowercase().parse::<Authority>() else { return false };
+        let host = asked.host();
+        let listed =
+            || self.listed.iter().any(|Origin(origin)| origin.parse().is_ok_and(|origin: Uri| origin.host() == Some(host)));
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok();
+        address || host == "localhost" || host.ends_with(".localhost") || listed()
+    }
+
     fn lists(&self, origin: &HeaderValue) -> bool {
         let origin = origin.to_str().ok().and_then(|origin| origin.parse().ok());
         origin.is_some_and(|origin| self.listed.contains(&origin))
@@ -92,9 +107,14 @@ fn is_own(origin: &HeaderValue, headers: &HeaderMap, uri: &Uri) -> bool {
         return true;
     }
     let Some(Origin(origin)) = origin.to_str().ok().and_then(|origin| origin.parse().ok()) else { return false };
-    let asked = headers.get(header::HOST).and_then(|host| host.to_str().ok()).or(uri.authority().map(|host| host.as_str()));
-    let (Some((scheme, host)), Some(asked)) = (origin.split_once("://"), asked) else { return false };
+    let (Some((scheme, host)), Some(asked)) = (origin.split_once("://"), host_of(headers, uri)) else { return false };
     without_default_port(scheme, &asked.to_ascii_lowercase()) == host
+}
+
+/// Whom a request asks; HTTP/2 says it in the address.
+fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    let host = headers.get(header::HOST).map(|host| host.to_str().unwrap_or_default());
+    host.or(uri.authority().map(|host| host.as_str()))
 }
 
 fn without_default_port<'a>(scheme: &str, host: &'a str) -> &'a str {
@@ -162,5 +182,26 @@ mod tests {
             assert!(!own(origin, Some("a.example"), "/"), "{origin}");
         }
         assert!(!own("https://a.example", None, "/"));
+    }
+
+    #[test]
+    fn this_machine_is_known_by_addresses_localhost_and_what_is_listed() {
+        let origins = Origins { listed: BTreeSet::from(["https://a.example:8443".parse().expect("an origin")]) };
+        let known = |host: &str| {
+            let headers = HeaderMap::from_iter([(header::HOST, HeaderValue::from_str(host).expect("a header"))]);
+            origins.know_host(&headers, &Uri::from_static("/"))
+        };
+        for host in
+            ["127.0.0.1:8080", "[::1]:8080", "10.0.0.1", "localhost", "LOCALHOST:1", "x.localhost", "a.example", "A.example:1"]
+        {
+            assert!(known(host), "{host}");
+        }
+        for host in
+            ["evil.example:8080", "", "localhost.evil.example", "127.0.0.1.evil.example", "b.a.example", "a.example@evil", "a b"]
+        {
+            assert!(!known(host), "{host}");
+        }
+        assert!(origins.know_host(&HeaderMap::new(), &Uri::from_static("/")));
+        assert!(!origins.know_host(&HeaderMap::new(), &Uri::from_static("http://evil.example/")));
     }
 }

@@ -31,6 +31,8 @@ use crate::observe::http::Streaming;
 
 /// From one event to the next, at least.
 const APART: Duration = Duration::from_secs(1);
+/// When a reader shall come back whose stream has ended after one event.
+const COME_BACK: Duration = Duration::from_secs(5);
 /// From one comment to the next where there is nothing to say.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
@@ -105,7 +107,8 @@ impl Events {
             };
             (events.sent, events.next) = (place, Instant::now() + APART);
             let name = if events.store.is_some() { "store" } else { "status" };
-            Some((Ok(Event::default().event(name).id(place.1.to_string()).data(data)), events))
+            let event = Event::default().event(name).id(place.1.to_string()).data(data);
+            Some((Ok(if events.api.is_polled() { event } else { event.retry(COME_BACK) }), events))
         })
     }
 

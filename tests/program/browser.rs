@@ -335,7 +335,7 @@ fn a_page_follows_a_job_on_redis_through_its_death_and_says_when_it_is_late() {
     let mall = Mall::generate_at("follow", &start, &TROUBLE);
     let (out, job, whole, url) = (mall.dir("out"), mall.job(), mall.whole(), redis.url());
     let run = || {
-        let fast = ["--speed", "600", "--checkpoint-interval", "1s"];
+        let fast = ["--speed", "450", "--checkpoint-interval", "1s"];
         let usual = ["run", "--job", &job, "--replay", &whole, "--data-dir", &out, "--redis", &url, "--workers", "1"];
         Running::start(&mut storeflow(&[&usual[..], &fast].concat()))
     };
@@ -384,7 +384,7 @@ fn a_page_follows_the_view_in_the_memory_of_a_run_and_says_when_the_server_is_go
             ["run", "--job", &job, "--replay", &whole, "--data-dir", &out, "--serve", listen, "--checkpoint-interval", "1s"];
         Running::start(&mut storeflow(&[&usual[..], &["--speed", speed]].concat()))
     };
-    let mut first = run("127.0.0.1:0", "900");
+    let mut first = run("127.0.0.1:0", "300");
     let address = first.wait("an address", address_in);
     first.wait_with("the first numbers", |_| running::get(&address, "/v1/stores?limit=1"));
     browser.open(&format!("http://{address}/"), json!({}));
@@ -397,7 +397,7 @@ fn a_page_follows_the_view_in_the_memory_of_a_run_and_says_when_the_server_is_go
         followed.now["live"] == "reconnecting" && followed.now["freshness"]["state"] == "unreachable"
     });
     let at_death = followed.last();
-    let mut second = run(&address, "900");
+    let mut second = run(&address, "300");
     followed.until(&mut browser, "it is there again", |followed| followed.now["live"] == "live" && followed.last() > at_death);
     second.crash();
     // What Chromium itself logs of a server that is gone; the page cannot keep it from that.

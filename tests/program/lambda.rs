@@ -47,7 +47,8 @@ impl View {
             |topic: &str, rest: &str| format!("\n[[source]]\ntopic = \"{name}.{topic}\"\nstore = \"store_id\"\n{rest}\n");
         let job = [
             format!(
-                "name = \"{name}\"\nwindow = \"30m\"\ngrace = \"2m\"\nretention = \"48h\"\ncurrency = \"KRW\"\ntimezone = \"Asia/Seoul\"\n"
+                "name = \"{name}\"\nwindow = \"30m\"\ngrace = \"2m\"\nretention = \"48h\"\ncurrency = \"KRW\"\n\
+                 timezone = \"Asia/Seoul\"\n"
             ),
             source(
                 "payments",
@@ -56,7 +57,8 @@ impl View {
             source("products", "role = \"products\"\nformat = \"upsert\"\nkey = \"id\""),
             source(
                 "clicks",
-                "role = \"clicks\"\nformat = \"json\"\nproduct = \"product\"\nkind = \"kind\"\ntime = { field = \"at\", unit = \"ms\" }\ndistinct = true",
+                "role = \"clicks\"\nformat = \"json\"\nproduct = \"product\"\nkind = \"kind\"\ndistinct = true\n\
+                 time = { field = \"at\", unit = \"ms\" }",
             ),
         ];
         mall.write_job(&job.concat());
@@ -193,10 +195,13 @@ fn every_sender_gets_what_the_server_says() {
     let (_server, address) = view.serve();
     let mut function = view.function(&[("STOREFLOW_PUBLIC", "true")]);
     let mut compared = 0;
+    let page = http::ask(&address, "GET", "/", &[]).text();
+    let assets: Vec<String> = page.split('"').filter(|link| link.starts_with("/assets/")).map(str::to_owned).collect();
+    assert_eq!(assets.is_empty(), !cfg!(feature = "dashboard"), "{page}");
     for sender in Sender::ALL {
         // An HTTP API decodes paths twice, so that ids that hold what it would decode are encoded once more.
         let targets = if sender == Sender::Http { targets(|store| encoded(&encoded(store))) } else { targets(encoded) };
-        for (sent, plain) in &targets {
+        for (sent, plain) in targets.iter().map(|(sent, plain)| (sent, plain)).chain(assets.iter().map(|asset| (asset, asset))) {
             for headers in [&[][..], &[("Accept-Encoding", "gzip")]] {
                 for method in ["GET", "HEAD"] {
                     let said = function.ask(sender, method, sent, headers);
@@ -369,6 +374,7 @@ fn a_stream_is_one_event_and_ends() {
             let events: Vec<&str> = text.split("\n\n").filter(|event| !event.is_empty()).collect();
             let [event] = events[..] else { panic!("{text}") };
             assert!(event.contains(&format!("event: {name}\n")) && event.contains("\"as_of\":"), "{text}");
+            assert!(event.contains("retry: 5000\n") || event.ends_with("retry: 5000"), "{text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod alarms;
 mod api;
+mod api_access;
 mod api_schema;
 mod avro;
 #[cfg(feature = "dashboard")]

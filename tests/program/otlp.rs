@@ -4,9 +4,12 @@
 //! log; secrets go to the collector alone.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::alarms::api_at;
 use crate::crash::Replay;
 use crate::support::binary::{refuse, run, storeflow};
 use crate::support::collector::{Collector, Taken, attributes};
@@ -143,6 +146,47 @@ fn a_collector_that_was_never_there_is_one_line() {
     let ended = run(&mut command(&replay, 1, &to(&collector), &[]));
     assert_eq!((ended.code, ended.err.matches(AWAY).count()), (Some(0), 1), "{}", ended.err);
     replay.verify();
+}
+
+/// Asks a run's API, with one more header; the answer's first line.
+fn ask(address: &str, path: &str, header: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the API is there");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{header}\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_request_is_a_span_of_its_callers_trace_and_the_caller_decides_over_it() {
+    let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
+    let header = |flags: &str| format!("traceparent: 00-{trace}-{parent}-{flags}\r\n");
+    for (sample, of_its_own) in [("0", 0), ("1", 1)] {
+        let (replay, collector) = (Replay::new(), Collector::start());
+        let serve = ["--serve", "127.0.0.1:0", "--otlp-sample", sample];
+        let mut running = Running::start(command(&replay, 1, &to(&collector), &serve).env("STOREFLOW_LOG", "storeflow=debug"));
+        let api = running.wait("the API", api_at);
+        assert_eq!(ask(&api, "/healthz", &header("01")), "HTTP/1.1 200 OK");
+        // A caller that does not want it to be sent is obeyed, whatever the share is.
+        ask(&api, "/openapi.json", &header("00"));
+        assert_eq!(ask(&api, "/nowhere", ""), "HTTP/1.1 404 Not Found");
+        running.succeed();
+        let taken = collector.taken();
+        let requests: Vec<_> = taken.spans.iter().filter(|span| !span.name.starts_with("checkpoint")).collect();
+        let (told, others): (Vec<_>, Vec<_>) = requests.into_iter().partition(|span| hex(&span.trace_id) == trace);
+        assert_eq!((told.len(), others.len()), (1, of_its_own), "{told:?} {others:?}");
+        let of = attributes(&told[0].attributes);
+        assert_eq!((told[0].name.as_str(), hex(&told[0].parent_span_id).as_str(), told[0].kind), ("GET /healthz", parent, 2));
+        assert_eq!((&*of["http.route"], &*of["http.response.status_code"], &*of["url.path"]), ("/healthz", "200", "/healthz"));
+        assert!(others.iter().all(|span| span.name == "GET other" && span.parent_span_id.is_empty()), "{others:?}");
+        // Checkpoints are there in any case, and traces are in no line of the log.
+        let log = running.log();
+        assert!(!taken.named("checkpoint").is_empty() && !log.contains("checkpoint{") && !log.contains("request{"), "{log}");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

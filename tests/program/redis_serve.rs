@@ -124,9 +124,13 @@ struct Reader {
 
 impl Reader {
     fn new(redis: &Redis) -> Reader {
+        Reader::of(&redis.settings())
+    }
+
+    fn of(settings: &RedisSettings) -> Reader {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads can be had");
-        Reader { runtime, view: RedisServed::connect(&redis.settings(), "mall") }
+        Reader { runtime, view: RedisServed::connect(settings, "mall") }
     }
 
     fn shown(&self) -> Result<Shown, ViewError> {
@@ -235,8 +239,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn start(redis: &Redis) -> Watch {
-        let reader = Reader::new(redis);
+    fn start(settings: &RedisSettings) -> Watch {
+        let reader = Reader::of(settings);
         let ended = Arc::new(AtomicBool::new(false));
         let end = Arc::clone(&ended);
         let thread = std::thread::spawn(move || {
@@ -274,7 +278,7 @@ fn redis_serve_shows_every_cut_while_it_is_written() {
     assert!(matches!(reader.shown(), Err(ViewError::Nothing(_))), "nothing is there yet");
     let sink = mall.start(&redis);
     let mut history = BTreeMap::new();
-    let watch = Watch::start(&redis);
+    let watch = Watch::start(&redis.settings());
     for round in 0..20 {
         mall.step(&sink, 200);
         history.insert(mall.as_of, Model::of(&mall));
@@ -308,7 +312,7 @@ fn redis_serve_is_right_after_a_restart_with_any_number_of_workers() {
     reader.check(&history[&mall.as_of]);
     // It dies, as far as Redis can tell.
     drop(sink);
-    let watch = Watch::start(&redis);
+    let watch = Watch::start(&redis.settings());
     for workers in [1, 4, 2, 2] {
         mall.restart(workers);
         let sink = mall.start(&redis);
@@ -342,7 +346,7 @@ fn redis_serve_outlives_redis() {
     let reader = Reader::new(&redis);
     let sink = mall.start(&redis);
     let mut history = BTreeMap::new();
-    let watch = Watch::start(&redis);
+    let watch = Watch::start(&redis.settings());
     for loss in 0..4 {
         for _ in 0..3 {
             mall.step(&sink, 150);
@@ -518,29 +522,36 @@ fn redis_serve_orders_by_exact_values() {
     Reader::new(&redis).check(&Model::of(&mall));
 }
 
-/// The same in a cluster, where every question stays in its slot.
+/// The same in a cluster of three, where every question stays in its slot.
 #[test]
 fn redis_serve_reads_a_cluster() {
-    let Some(redis) = redis::start("redis_serve_reads_a_cluster", Some("hunter2"), true) else { return };
-    redis.ask::<()>(&["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"]);
-    redis.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
-    wait("the cluster", || redis.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+    let name = "redis_serve_reads_a_cluster";
+    let nodes: Option<Vec<Redis>> = (0..3).map(|_| redis::start(name, Some("hunter2"), true)).collect();
+    let Some(nodes) = nodes else { return };
+    let settings = Redis::cluster(&nodes);
     let mut mall = Mall::new(28, 1);
-    let reader = Reader::new(&redis);
-    let sink = mall.start(&redis);
+    let reader = Reader::of(&settings);
     let mut history = BTreeMap::new();
-    let watch = Watch::start(&redis);
-    for _ in 0..4 {
-        mall.step(&sink, 100);
-        history.insert(mall.as_of, Model::of(&mall));
-        everything_shown(&sink, mall.as_of);
-        sink.mark(mall.as_of, false);
+    let watch = Watch::start(&settings);
+    for workers in [3, 2] {
+        mall.restart(workers);
+        let view = RedisView::connect(&settings, "mall").expect("the cluster is there");
+        let sink = view.start(&mall.about, Arc::clone(&mall.view), 0..workers, workers);
+        for _ in 0..3 {
+            mall.step(&sink, 100);
+            history.insert(mall.as_of, Model::of(&mall));
+            shown_by(&sink, workers, mall.as_of);
+            sink.mark(mall.as_of, false);
+        }
+        reader.check(&history[&mall.as_of]);
+        sink.close(Duration::from_secs(60)).expect("everything is written");
     }
-    reader.check(&history[&mall.as_of]);
+    let kept = |node: &Redis| node.ask::<Vec<String>>(&["KEYS", "sf:*"]).len();
+    assert!(nodes.iter().all(|node| kept(node) > 100), "it is spread over all");
     watch.end(&history);
     assert!(!format!("{:?}", reader.view).contains("hunter2"));
     // A single server, taken for a cluster: that is said.
-    let Some(single) = redis::redis("redis_serve_reads_a_cluster") else { return };
+    let Some(single) = redis::redis(name) else { return };
     let mut settings = single.settings();
     settings.cluster = true;
     let wrong = RedisServed::connect(&settings, "mall");

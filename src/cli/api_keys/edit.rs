@@ -137,7 +137,7 @@ impl Edit {
     /// Puts a text in place of the file, if it has keys of these ids and no others, each as it was.
     fn finish(&self, text: &str, ids: Vec<String>) -> Result<(), Failure> {
         let Edit { path, name, keys, mode, folder, text: _ } = self;
-        let after = key_file::parse(text.as_bytes(), &name);
+        let after = key_file::parse(text.as_bytes(), name);
         let same = |key: &KeySpec| {
             let before = keys.iter().find(|known| known.id == key.id);
             before.is_none_or(|before| KeySpec { place: 0..0, ..before.clone() } == KeySpec { place: 0..0, ..key.clone() })

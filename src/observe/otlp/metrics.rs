@@ -85,10 +85,10 @@ fn instrument(meter: &Meter, metric: &'static Metric, shared: &Arc<Shared>) {
     // The provider keeps what is built.
     match metric.kind {
         Kind::Counter => {
-            drop(meter.f64_observable_counter(name).with_description(help).with_unit(unit).with_callback(observe).build())
+            let _ = meter.f64_observable_counter(name).with_description(help).with_unit(unit).with_callback(observe).build();
         }
         Kind::Gauge => {
-            drop(meter.f64_observable_gauge(name).with_description(help).with_unit(unit).with_callback(observe).build())
+            let _ = meter.f64_observable_gauge(name).with_description(help).with_unit(unit).with_callback(observe).build();
         }
     }
 }

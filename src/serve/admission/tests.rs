@@ -43,7 +43,7 @@ impl Server {
             .route("/assets/x.js", get(seen))
             .route("/v1/status", get(seen))
             .route("/v1/stream", get(events))
-            .route("/never", get(|| std::future::pending::<()>()));
+            .route("/never", get(std::future::pending::<()>));
         Server { routes: outer_layers(inner_layer(routes, &admission), &admission), folder }
     }
 
@@ -162,6 +162,14 @@ fn without_keys_everybody_sees_everything_as_often_as_the_rate_says() {
         }
         let seen = text(unlimited.ask(from(1)).await).await;
         assert_eq!(seen, format!("{:?} 0", Some(Access::everything())));
+        // A page whose name was made to lead to this machine.
+        let by_name = |host: [u8; 4]| {
+            let mut request = plain(to("/v1/status"));
+            request.extensions_mut().insert(ConnectInfo(SocketAddr::from((host, 5))));
+            request
+        };
+        assert_eq!(unlimited.code(by_name([127, 0, 0, 1])).await, "origin_not_allowed");
+        assert_eq!(unlimited.code(by_name([10, 0, 0, 1])).await, "200");
         let limited = Server::start(|settings| AdmissionSettings { rate: NonZeroU32::new(1), ..settings }, None);
         let mut served = 0;
         while limited.code(from(1)).await == "200" {

@@ -9,14 +9,14 @@
 //! | sender | path | query | headers |
 //! |---|---|---|---|
 //! | REST API (v1) | as sent, without the stage | decoded | once and repeated |
-//! | HTTP API (v2, or v1 with `version`) | **decoded, twice**, with the stage; cut at a decoded `?` | as sent | repeated ones joined by commas |
+//! | HTTP API (v2, or v1 with `version`) | **decoded, twice**, with the stage; cut at a decoded `?` | as sent | joined by commas |
 //! | function URL (v2) | as sent | as sent | the same |
 //! | load balancer | as sent | as sent, in pieces | once, or repeated |
 //!
-//! Upholds: (1) the request that the router sees has the path, query and headers that a server would have seen; (2) nothing that an event
-//! may hold makes `lambda_http` panic.
-//! `lambda_http` alone would drop all but the last of repeated headers, cut single query values at commas, resolve `.` and `..` in paths, which are
-//! stores' ids like any other, and give up on a `Host` that is no name.
+//! Upholds: (1) the request that the router sees has the path, query and headers that a server would have seen; (2) nothing that
+//! an event may hold makes `lambda_http` panic.
+//! `lambda_http` alone would drop all but the last of repeated headers, cut single query values at commas, resolve `.` and `..` in
+//! paths, which are stores' ids like any other, and give up on a `Host` that is no name.
 //! Absent on purpose: what an HTTP API has cut off or refused to pass on; `deploy/lambda/README.md` says which ids that are.
 
 use std::net::{IpAddr, SocketAddr};
@@ -41,8 +41,8 @@ pub(super) struct Aside {
     peer: Option<IpAddr>,
 }
 
-/// An event that `lambda_http` understands as it was meant, and what is kept aside of it. `base_path` (`/numbers`, or empty) is taken off
-/// paths that have it.
+/// An event that `lambda_http` understands as it was meant, and what is kept aside of it. `base_path` (`/numbers`, or empty) is
+/// taken off paths that have it.
 pub(super) fn mended(mut event: Value, base_path: &str) -> (Value, Aside) {
     let mut aside = Aside::default();
     let Some(fields) = event.as_object_mut() else { return (event, aside) };

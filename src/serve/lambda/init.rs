@@ -1,6 +1,7 @@
 //! A start that failed: said in the log and to Lambda, which shows it to whoever invoked the function.
 //!
-//! Absent on purpose: a client for HTTP. Lambda's runtime API is on the loopback interface, speaks HTTP/1.1, and is told one thing here.
+//! Absent on purpose: a client for HTTP. Lambda's runtime API is on the loopback interface, speaks HTTP/1.1, and is told one thing
+//! here.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

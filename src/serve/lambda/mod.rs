@@ -7,11 +7,12 @@
 //! lambda_runtime ─► event::mended ─► lambda_http ─► event::restored ─► router ─► view::redis
 //! ```
 //!
-//! Upholds: (1) an event is answered as the server answers the same request, byte for byte; (2) without keys the function does not start, unless it is
-//! told that the gateway says who may ask; (3) what is wrong with its settings reaches the log and Lambda in one line, before the first event.
+//! Upholds: (1) an event is answered as the server answers the same request, byte for byte; (2) without keys the function does not
+//! start, unless it is told that the gateway says who may ask; (3) what is wrong with its settings reaches the log and Lambda in one
+//! line, before the first event; (4) no answer is older than its event, however long the container was frozen.
 //! Keeps: connections to Redis, for as long as the container lives.
-//! Absent on purpose: streams, which gateways and load balancers gather before they pass them on; and a limit on concurrent requests, as a container answers one at
-//! a time.
+//! Absent on purpose: streams, which gateways and load balancers gather before they pass them on; and a limit on concurrent
+//! requests, as a container answers one at a time.
 
 mod event;
 mod init;

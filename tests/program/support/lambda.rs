@@ -4,7 +4,8 @@
 //! request ─► Sender::event ─► RuntimeApi ─► storeflow-lambda ─► RuntimeApi ─► Sender::answer ─► Answer
 //! ```
 //!
-//! Upholds: senders change a request on its way as AWS' do (`src/serve/lambda/event.rs` has the table); nothing is waited for without an end.
+//! Upholds: senders change a request on its way as AWS' do (`src/serve/lambda/event.rs` has the table); nothing is waited for without
+//! an end.
 
 use std::collections::BTreeMap;
 use std::process::Command;

@@ -28,4 +28,5 @@ pub(crate) mod s3;
 pub(crate) mod services;
 pub(crate) mod shop;
 pub(crate) mod watch;
+pub(crate) mod wire;
 pub(crate) mod workload;

@@ -34,7 +34,10 @@ pub(crate) fn start(test: &str, password: Option<&'static str>, cluster: bool) -
         eprintln!("SKIPPED: {test}: no redis-server in PATH");
         return None;
     }
-    let port = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
+    // A cluster's nodes speak to each other over a port 10,000 further on.
+    let highest = if cluster { u16::MAX - 10_000 } else { u16::MAX };
+    let port = || TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("an address").port();
+    let port = std::iter::repeat_with(port).find(|port| *port <= highest).expect("there are such ports");
     let mut redis = Redis { folder: tempfile::tempdir().expect("a folder"), port, password, cluster, child: None };
     redis.start();
     Some(redis)
@@ -44,6 +47,24 @@ impl Redis {
     pub(crate) fn url(&self) -> String {
         let password = self.password.map_or_else(String::new, |password| format!(":{password}@"));
         format!("redis://{password}127.0.0.1:{}", self.port)
+    }
+
+    /// The cluster of these nodes, started with `cluster`, each with its part of the slots.
+    pub(crate) fn cluster(nodes: &[Redis]) -> RedisSettings {
+        let slots = 16_384 / nodes.len();
+        for (at, node) in nodes.iter().enumerate() {
+            let last = if at + 1 == nodes.len() { 16_383 } else { (at + 1) * slots - 1 };
+            node.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", &(at * slots).to_string(), &last.to_string()]);
+            node.ask::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &(at + 1).to_string()]);
+            nodes.iter().for_each(|other| node.ask::<()>(&["CLUSTER", "MEET", "127.0.0.1", &other.port.to_string()]));
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !nodes.iter().all(|node| node.ask::<String>(&["CLUSTER", "INFO"]).contains("cluster_state:ok")) {
+            assert!(Instant::now() < deadline, "the cluster is not formed");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let urls: Vec<String> = nodes.iter().map(Redis::url).collect();
+        RedisSettings { url: SecretUrl::parse(&urls.join(","), None).expect("URLs"), cluster: true }
     }
 
     pub(crate) fn settings(&self) -> RedisSettings {

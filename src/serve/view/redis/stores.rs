@@ -211,7 +211,7 @@ fn guards(link: &Link, marked: &Marked) -> Vec<Cmd> {
         return keys.map(|key| cmd("GET").arg(key).to_owned()).collect();
     }
     let mut all = cmd("MGET");
-    all.arg(&keys.collect::<Vec<_>>());
+    all.arg(keys.collect::<Vec<_>>());
     vec![all]
 }
 
