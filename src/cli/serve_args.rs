@@ -13,7 +13,7 @@ use crate::observe::health::Health;
 use crate::observe::metrics::Registry;
 use crate::serve::admission::Admission;
 use crate::serve::api::{Api, ApiSettings};
-use crate::serve::server::{Listener, Server, ServerSettings};
+use crate::serve::server::{Listener, SILENCE_MAX, Server, ServerSettings};
 use crate::serve::view::View;
 
 /// How the query API is served.
@@ -66,8 +66,12 @@ impl ServeArgs {
         let listener = Listener::bind(address)?;
         // Nothing is accepted before it is known to be of this machine.
         self.admission.check_address(listener.address())?;
-        let server =
-            ServerSettings { threads: self.serve_threads, connections_max: self.connections_max.get(), drain: self.drain };
+        let server = ServerSettings {
+            threads: self.serve_threads,
+            connections_max: self.connections_max.get(),
+            drain: self.drain,
+            silence_max: SILENCE_MAX,
+        };
         let api = ApiSettings { streams_max: self.streams_max, ..ApiSettings::default() };
         Ok(Opened { listener, admission, server, api })
     }

@@ -13,6 +13,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -48,7 +49,7 @@ pub enum ServeError {
 
 /// A connection on which no request's headers are whole for so long is closed, whether it is idle or slow. Longer than load balancers
 /// keep idle ones (AWS: 60 s), so that it is they who close.
-const SILENCE_MAX: Duration = Duration::from_secs(75);
+pub const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// A request's headers, in bytes, before the protocol itself gives up. What is refused with a problem document is a quarter of it.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Requests at a time on a connection of HTTP/2.
@@ -67,6 +68,8 @@ pub struct ServerSettings {
     pub connections_max: usize,
     /// How long a stop waits for what is in flight.
     pub drain: Duration,
+    /// A connection on which no request's headers are whole for so long is closed; see [`SILENCE_MAX`].
+    pub silence_max: Duration,
 }
 
 /// A bound address.
@@ -156,7 +159,7 @@ impl Drop for Server {
 }
 
 async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &ServerSettings, stopped: oneshot::Receiver<()>) {
-    let builder = connections();
+    let builder = connections(settings.silence_max);
     let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(settings.connections_max)));
     let mut stopped = std::pin::pin!(stopped);
     loop {
@@ -176,16 +179,27 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &Ser
         };
         // Answers are written whole; waiting for more of them only delays the last packet.
         let _ = socket.set_nodelay(true);
+        let asked = Arc::new(AtomicBool::new(false));
+        let asks = Arc::clone(&asked);
         let service = router.clone().map_request(move |request: Request<_>| {
+            asks.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             request
         });
         let connection = builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)).into_owned();
-        let connection = graceful.watch(connection);
+        let (connection, silence_max) = (graceful.watch(connection), settings.silence_max);
         tokio::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
+            // Which protocol is spoken is read without a limit of time, so the first request has one of ours.
+            let first = tokio::time::timeout(silence_max, &mut connection).await;
+            let ended = match first {
+                Ok(ended) => ended,
+                Err(_) if asked.load(Ordering::Relaxed) => connection.await,
+                Err(_) => Ok(()),
+            };
             // Clients come and go as they like.
-            if let Err(error) = connection.await {
+            if let Err(error) = ended {
                 tracing::debug!(error, "a connection ended");
             }
             drop(permit);
@@ -200,16 +214,122 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &Ser
     }
 }
 
-fn connections() -> Builder<TokioExecutor> {
+fn connections(silence_max: Duration) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(SILENCE_MAX).max_buf_size(HEAD_BYTES_MAX).keep_alive(true);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(silence_max).max_buf_size(HEAD_BYTES_MAX).keep_alive(true);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_header_list_size(HEAD_BYTES_MAX as u32)
         .max_concurrent_streams(STREAMS_OF_CONNECTION_MAX)
         .max_send_buf_size(UNSENT_BYTES_MAX)
-        .keep_alive_interval(SILENCE_MAX / 3)
-        .keep_alive_timeout(SILENCE_MAX / 3);
+        .keep_alive_interval(silence_max / 3)
+        .keep_alive_timeout(silence_max / 3);
     builder
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::serve::admission::{Admission, AdmissionSettings};
+    use crate::serve::api::ApiSettings;
+    use crate::serve::testing::Fake;
+
+    /// More than anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn serving(fake: &Arc<Fake>, settings: ServerSettings) -> Server {
+        let admission = Admission::open(AdmissionSettings::default()).expect("settings");
+        let api = Api::new(Arc::clone(fake) as _, admission, ApiSettings::default());
+        Server::start(Listener::bind("127.0.0.1:0").expect("an address"), api, settings).expect("threads")
+    }
+
+    fn settings() -> ServerSettings {
+        ServerSettings { threads: 1, connections_max: 10, drain: PATIENCE, silence_max: PATIENCE }
+    }
+
+    fn say(server: &Server, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(server.address()).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a patience");
+        stream.write_all(text.as_bytes()).expect("sent");
+        stream
+    }
+
+    fn hear(mut stream: TcpStream) -> String {
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).expect("an end");
+        heard
+    }
+
+    const ASK: &str = "GET /v1/totals HTTP/1.1\r\nHost: localhost\r\n\r\n";
+
+    #[test]
+    fn one_who_says_nothing_or_too_little_is_hung_up_on() {
+        let server = serving(&Fake::mall(), ServerSettings { silence_max: Duration::from_millis(200), ..settings() });
+        // "P" may become either protocol.
+        for said in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: "] {
+            let heard = hear(say(&server, said));
+            assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 408"), "{said:?}: {heard}");
+        }
+        // One that has asked may be silent, but no longer than that.
+        assert!(hear(say(&server, ASK)).starts_with("HTTP/1.1 200 OK"));
+    }
+
+    #[test]
+    fn what_is_in_flight_is_answered_before_the_end() {
+        let fake = Fake::mall();
+        let server = serving(&fake, settings());
+        let idle = say(&server, "");
+        fake.set(|numbers| numbers.slow = Some(Duration::from_millis(300)));
+        let asked = say(&server, ASK);
+        while fake.0.lock().expect("no panic").begun == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let address = server.address();
+        server.stop();
+        assert!(TcpStream::connect(address).is_err());
+        let heard = hear(asked);
+        assert!(heard.starts_with("HTTP/1.1 200 OK") && heard.contains("\"windows\""), "{heard}");
+        assert_eq!(hear(idle), "");
+    }
+
+    #[test]
+    fn what_takes_longer_than_the_drain_is_cut() {
+        let fake = Fake::mall();
+        let server = serving(&fake, ServerSettings { drain: Duration::from_millis(50), ..settings() });
+        fake.set(|numbers| numbers.slow = Some(Duration::from_secs(3_600)));
+        let asked = say(&server, ASK);
+        while fake.0.lock().expect("no panic").begun == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        server.stop();
+        let mut heard = Vec::new();
+        // Cut is cut: an end, or a reset.
+        let _ = { asked }.read_to_end(&mut heard);
+        assert_eq!(heard, b"");
+    }
+
+    #[test]
+    fn those_who_find_no_room_wait_for_it() {
+        let server = serving(&Fake::mall(), ServerSettings { connections_max: 1, ..settings() });
+        let first = say(&server, "");
+        let second = say(&server, &ASK.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+        second.set_read_timeout(Some(Duration::from_millis(200))).expect("a patience");
+        assert!((&second).read(&mut [0]).is_err(), "there was room");
+        drop(first);
+        second.set_read_timeout(Some(PATIENCE)).expect("a patience");
+        assert!(hear(second).starts_with("HTTP/1.1 200 OK"));
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let taken = Listener::bind("127.0.0.1:0").expect("a port").address().to_string();
+        let held = TcpListener::bind(&taken).expect("free again");
+        let error = Listener::bind(&taken).expect_err("taken");
+        assert!(error.to_string().contains(&taken), "{error}");
+        drop(held);
+    }
 }

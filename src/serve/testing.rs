@@ -63,8 +63,9 @@ pub(crate) struct Numbers {
     pub(crate) nothing: bool,
     pub(crate) panics: bool,
     pub(crate) slow: Option<Duration>,
-    /// How many times anything but what is shown was asked.
+    /// How many times anything but what is shown was asked, and was begun to be answered.
     pub(crate) reads: usize,
+    pub(crate) begun: usize,
 }
 
 /// A view in a test's hand.
@@ -87,6 +88,7 @@ impl Fake {
             panics: false,
             slow: None,
             reads: 0,
+            begun: 0,
         })))
     }
 
@@ -129,7 +131,11 @@ impl Fake {
     }
 
     async fn read<T: Send>(&self, read: impl FnOnce(&Numbers) -> T + Send) -> Result<T, ViewError> {
-        let slow = locked(&self.0).slow;
+        let slow = {
+            let mut numbers = locked(&self.0);
+            numbers.begun += 1;
+            numbers.slow
+        };
         if let Some(slow) = slow {
             tokio::time::sleep(slow).await;
         }

@@ -19,7 +19,7 @@ use storeflow::serve::admission::{Admission, AdmissionSettings};
 use storeflow::serve::api::{Api, ApiSettings};
 use storeflow::serve::keys::digest_of;
 use storeflow::serve::problem::Code;
-use storeflow::serve::server::{Listener, Server, ServerSettings};
+use storeflow::serve::server::{Listener, SILENCE_MAX, Server, ServerSettings};
 use storeflow::serve::view::{Measure, Shown, StoreCut, StoreIds, TopStores, Totals, View, ViewError};
 use storeflow_dataflows::table::Window;
 
@@ -178,7 +178,7 @@ fn every_documented_error_is_produced() {
 
     let admission = Admission::open(AdmissionSettings::default()).expect("no file to read");
     let listener = Listener::bind("127.0.0.1:0").expect("a port");
-    let settings = ServerSettings { threads: 1, connections_max: 10, drain: Duration::from_secs(1) };
+    let settings = ServerSettings { threads: 1, connections_max: 10, drain: Duration::from_secs(1), silence_max: SILENCE_MAX };
     let server =
         Server::start(listener, Api::new(Arc::new(Mistaken), admission, ApiSettings::default()), settings).expect("started");
     produced
