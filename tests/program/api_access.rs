@@ -280,7 +280,7 @@ fn a_revoked_key_stops_while_the_server_runs() {
     let mut events = stream(&served.address, &format!("/v1/stream?store={OWN}"), &[("X-Api-Key", &owner)]);
     events.until("event: store");
     finished.revoke("owner");
-    events.to_the_end();
+    events.read_to_end();
     let refused = served.wait(&own, &owner, |answer| answer.status != 200);
     assert_eq!(refused.code(), Code::UnknownKey.text());
     assert_eq!(served.get(&own, &all).status, 200);

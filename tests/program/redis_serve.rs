@@ -75,7 +75,8 @@ impl Model {
     }
 
     fn totals(&self) -> Vec<WindowTotals> {
-        let mut windows: BTreeMap<Window, (u64, BTreeMap<(Table, String), Value>)> = BTreeMap::new();
+        type Sums = BTreeMap<(Table, String), Value>;
+        let mut windows: BTreeMap<Window, (u64, Sums)> = BTreeMap::new();
         for (window, cells) in self.stores.values().flat_map(|store| &store.windows) {
             let (stores, sums) = windows.entry(*window).or_default();
             *stores += 1;

@@ -125,8 +125,8 @@ async fn connection(load: Load, index: usize, began: Instant) -> Result<OfOne, L
         load.paths.iter().map(|path| format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes()).collect();
     let (mut of_one, mut buffer) = (OfOne::default(), Vec::with_capacity(1 << 16));
     // Connections begin at places that are spread over the paths.
-    let mut place = index * requests.len() / load.connections.max(1);
-    for turn in 0.. {
+    let first = index * requests.len() / load.connections.max(1);
+    for (turn, request) in requests.iter().cycle().skip(first).enumerate() {
         let due = match load.pace {
             Pace::FlatOut => Instant::now(),
             Pace::PerSecond(rate) => began + Duration::from_secs_f64((turn * load.connections + index) as f64 / rate),
@@ -137,8 +137,7 @@ async fn connection(load: Load, index: usize, began: Instant) -> Result<OfOne, L
         if due > Instant::now() {
             tokio::time::sleep_until(due.into()).await;
         }
-        stream.write_all(&requests[place % requests.len()]).await.map_err(failed("send a request"))?;
-        place += 1;
+        stream.write_all(request).await.map_err(failed("send a request"))?;
         let (status, bytes) = answer(&mut stream, &mut buffer).await.map_err(failed("read an answer"))?;
         *(if status == 200 { &mut of_one.good } else { &mut of_one.other }) += 1;
         of_one.bytes += bytes;

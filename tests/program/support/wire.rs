@@ -82,7 +82,7 @@ impl Streamed {
     }
 
     /// Reads to the end.
-    pub(crate) fn to_the_end(&mut self) {
+    pub(crate) fn read_to_end(&mut self) {
         // The last chunk has no bytes; the connection may stay.
         while !self.read.ends_with(b"0\r\n\r\n") && self.read_more() {}
     }

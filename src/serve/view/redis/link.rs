@@ -3,7 +3,7 @@
 //!
 //! Upholds: (1) nobody waits for longer than [`PATIENCE`] for an answer, and about as long for a connection; while Redis is known to be away
 //! nobody waits at all, so nothing piles up; (2) a connection that broke or fell silent is replaced by the next request, one attempt at a time,
-//! further apart while they fail; (3) whatever is sent only reads, so it may be sent again.
+//! for half of the time at most; (3) whatever is sent only reads, so it may be sent again.
 //! Absent on purpose: connecting at the start. The server may be there before Redis is.
 
 use std::sync::Mutex;
@@ -22,8 +22,8 @@ use crate::publish::redis::error::{CONNECT, RedisError};
 /// Longest to wait for an answer, and for a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Between attempts to connect; doubled each time.
-const BACKOFF: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// Between attempts to connect at least; and as long as the last one took, so that one that is refused at once is soon made again.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(10);
 
 /// Commands to a cluster that are on their way at once, of one question.
 const AT_ONCE: usize = 128;
@@ -78,7 +78,6 @@ struct State {
     number: u64,
     failure: Option<RedisError>,
     not_before: Instant,
-    backoff: Duration,
 }
 
 pub(super) struct Link {
@@ -89,8 +88,7 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) fn new(settings: &RedisSettings) -> Link {
-        let (peer, number, failure, backoff) = (None, 0, None, BACKOFF[0]);
-        let state = State { peer, number, failure, not_before: Instant::now(), backoff };
+        let state = State { peer: None, number: 0, failure: None, not_before: Instant::now() };
         Link { settings: settings.clone(), state: Mutex::new(state), connecting: tokio::sync::Mutex::default() }
     }
 
@@ -150,6 +148,7 @@ impl Link {
         if let Some(found) = self.there()? {
             return Ok(found);
         }
+        let began = Instant::now();
         let made = tokio::time::timeout(PATIENCE, self.connect()).await.unwrap_or_else(|_| Err(timed_out()));
         let made = made.map_err(|cause| of(self.server(), CONNECT, cause));
         let mut state = locked(&self.state);
@@ -159,7 +158,6 @@ impl Link {
                 if state.failure.take().is_some() {
                     tracing::info!(server = self.server(), "the view in Redis answers again");
                 }
-                state.backoff = BACKOFF[0];
                 state.peer = Some(peer.clone());
                 Ok((state.number, peer))
             }
@@ -168,8 +166,7 @@ impl Link {
                     tracing::warn!(server = self.server(), error = %chain(&error), "the view in Redis does not answer");
                 }
                 state.failure = Some(error.clone());
-                state.not_before = Instant::now() + state.backoff;
-                state.backoff = (state.backoff * 2).min(BACKOFF[1]);
+                state.not_before = Instant::now() + began.elapsed().max(BETWEEN_ATTEMPTS);
                 Err(error)
             }
         }
