@@ -221,9 +221,9 @@ fn the_view_in_redis_is_answered_as_it_is_exported() {
 fn a_run_streams_its_numbers_and_ends_its_server_with_itself() {
     let (folder, mall) = (tempfile::tempdir().expect("a folder"), dataset("mall-small"));
     let (job, whole, out) = (text(&mall.join("mall.toml")), text(&mall), text(&folder.path().join("data")));
-    // Six hours in twelve seconds.
-    let mut server =
-        Server::start(&[&small_mall(&job, &whole, &out)[..], &["--speed", "1800", "--serve", "127.0.0.1:0"]].concat());
+    // Six hours in half a minute, each second of which is shown once it is committed.
+    let slowly = ["--speed", "720", "--checkpoint-interval", "1s", "--serve", "127.0.0.1:0"];
+    let mut server = Server::start(&[&small_mall(&job, &whole, &out)[..], &slowly].concat());
     let store = server.get("/v1/stores?limit=1").json()["stores"][0].as_str().map(str::to_owned);
     let path = store.map_or("/v1/stream".to_owned(), |store| format!("/v1/stream?store={store}"));
     // To the end of the stream, which is that of the run.
