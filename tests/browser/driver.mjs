@@ -40,6 +40,8 @@ const commands = {
   search: ({ store }) => searchByKeyboard(page, store),
   chart: () => walkTheChart(page),
   download: ({ name }) => download(page, name),
+  /// The page's clock goes on from an instant, as if nobody had looked meanwhile; no timer fires for it.
+  clock: ({ to }) => page.clock.setSystemTime(to),
   /// What axe finds wrong with the page as it stands.
   async axe() {
     await page.evaluate(axe);

@@ -327,9 +327,9 @@ fn the_keyboard_a_phone_and_a_spreadsheet_are_enough() {
 }
 
 #[test]
-fn a_page_follows_a_job_on_redis_through_its_death_and_says_when_it_is_late() {
+fn a_page_follows_a_job_on_redis_through_its_death_to_the_end() {
     let Some(mut browser) = Browser::start() else { return };
-    let Some(redis) = redis::redis("a_page_follows_a_job_on_redis_through_its_death_and_says_when_it_is_late") else { return };
+    let Some(redis) = redis::redis("a_page_follows_a_job_on_redis_through_its_death_to_the_end") else { return };
     // It is late at first: its records are of an hour ago. In the end they are of the hours to come, and it is not.
     let start = Timestamp::now().checked_sub(90.minutes()).expect("an instant").to_string();
     let mall = Mall::generate_at("follow", &start, &TROUBLE);
@@ -372,6 +372,35 @@ fn a_page_follows_a_job_on_redis_through_its_death_and_says_when_it_is_late() {
     settled(&mut browser, |page| Differences::of_all(page, &exported));
     browser.nothing_wrong(&server.address);
     mall.verify(&["--redis", &url]);
+}
+
+#[test]
+fn a_page_left_open_over_a_job_that_died_turns_late_by_itself() {
+    let Some(mut browser) = Browser::start() else { return };
+    let Some(redis) = redis::redis("a_page_left_open_over_a_job_that_died_turns_late_by_itself") else { return };
+    // Of the hours to come, so that nothing of it is late yet.
+    let start = Timestamp::now().checked_add(60.minutes()).expect("an instant");
+    let mall = Mall::generate_at("stands", &start.to_string(), &TROUBLE);
+    let (out, job, whole, url) = (mall.dir("out"), mall.job(), mall.whole(), redis.url());
+    let usual = ["run", "--job", &job, "--replay", &whole, "--data-dir", &out, "--redis", &url, "--checkpoint-interval", "1s"];
+    let mut run = Running::start(&mut storeflow(&[&usual[..], &["--speed", "900"]].concat()));
+    let closed = start.checked_add(70.minutes()).expect("an instant").as_millisecond();
+    run.wait_with("closed windows", |_| {
+        (i128::from(running::as_of(&redis.settings(), &mall.name)) > closed.into()).then_some(())
+    });
+    run.crash();
+    let server = Server::start(&["--redis", &url, "--job-name", &mall.name]);
+    browser.open(&server.url(""), json!({}));
+    let before = browser.read();
+    assert_eq!((&before["freshness"]["state"], &before["live"]), (&json!("live"), &json!("live")), "{:#}", before["freshness"]);
+    // The server has nothing new to say for hours, and the connection stands.
+    let hours_later = start.checked_add(6.hours()).expect("an instant");
+    browser.tell("clock", json!({ "to": hours_later.as_millisecond() }));
+    let mut followed = Followed::default();
+    followed.until(&mut browser, "it turns", |followed| followed.now["freshness"]["state"] == "late");
+    assert_eq!((&followed.now["live"], &followed.now["windows"]), (&json!("live"), &before["windows"]));
+    assert_ne!(followed.now["freshness"]["text"], before["freshness"]["text"]);
+    browser.nothing_wrong(&server.address);
 }
 
 #[test]
