@@ -32,6 +32,10 @@ pub struct ServeArgs {
     #[arg(long, env = "STOREFLOW_STREAMS_MAX", value_name = "N", default_value = "1000")]
     streams_max: usize,
 
+    /// Memory for answers about one store, which are kept until the as-of moves; 0 keeps none
+    #[arg(long, env = "STOREFLOW_ANSWERS_BYTES_MAX", value_name = "BYTES", default_value_t = ApiSettings::default().answers_bytes_max)]
+    answers_bytes_max: usize,
+
     /// How long a stop waits for requests in flight
     #[arg(long, env = "STOREFLOW_DRAIN", value_name = "DURATION", default_value = "10s", value_parser = drain)]
     drain: Duration,
@@ -72,7 +76,7 @@ impl ServeArgs {
             drain: self.drain,
             silence_max: SILENCE_MAX,
         };
-        let api = ApiSettings { streams_max: self.streams_max, ..ApiSettings::default() };
+        let api = ApiSettings { streams_max: self.streams_max, answers_bytes_max: self.answers_bytes_max };
         Ok(Opened { listener, admission, server, api })
     }
 }

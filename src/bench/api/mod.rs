@@ -4,6 +4,7 @@
 //! ```text
 //! generator (this process, one thread) ─► storeflow serve --data-dir     the view in memory     flat out, then at half of that
 //!                                      ─► storeflow serve --redis        the view in Redis      the same
+//!                                         both once more with no answer kept: each is read from the view, as the first one after each as-of is
 //!                                      ─► storeflow run --replay --serve at a fixed rate, in turn with the same run left alone
 //! ```
 //!
@@ -12,7 +13,7 @@
 //! take turns, so that a slow minute of the machine hits both; medians are given.
 //! Absent on purpose: a bare rate without the machine's count of processors and the number of stores beside it.
 //!
-//! JSON: `format` (1), `cores`, `stores`, `connections`, `runs`, `views` (`place`, `runs` of `flat_out` and `half`, medians), `job`
+//! JSON: `format` (1), `cores`, `stores`, `connections`, `runs`, `views` (`place`, `kept`: whether answers are kept while the as-of stands, `runs` of `flat_out` and `half`, medians), `job`
 //! (`records`, seconds with and without requests, `kept`: the quotient of the medians, `answered`).
 
 pub mod generator;
@@ -127,6 +128,8 @@ pub struct Report {
 pub struct ViewReport {
     /// `memory` or `redis`.
     pub place: &'static str,
+    /// Whether answers are kept while the as-of stands; otherwise each is read from the view.
+    pub kept: bool,
     /// As fast as it answers.
     pub flat_out: Vec<Answers>,
     /// At half of the median of those.
@@ -163,13 +166,14 @@ impl Report {
             text,
             "GET /v1/stores/ID of {stores} stores in turn, {connections} connections, {cores} cores with the generator, medians of {runs}"
         );
-        let _ = writeln!(text, "{:<8} {:>12} {:>16} {:>10} {:>10}", "view", "requests/s", "at half: p50 ms", "p99 ms", "bytes");
+        let _ = writeln!(text, "{:<18} {:>12} {:>16} {:>10} {:>10}", "view", "requests/s", "at half: p50 ms", "p99 ms", "bytes");
         for view in &self.views {
-            let ViewReport { place, per_second, p50_us, p99_us, flat_out, .. } = view;
+            let ViewReport { place, kept, per_second, p50_us, p99_us, flat_out, .. } = view;
             let bytes = flat_out.iter().map(|answers| answers.bytes).sum::<u64>()
                 / flat_out.iter().map(|answers| answers.good + answers.other).sum::<u64>().max(1);
             let (p50, p99) = (p50_us / 1e3, p99_us / 1e3);
-            let _ = writeln!(text, "{place:<8} {per_second:>12.0} {p50:>16.2} {p99:>10.2} {bytes:>10}");
+            let place = if *kept { (*place).to_owned() } else { format!("{place}, none kept") };
+            let _ = writeln!(text, "{place:<18} {per_second:>12.0} {p50:>16.2} {p99:>10.2} {bytes:>10}");
         }
         let JobReport { requests_per_second, alone, asked, kept, answers } = &self.job;
         let [alone, asked] = [alone, asked].map(|seconds| spread_of(seconds.iter().copied())[1]);
@@ -210,8 +214,10 @@ pub fn measure(setting: &Setting, mut progress: impl FnMut(&str)) -> Result<Repo
     let mut paths: Arc<[String]> = Arc::new([]);
     let memory = ("memory", ["serve", "--data-dir", &view], &[][..]);
     let redis = ("redis", ["serve", "--job-name", &setting.job_name], &setting.redis[..]);
-    for (place, command, variables) in [Some(memory), (!setting.redis.is_empty()).then_some(redis)].into_iter().flatten() {
-        let server = Server::start(&command, variables)?;
+    let views = [Some(memory), (!setting.redis.is_empty()).then_some(redis)].into_iter().flatten();
+    for ((place, command, variables), kept) in views.flat_map(|view| [(view, true), (view, false)]) {
+        let none_kept = if kept { &[][..] } else { &["--answers-bytes-max", "0"] };
+        let server = Server::start(&[&command[..], none_kept].concat(), variables)?;
         if paths.is_empty() {
             paths = server.stores()?.into();
             report.stores = paths.len();
@@ -225,16 +231,27 @@ pub fn measure(setting: &Setting, mut progress: impl FnMut(&str)) -> Result<Repo
         };
         // Warm: connections, caches, the branch predictor.
         send(&Load { span: Duration::from_secs(1), ..load.clone() })?;
-        let mut of_view = ViewReport { place, flat_out: Vec::new(), half: Vec::new(), per_second: 0.0, p50_us: 0.0, p99_us: 0.0 };
+        let (flat_out, half) = (Vec::new(), Vec::new());
+        let mut of_view = ViewReport { place, kept, flat_out, half, per_second: 0.0, p50_us: 0.0, p99_us: 0.0 };
         for run in 0..setting.runs {
             of_view.flat_out.push(send(&load)?);
-            progress(&format!("{place}, flat out, {} of {}: {:.0}/s", run + 1, setting.runs, of_view.flat_out[run].per_second()));
+            progress(&format!(
+                "{place}, kept {kept}, flat out, {} of {}: {:.0}/s",
+                run + 1,
+                setting.runs,
+                of_view.flat_out[run].per_second()
+            ));
         }
         of_view.per_second = median(&of_view.flat_out, Answers::per_second);
         let half = Load { pace: Pace::PerSecond(of_view.per_second / 2.0), ..load };
         for run in 0..setting.runs {
             of_view.half.push(send(&half)?);
-            progress(&format!("{place}, at half, {} of {}: p99 {} us", run + 1, setting.runs, of_view.half[run].p99_us));
+            progress(&format!(
+                "{place}, kept {kept}, at half, {} of {}: p99 {} us",
+                run + 1,
+                setting.runs,
+                of_view.half[run].p99_us
+            ));
         }
         of_view.p50_us = median(&of_view.half, |answers| answers.p50_us as f64);
         of_view.p99_us = median(&of_view.half, |answers| answers.p99_us as f64);
@@ -257,8 +274,10 @@ fn beside(
             let (folder, address) = (format!("{}/job-{run}-{asked}", setting.folder), free_address("run")?);
             let listen = address.to_string();
             let began = Instant::now();
-            let usual = ["run", "--job", &setting.job, "--replay", &setting.dataset, "--data-dir", &folder, "--serve", &listen];
-            let mut process = Process::start(&usual, &[])?;
+            let usual = ["run", "--job", &setting.job, "--replay", &setting.dataset, "--data-dir", &folder];
+            // What is shown is committed: without many checkpoints a short replay would show nothing before its end.
+            let serving = ["--serve", &listen, "--checkpoint-interval", "1s"];
+            let mut process = Process::start(&[&usual[..], &serving].concat(), &[])?;
             if asked {
                 job.answers.push(ask_while(&mut process, address, paths, setting)?);
             }
