@@ -173,6 +173,10 @@ impl View for Fake {
         .boxed()
     }
 
+    fn now(&self) -> Option<Arc<About>> {
+        Some(Arc::new(locked(&self.0).about.clone()))
+    }
+
     fn store<'v>(&'v self, store: &'v str, windows: Range<Window>, most: usize) -> BoxFuture<'v, Result<StoreCut, ViewError>> {
         self.read(move |numbers| {
             let of_store = numbers.stores.get(store);

@@ -144,6 +144,59 @@ fn lists_that_are_behind_are_not_taken_for_the_newest() {
 }
 
 #[test]
+fn the_window_that_is_led_is_closed_in_the_lists() {
+    block_on(async {
+        let fake = Fake::mall();
+        fake.set(|numbers| numbers.behind = Some(ms("2026-11-25T05:31:59Z")));
+        let asked = over(&fake);
+        let top = asked.get("/v1/top?measure=items_sold").await.json();
+        assert_eq!((&top["window"]["start"], &top["window"]["closed"]), (&"2026-11-25T04:30:00Z".into(), &true.into()));
+        let named = asked.get("/v1/top?measure=items_sold&window=2026-11-25T05:00:00Z").await.json();
+        assert_eq!((&named["window"]["start"], &named["window"]["closed"]), (&"2026-11-25T05:00:00Z".into(), &false.into()));
+    });
+}
+
+#[test]
+fn what_a_later_generation_holds_is_told_as_its_own() {
+    block_on(async {
+        for path in ["/v1/stores/1042", "/v1/stores/1042/windows", "/v1/totals", "/v1/top?measure=payment_sum:KRW"] {
+            let fake = Fake::mall();
+            let asked = over(&fake);
+            let first = asked.get(path).await;
+            assert!(first.header("etag").starts_with("W/\"3-"), "{}", first.header("etag"));
+            // What is shown was asked for a moment ago, and nothing is kept of this view.
+            let fake = Fake::mall();
+            let asked = over(&fake);
+            assert!(asked.api.shown().await.is_ok());
+            fake.set(|numbers| (numbers.about.generation, numbers.about.scale) = (4, 0));
+            let next = asked.get(path).await;
+            assert!(next.header("etag").starts_with("W/\"4-"), "{path}: {}", next.header("etag"));
+            let text = next.json().to_string();
+            assert!(text.contains("990000") && !text.contains("9900.00"), "{path}: {text}");
+        }
+    });
+}
+
+#[test]
+fn what_was_kept_of_a_view_that_was_taken_back_is_forgotten() {
+    block_on(async {
+        let fake = Fake::mall();
+        let asked = over(&fake);
+        let products = async || {
+            tokio::time::sleep(asked.api.interval()).await;
+            asked.get("/v1/stores/7").await.json()["product_count"].clone()
+        };
+        assert_eq!(products().await, 3);
+        fake.set(|numbers| numbers.as_of -= 1_000);
+        fake.products("7", 2);
+        assert_eq!(products().await, 2);
+        fake.set(|numbers| numbers.as_of += 1_000);
+        fake.products("7", 4);
+        assert_eq!(products().await, 4);
+    });
+}
+
+#[test]
 fn an_answer_about_a_store_is_read_once_per_as_of() {
     block_on(async {
         let fake = Fake::mall();
