@@ -571,6 +571,27 @@ fn redis_serve_reads_a_cluster() {
     assert!(matches!(source.downcast_ref(), Some(RedisError::NotCluster { .. })), "{source:?}");
 }
 
+/// Windows go by their time to live when a job is long gone, and the ids of stores stay: nothing is told then, rather than that nothing was sold.
+#[test]
+fn redis_serve_takes_nothing_for_zero_that_has_gone_with_time() {
+    let Some(redis) = redis::redis("redis_serve_takes_nothing_for_zero_that_has_gone_with_time") else { return };
+    let reader = Reader::new(&redis);
+    let mut mall = Mall::new(28, 7);
+    mall.go(None, 300);
+    let sink = mall.start(&redis);
+    everything_shown(&sink, mall.as_of);
+    sink.mark(mall.as_of, false);
+    sink.close(Duration::from_secs(60)).expect("everything is written");
+    reader.check(&Model::of(&mall));
+    let hashes = redis.ask::<Vec<String>>(&["KEYS", "sf:*:mall:7:w:*"]);
+    assert!(!hashes.is_empty());
+    let store = hashes[0].splitn(7, ':').last().expect("a store").to_owned();
+    for key in &hashes {
+        redis.ask::<u64>(&["DEL", key]);
+    }
+    assert!(matches!(reader.store(&store, ALL, 10), Err(ViewError::Unavailable { .. })), "store {store}");
+}
+
 /// Redis comes back as it was a while ago. The process that leads has written its part again; the marker waits for the other one's, whose
 /// buckets would count as unchanged.
 #[test]
