@@ -476,8 +476,8 @@ fn a_stream_sends_each_new_as_of_and_ends_with_the_server() {
         }
         let (_, _, data) = next_event(&mut store).await.expect("an event");
         assert_eq!(data["as_of"], "2026-11-25T05:41:10Z");
-        // The end of the job is news as well.
-        fake.set(|numbers| numbers.finished = true);
+        // The end of the job is news as well, and it is told also if it cannot be read at once: no other news will come.
+        fake.set(|numbers| (numbers.finished, numbers.fails) = (true, true));
         let (_, _, data) = next_event(&mut store).await.expect("an event");
         assert_eq!((&data["as_of"], &data["fresh"]["state"]), (&"2026-11-25T05:41:10Z".into(), &"finished".into()));
         asked.api.drain();
@@ -548,6 +548,12 @@ fn keys_see_what_they_may() {
         assert_eq!(ids("?limit=1").await, (serde_json::json!(["1042"]), "1042".into()));
         assert_eq!(ids("?limit=1&cursor=1042").await, (serde_json::json!(["7"]), serde_json::Value::Null));
         assert_eq!(ids("?prefix=7").await.0, serde_json::json!(["7"]));
+        // What it may see can change while the as-of stands.
+        let etag = by(&some, "/v1/stores").await.1.header("etag").to_owned();
+        for (key, status) in [(&some, 200), (&all, 304)] {
+            let known = [("x-api-key", key.as_str()), (IF_NONE_MATCH.as_str(), etag.as_str())];
+            assert_eq!(asked.ask("GET", "/v1/stores", &known).await.status, status);
+        }
         for path in ["/healthz", "/readyz"] {
             assert_eq!(asked.get(path).await.body, "ok\n");
         }
