@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, stream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::api::Api;
 use super::keys::Access;
@@ -133,7 +133,9 @@ impl Events {
                     Err(Problem { code: Code::UnknownStore, .. }) => return None,
                     Ok(_) => news.await,
                     // Nothing to be had at the moment. The as-of may stand from here on, so that there is no news to wait for.
-                    Err(_) => drop(select(std::pin::pin!(news), std::pin::pin!(sleep(APART))).await),
+                    Err(_) => {
+                        let _ = timeout(APART, news).await;
+                    }
                 }
             }
         };
