@@ -78,6 +78,8 @@ export function overview(app) {
       const from = new Date(Math.min(today, windows)).toISOString();
       const totals = await app.api.windows(`/v1/totals?from=${from}&open=true&limit=1000`, signal);
       if (signal.aborted) return;
+      // Sums over all stores may lag behind; where the as-of stands from here on, nothing else would bring the rest.
+      if (Date.parse(totals.as_of) < Date.parse(status.as_of)) feed.again();
       shown = { status, windows: totals.windows };
       loading.hidden = true;
       numbers.hidden = false;

@@ -23,6 +23,9 @@ pub struct ProcessStatus {
     pub reported: u64,
     /// It said so at its end, having read all there was or been told to stop.
     pub ended: bool,
+    /// It has ended because it had read all there was, not because it was told to stop.
+    #[serde(default)]
+    pub finished: bool,
     /// The frontier, milliseconds of log time, if it is known.
     pub frontier: Option<u64>,
     /// When its last checkpoint was committed (wall time, milliseconds), and how many were; the leader's process knows.

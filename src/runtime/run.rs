@@ -248,10 +248,15 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
         served.fill(Arc::clone(&view), Arc::new(generation.about().clone()), committed);
     }
     let with_redis = ready.redis.is_some();
+    // It has read all there was.
+    let through = Arc::new(AtomicBool::new(false));
     let open_redis = ready.redis.map(|redis| {
         let (about, view, workers, registry) = (generation.about().clone(), Arc::clone(&view), workers.clone(), registry.clone());
-        let observed = registry.clone();
-        let redis = redis.telling(move || ProcessStatus::of(process, processes, &observed.sample(wall_ms())));
+        let (observed, through) = (registry.clone(), Arc::clone(&through));
+        let redis = redis.telling(move || ProcessStatus {
+            finished: through.load(Ordering::Acquire),
+            ..ProcessStatus::of(process, processes, &observed.sample(wall_ms()))
+        });
         move || {
             let sink = Arc::new(redis.start(&about, view, workers, peers));
             registry.register(Arc::new(ViewObserved(Arc::downgrade(&sink))));
@@ -399,6 +404,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     }
     if let Some(sink) = copies.redis() {
         drop(copies);
+        through.store(!stopped && too_many.is_none(), Ordering::Release);
         if leader {
             sink.mark(finished.as_of, !stopped);
         }
@@ -406,7 +412,7 @@ pub fn run(setup: Setup, mut watch: impl FnMut(Watch<'_>)) -> Result<Kept, RunEr
     }
     let place = generation.place();
     end(generation, process, processes, finished.as_of, behind, &plan.run)?;
-    served.iter().for_each(|served| served.end(!stopped));
+    served.iter().for_each(|served| served.end(!stopped && too_many.is_none()));
     if let Some(too_many) = too_many {
         return Err(RunError::DeadLetters(too_many));
     }

@@ -15,7 +15,7 @@ use super::view::Shown;
 use crate::observe::locked;
 
 /// What answers are kept for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark {
     generation: u64,
     as_of: u64,
@@ -91,6 +91,11 @@ impl Answers {
         if shelf.mark == mark { shelf.by_store.get(store).cloned() } else { None }
     }
 
+    /// Forgets all: the view was taken back.
+    pub(super) fn forget(&self) {
+        locked(&self.kept).clear();
+    }
+
     /// Keeps what was read after `mark` was known, unless there is a later one by now.
     pub(super) fn keep(&self, mark: Mark, store: &str, kept: &Arc<Kept>) {
         let bytes = kept.bytes(store);
@@ -110,9 +115,8 @@ impl Answers {
 impl Shelf {
     /// Forgets what is of an earlier mark. One who is late with an earlier mark changes nothing.
     fn turn_to(&mut self, mark: Mark) {
-        let order = |mark: Mark| (mark.generation, mark.as_of, mark.finished);
         // A job that was taken back has an earlier mark for good: then nothing is kept until it is later again.
-        if order(mark) > order(self.mark) {
+        if mark > self.mark {
             self.mark = mark;
             self.clear();
         }

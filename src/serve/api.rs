@@ -236,6 +236,12 @@ impl Api {
         Ok(new)
     }
 
+    /// What is shown instead, if another view has taken over since `shown`: what was read in between may be the other's, and is not to be
+    /// told as the first one's, which may have had other windows and other digits. Read it again.
+    pub(super) async fn taken_over(&self, shown: &Shown) -> Result<Option<Arc<Shown>>, Problem> {
+        if self.view.now().is_none_or(|now| now == shown.about) { Ok(None) } else { self.ask(Duration::ZERO).await.map(Some) }
+    }
+
     /// How fresh numbers of an as-of are.
     pub(super) async fn fresh(&self, shown: &Shown, as_of: u64) -> Result<Fresh, Problem> {
         let said = self.said().await?;
@@ -246,21 +252,27 @@ impl Api {
     ///
     /// # Errors
     /// If the store is not known, or the view does not answer.
-    pub(super) async fn store_now(&self, shown: &Shown, store: &str) -> Result<(u64, Bytes), Problem> {
-        let mark = Mark::of(shown);
-        let kept = match self.answers.get(mark, store) {
-            Some(kept) => kept,
-            None => {
-                let kept = Arc::new(self.read_store(shown, store).await?);
-                self.answers.keep(mark, store, &kept);
-                kept
+    pub(super) async fn store_now(&self, mut shown: Arc<Shown>, store: &str) -> Result<(Arc<Shown>, u64, Bytes), Problem> {
+        let kept = loop {
+            if let Some(kept) = self.answers.get(Mark::of(&shown), store) {
+                break kept;
+            }
+            let kept = self.read_store(&shown, store).await;
+            match self.taken_over(&shown).await? {
+                Some(newer) => shown = newer,
+                None => {
+                    let kept = Arc::new(kept?);
+                    self.answers.keep(Mark::of(&shown), store, &kept);
+                    break kept;
+                }
             }
         };
         if let Some(whole) = kept.whole(SAID_MAX) {
-            return Ok((kept.as_of, whole));
+            return Ok((shown, kept.as_of, whole));
         }
-        let fresh = self.fresh(shown, kept.as_of).await?;
-        Ok((kept.as_of, kept.with(&model::json(&fresh))))
+        let fresh = self.fresh(&shown, kept.as_of).await?;
+        let whole = kept.with(&model::json(&fresh));
+        Ok((shown, kept.as_of, whole))
     }
 
     async fn read_store(&self, shown: &Shown, store: &str) -> Result<Kept, Problem> {
@@ -308,6 +320,12 @@ impl Api {
         self.health.get().iter().for_each(|health| health.set_view_connected(shown.is_ok()));
         self.known.send_if_modified(|known| {
             let news = known.shown != shown;
+            // A view that was taken back comes to the same as-of again, maybe with other numbers.
+            if let (Ok(before), Ok(now)) = (&known.shown, &shown)
+                && Mark::of(now) < Mark::of(before)
+            {
+                self.answers.forget();
+            }
             *known = Known { asked, shown: shown.clone() };
             news
         });

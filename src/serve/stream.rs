@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::future::{Either, select};
 use futures_util::{Stream, stream};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::api::Api;
 use super::keys::Access;
@@ -74,12 +74,16 @@ struct Made {
 
 async fn newest(api: &Api, store: Option<&str>) -> Result<Made, Problem> {
     let shown = api.shown().await?;
-    let (as_of, data) = match store {
+    let (shown, as_of, data) = match store {
         Some(store) => {
-            let (as_of, body) = api.store_now(&shown, store).await?;
-            (as_of, body.to_vec())
+            let (shown, as_of, body) = api.store_now(shown, store).await?;
+            (shown, as_of, body.to_vec())
         }
-        None => (shown.as_of, status_now(api, &shown).await?),
+        None => {
+            let status = status_now(api, &shown).await?;
+            let as_of = shown.as_of;
+            (shown, as_of, status)
+        }
     };
     Ok(Made { place: (shown.about.generation, as_of, shown.finished), data: String::from_utf8(data).unwrap_or_default() })
 }
@@ -127,8 +131,11 @@ impl Events {
                     Ok(made) if made.place > self.sent => return Some(made),
                     // A store whose last numbers have expired is gone.
                     Err(Problem { code: Code::UnknownStore, .. }) => return None,
-                    // Nothing new, or nothing to be had at the moment.
-                    Ok(_) | Err(_) => news.await,
+                    Ok(_) => news.await,
+                    // Nothing to be had at the moment. The as-of may stand from here on, so that there is no news to wait for.
+                    Err(_) => {
+                        let _ = timeout(APART, news).await;
+                    }
                 }
             }
         };

@@ -60,6 +60,8 @@ pub(crate) struct Numbers {
     pub(crate) stores: BTreeMap<String, (i64, BTreeMap<Window, Vec<StoreCell>>)>,
     pub(crate) said: Vec<ProcessStatus>,
     pub(crate) down: bool,
+    /// The next read fails, while what is shown is known.
+    pub(crate) fails: bool,
     pub(crate) nothing: bool,
     pub(crate) panics: bool,
     pub(crate) slow: Option<Duration>,
@@ -84,6 +86,7 @@ impl Fake {
             stores: BTreeMap::new(),
             said: Vec::new(),
             down: false,
+            fails: false,
             nothing: false,
             panics: false,
             slow: None,
@@ -142,7 +145,7 @@ impl Fake {
         let mut numbers = locked(&self.0);
         numbers.reads += 1;
         assert!(!numbers.panics, "told to");
-        if numbers.down {
+        if numbers.down || std::mem::take(&mut numbers.fails) {
             return Err(down());
         }
         Ok(read(&numbers))
@@ -171,6 +174,10 @@ impl View for Fake {
             }
         }
         .boxed()
+    }
+
+    fn now(&self) -> Option<Arc<About>> {
+        Some(Arc::new(locked(&self.0).about.clone()))
     }
 
     fn store<'v>(&'v self, store: &'v str, windows: Range<Window>, most: usize) -> BoxFuture<'v, Result<StoreCut, ViewError>> {

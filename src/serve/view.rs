@@ -149,6 +149,12 @@ pub trait View: Send + Sync {
     /// What it holds now. Asked several times a second by the server, not by each request.
     fn shown(&self) -> BoxFuture<'_, Result<Shown, ViewError>>;
 
+    /// What is true of the view as its last answers were read, where another may take over; whoever asked for numbers of one that was shown
+    /// before finds out by it that they may be another's.
+    fn now(&self) -> Option<Arc<About>> {
+        None
+    }
+
     /// The cells of a store in the first `most` windows of `windows` in which it has any.
     fn store<'v>(&'v self, store: &'v str, windows: Range<Window>, most: usize) -> BoxFuture<'v, Result<StoreCut, ViewError>>;
 

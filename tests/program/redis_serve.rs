@@ -441,8 +441,17 @@ fn redis_serve_tells_nothing_of_what_is_lost_or_half_written() {
 fn redis_serve_tells_what_processes_say_and_changes_generations() {
     let Some(redis) = redis::redis("redis_serve_tells_what_processes_say_and_changes_generations") else { return };
     let reader = Reader::new(&redis);
+    let through = Arc::new(AtomicBool::new(false));
     let start = |mall: &Mall, process: usize, processes: usize, workers: Range<usize>| {
-        let status = move || ProcessStatus { process, processes, reported: 5, late_contributions: 7, ..ProcessStatus::default() };
+        let through = Arc::clone(&through);
+        let status = move || ProcessStatus {
+            process,
+            processes,
+            reported: 5,
+            late_contributions: 7,
+            finished: through.load(Ordering::Relaxed),
+            ..ProcessStatus::default()
+        };
         let view = RedisView::connect(&redis.settings(), "mall").expect("Redis is there").telling(status);
         view.start(&mall.about, Arc::clone(&mall.view), workers, WORKERS)
     };
@@ -460,7 +469,8 @@ fn redis_serve_tells_what_processes_say_and_changes_generations() {
         assert!(!reader.shown().expect("a view").finished);
         sink.close(Duration::from_secs(60)).expect("everything is written");
     }
-    assert!(reader.status().iter().all(|status| status.ended) && reader.shown().expect("a view").finished);
+    assert!(reader.status().iter().all(|status| status.ended));
+    assert!(!reader.shown().expect("a view").finished, "both were told to stop");
     let ttl = redis.ask::<u64>(&["PTTL", "sf:mall:4:status"]);
     assert!(ttl > 60 * MINUTE, "it lives {ttl} ms");
 
@@ -468,6 +478,7 @@ fn redis_serve_tells_what_processes_say_and_changes_generations() {
     let sink = start(&first, 0, 1, 0..3);
     wait("its report", || redis.ask::<Vec<String>>(&["HKEYS", "sf:mall:4:status"]) == ["0"]);
     assert!(!reader.shown().expect("a view").finished);
+    through.store(true, Ordering::Relaxed);
     sink.close(Duration::from_secs(60)).expect("everything is written");
     reader.check(&Model::of(&first));
     assert!(reader.shown().expect("a view").finished);
@@ -558,6 +569,68 @@ fn redis_serve_reads_a_cluster() {
     let wrong = RedisServed::connect(&settings, "mall");
     let Err(ViewError::Unavailable { source, .. }) = reader.runtime.block_on(wrong.shown()) else { panic!("it is no cluster") };
     assert!(matches!(source.downcast_ref(), Some(RedisError::NotCluster { .. })), "{source:?}");
+}
+
+/// Windows go by their time to live when a job is long gone, and the ids of stores stay: nothing is told then, rather than that nothing was sold.
+#[test]
+fn redis_serve_takes_nothing_for_zero_that_has_gone_with_time() {
+    let Some(redis) = redis::redis("redis_serve_takes_nothing_for_zero_that_has_gone_with_time") else { return };
+    let reader = Reader::new(&redis);
+    let mut mall = Mall::new(28, 7);
+    mall.go(None, 300);
+    let sink = mall.start(&redis);
+    everything_shown(&sink, mall.as_of);
+    sink.mark(mall.as_of, false);
+    sink.close(Duration::from_secs(60)).expect("everything is written");
+    reader.check(&Model::of(&mall));
+    let hashes = redis.ask::<Vec<String>>(&["KEYS", "sf:*:mall:7:w:*"]);
+    assert!(!hashes.is_empty());
+    let store = hashes[0].splitn(7, ':').last().expect("a store").to_owned();
+    for key in &hashes {
+        redis.ask::<u64>(&["DEL", key]);
+    }
+    assert!(matches!(reader.store(&store, ALL, 10), Err(ViewError::Unavailable { .. })), "store {store}");
+}
+
+/// Redis comes back as it was a while ago. The process that leads has written its part again; the marker waits for the other one's, whose
+/// buckets would count as unchanged.
+#[test]
+fn redis_serve_believes_no_marker_before_all_processes_are_back() {
+    let Some(redis) = redis::redis("redis_serve_believes_no_marker_before_all_processes_are_back") else { return };
+    let mut mall = Mall::new(27, 6);
+    mall.go(None, 300);
+    let start = |workers: Range<usize>| {
+        let view = RedisView::connect(&redis.settings(), "mall").expect("Redis is there");
+        view.start(&mall.about, Arc::clone(&mall.view), workers, WORKERS)
+    };
+    let marked = || redis.ask::<u64>(&["HGET", "sf:mall:6:about", "as_of"]);
+    let [leader, other] = [start(0..2), start(2..3)];
+    wait("both", || leader.shown(1) >= mall.as_of && other.shown(2) >= mall.as_of);
+    leader.mark(mall.as_of, false);
+    wait("the marker", || redis.ask::<bool>(&["EXISTS", "sf:mall:6:about"]) && marked() == mall.as_of);
+    other.close(Duration::from_secs(60)).expect("everything is written");
+
+    let old = (mall.as_of - MINUTE).to_string();
+    redis.ask::<u64>(&["HSET", "sf:mall:6:about", "as_of", &old]);
+    for guard in ["sf:{0}:mall:6:guard", "sf:{2}:mall:6:guard", "sf:{top}:mall:6:guard:2"] {
+        let said = redis.ask::<String>(&["GET", guard]);
+        let parts: Vec<&str> = said.split(':').collect();
+        redis.ask::<String>(&["SET", guard, &format!("{}:{}:0:{old}", parts[0], parts[1])]);
+    }
+    let before = leader.stats().reconciliations;
+    redis.ask::<u64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    wait("the leader's part", || leader.stats().reconciliations > before);
+    // When the second of these is shown, all that came of the loss has been done.
+    for later in 1..=2 {
+        (0..2).for_each(|worker| leader.send(worker, mall.as_of + later, Vec::new(), Vec::new()));
+        wait("the next", || leader.shown(1) >= mall.as_of + later);
+    }
+    assert_eq!(marked().to_string(), old, "the other's buckets may be old");
+    let other = start(2..3);
+    wait("the other's part", || marked() == mall.as_of);
+    for sink in [leader, other] {
+        sink.close(Duration::from_secs(60)).expect("everything is written");
+    }
 }
 
 /// A run of the program: what it leaves in Redis is what its own rows add up to, and it says that it has ended.

@@ -2,7 +2,8 @@
 //!
 //! Upholds: (1) the marker moves only when the leader says so, and only by the run that has taken bucket 0 last, so that a run
 //! that was replaced, even before it had marked anything, cannot move it back; (2) the pointer moves from an
-//! older generation to this one when this one has caught up, or when it is told to take over, and never back by itself.
+//! older generation to this one when this one has caught up, or when it is told to take over, and never back by itself; (3) where Redis lost
+//! data, it moves when all processes have written theirs again: buckets that say less than it count as unchanged.
 
 use ::redis::Value;
 use storeflow_dataflows::epoch::{Before, Horizons};
@@ -42,6 +43,8 @@ pub(super) struct Marker {
     wanted: Option<u64>,
     take_over: bool,
     done: Option<u64>,
+    /// Redis may have lost what other processes wrote up to here: until their lists are there again, so may be their buckets that say less.
+    lost: Option<u64>,
     current: bool,
 }
 
@@ -54,6 +57,26 @@ impl Marker {
     /// The marker may be lost: it is written again.
     pub(super) fn again(&mut self) {
         self.wanted = self.wanted.or(self.done);
+        self.lost = self.done.and(self.wanted).max(self.lost);
+    }
+
+    /// Whether others must be there again before it may be written. A bucket that came back as it was long ago is told from one in which nothing
+    /// changed by the marker alone. Whoever brings the guard of its lists this far has looked at its buckets since.
+    pub(super) fn is_held(
+        &mut self,
+        link: &mut Link,
+        keys: &Keys,
+        others: impl Iterator<Item = usize>,
+    ) -> Result<bool, RedisError> {
+        let (Some(lost), Some(_)) = (self.lost, self.wanted) else { return Ok(false) };
+        let mut wire = Wire::default();
+        others.for_each(|worker| wire.command(&[b"GET", keys.top_guard(worker).as_bytes()]));
+        let answers = if wire.len() > 0 { link.call("read the guards of others", &wire)? } else { Vec::new() };
+        let there = |guard: &Value| Guard::parse(&text(guard)).and_then(|guard| guard.as_of).is_some_and(|as_of| as_of >= lost);
+        if answers.iter().all(there) {
+            self.lost = None;
+        }
+        Ok(self.lost.is_some())
     }
 
     /// Something is still to be written.

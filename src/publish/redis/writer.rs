@@ -498,10 +498,13 @@ impl Writer {
 
     /// Writes every lost bucket in full.
     fn rebuild(&mut self) -> Result<(), RedisError> {
-        let lost = self.buckets.iter().filter(|bucket| bucket.state == State::Lost).count();
-        if lost == 0 {
+        let lost = |buckets: &[Bucket]| buckets.iter().filter(|bucket| bucket.state == State::Lost).count();
+        if lost(&self.buckets) == 0 {
             return Ok(());
         }
+        // One that was lost is seldom alone, and the marker will say that all are there.
+        self.check_buckets()?;
+        let lost = lost(&self.buckets);
         let Some(link) = &mut self.link else { return Ok(()) };
         self.marker.check_replaced(link, &self.about)?;
         let began = Instant::now();
@@ -559,6 +562,10 @@ impl Writer {
         let Some(link) = &mut self.link else { return Ok(()) };
         // The leader has worker 0, whose first bucket is 0.
         let claim = self.buckets.first().map_or(0, |bucket| bucket.claim);
+        let ours: Vec<usize> = self.shares.iter().map(|share| share.worker).collect();
+        if self.marker.is_held(link, &self.keys, (0..self.peers).filter(|worker| !ours.contains(worker)))? {
+            return Ok(());
+        }
         self.marker.write(link, &self.scripts, &self.keys, &self.about, (&self.run, claim))
     }
 

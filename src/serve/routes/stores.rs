@@ -38,8 +38,8 @@ pub(super) async fn now(
     if let Some(unchanged) = freshness.unchanged(&headers) {
         return Ok(unchanged);
     }
-    let (_, body) = api.store_now(&shown, &store).await?;
-    Ok(freshness.json(body))
+    let (shown, _, body) = api.store_now(shown, &store).await?;
+    Ok(Freshness::of(&api, &shown).json(body))
 }
 
 /// Every measure of a store, window by window, oldest first
@@ -56,17 +56,22 @@ pub(super) async fn windows(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     may_see(&access, &store)?;
-    let shown = api.shown().await?;
+    let mut shown = api.shown().await?;
     let freshness = Freshness::of(&api, &shown);
     if let Some(unchanged) = freshness.unchanged(&headers) {
         return Ok(unchanged);
     }
-    let windows = params.windows(&shown.about.horizons);
-    let cut = api.view().store(&store, windows, params.limit).await.map_err(|error| api.failed(&error))?;
+    let cut = loop {
+        let cut = api.view().store(&store, params.windows(&shown.about.horizons), params.limit).await;
+        match api.taken_over(&shown).await? {
+            None => break cut.map_err(|error| api.failed(&error))?,
+            Some(newer) => shown = newer,
+        }
+    };
     if !cut.known {
         return Err(unknown_store());
     }
-    Ok(freshness.json(model::json(&model::windows(&store, &cut, &shown.about, params.open))))
+    Ok(Freshness::of(&api, &shown).json(model::json(&model::windows(&store, &cut, &shown.about, params.open))))
 }
 
 /// Ids of the stores that may be seen, bytewise
@@ -83,7 +88,10 @@ pub(super) async fn list(
 ) -> Result<Response, Problem> {
     let shown = api.shown().await?;
     let freshness = Freshness::of(&api, &shown);
-    if let Some(unchanged) = freshness.unchanged(&headers) {
+    // What a key may see can change while the as-of stands.
+    if access.sees_all()
+        && let Some(unchanged) = freshness.unchanged(&headers)
+    {
         return Ok(unchanged);
     }
     let StoreIds { as_of, stores, more } = match access.stores() {

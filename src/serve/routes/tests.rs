@@ -144,6 +144,60 @@ fn lists_that_are_behind_are_not_taken_for_the_newest() {
 }
 
 #[test]
+fn the_window_that_is_led_is_closed_in_the_lists() {
+    block_on(async {
+        let fake = Fake::mall();
+        fake.set(|numbers| numbers.behind = Some(ms("2026-11-25T05:31:59Z")));
+        let asked = over(&fake);
+        let top = asked.get("/v1/top?measure=items_sold").await.json();
+        assert_eq!((&top["window"]["start"], &top["window"]["closed"]), (&"2026-11-25T04:30:00Z".into(), &true.into()));
+        let named = asked.get("/v1/top?measure=items_sold&window=2026-11-25T05:00:00Z").await.json();
+        assert_eq!((&named["window"]["start"], &named["window"]["closed"]), (&"2026-11-25T05:00:00Z".into(), &false.into()));
+    });
+}
+
+#[test]
+fn what_a_later_generation_holds_is_told_as_its_own() {
+    block_on(async {
+        for path in ["/v1/stores/1042", "/v1/stores/1042/windows", "/v1/totals", "/v1/top?measure=payment_sum:KRW"] {
+            let fake = Fake::mall();
+            let asked = over(&fake);
+            let first = asked.get(path).await;
+            assert!(first.header("etag").starts_with("W/\"3-"), "{}", first.header("etag"));
+            // What is shown was asked for a moment ago, and nothing is kept of this view.
+            let fake = Fake::mall();
+            let asked = over(&fake);
+            assert!(asked.api.shown().await.is_ok());
+            fake.set(|numbers| (numbers.about.generation, numbers.about.scale) = (4, 0));
+            let next = asked.get(path).await;
+            assert!(next.header("etag").starts_with("W/\"4-"), "{path}: {}", next.header("etag"));
+            let text = next.json().to_string();
+            let sum = if path == "/v1/totals" { r#""12990005""# } else { r#""990000""# };
+            assert!(text.contains(sum), "{path}: {text}");
+        }
+    });
+}
+
+#[test]
+fn what_was_kept_of_a_view_that_was_taken_back_is_forgotten() {
+    block_on(async {
+        let fake = Fake::mall();
+        let asked = over(&fake);
+        let products = async || {
+            tokio::time::sleep(asked.api.interval()).await;
+            asked.get("/v1/stores/7").await.json()["product_count"].clone()
+        };
+        assert_eq!(products().await, 3);
+        fake.set(|numbers| numbers.as_of -= 1_000);
+        fake.products("7", 2);
+        assert_eq!(products().await, 2);
+        fake.set(|numbers| numbers.as_of += 1_000);
+        fake.products("7", 4);
+        assert_eq!(products().await, 4);
+    });
+}
+
+#[test]
 fn an_answer_about_a_store_is_read_once_per_as_of() {
     block_on(async {
         let fake = Fake::mall();
@@ -422,8 +476,8 @@ fn a_stream_sends_each_new_as_of_and_ends_with_the_server() {
         }
         let (_, _, data) = next_event(&mut store).await.expect("an event");
         assert_eq!(data["as_of"], "2026-11-25T05:41:10Z");
-        // The end of the job is news as well.
-        fake.set(|numbers| numbers.finished = true);
+        // The end of the job is news as well, and it is told also if it cannot be read at once: no other news will come.
+        fake.set(|numbers| (numbers.finished, numbers.fails) = (true, true));
         let (_, _, data) = next_event(&mut store).await.expect("an event");
         assert_eq!((&data["as_of"], &data["fresh"]["state"]), (&"2026-11-25T05:41:10Z".into(), &"finished".into()));
         asked.api.drain();
@@ -494,6 +548,12 @@ fn keys_see_what_they_may() {
         assert_eq!(ids("?limit=1").await, (serde_json::json!(["1042"]), "1042".into()));
         assert_eq!(ids("?limit=1&cursor=1042").await, (serde_json::json!(["7"]), serde_json::Value::Null));
         assert_eq!(ids("?prefix=7").await.0, serde_json::json!(["7"]));
+        // What it may see can change while the as-of stands.
+        let etag = by(&some, "/v1/stores").await.1.header("etag").to_owned();
+        for (key, status) in [(&some, 200), (&all, 304)] {
+            let known = [("x-api-key", key.as_str()), (IF_NONE_MATCH.as_str(), etag.as_str())];
+            assert_eq!(asked.ask("GET", "/v1/stores", &known).await.status, status);
+        }
         for path in ["/healthz", "/readyz"] {
             assert_eq!(asked.get(path).await.body, "ok\n");
         }

@@ -23,7 +23,7 @@ use crate::decode::cell_key;
 use crate::observe::locked;
 use crate::observe::status::ProcessStatus;
 use crate::publish::error::PublishError;
-use crate::publish::layout::Current;
+use crate::publish::layout::{About, Current};
 use crate::publish::row::Row;
 use crate::publish::time::instant;
 use crate::publish::view::MemoryView;
@@ -116,6 +116,10 @@ impl View for FilesServed {
 
     fn shown(&self) -> BoxFuture<'_, Result<Shown, ViewError>> {
         async move { self.held().await?.shown(true) }.boxed()
+    }
+
+    fn now(&self) -> Option<Arc<About>> {
+        locked(&self.files.state).held.as_ref().map(Held::about)
     }
 
     fn store<'v>(&'v self, store: &'v str, windows: Range<Window>, most: usize) -> BoxFuture<'v, Result<StoreCut, ViewError>> {

@@ -135,6 +135,10 @@ impl Held {
         Held { view, about, from }
     }
 
+    pub(super) fn about(&self) -> Arc<About> {
+        Arc::clone(&self.about)
+    }
+
     pub(super) fn shown(&self, finished: bool) -> Result<Shown, ViewError> {
         Ok(Shown { about: Arc::clone(&self.about), as_of: self.shows()?, finished })
     }

@@ -194,12 +194,17 @@ impl View for RedisServed {
             let known = self.marked().await?;
             let statuses = self.statuses(&known.keys).await?;
             let marked = self.look().await?;
-            let ended = |status: &ProcessStatus| status.ended && status.processes == statuses.len();
+            // Who was told to stop may go on later, and is late until then.
+            let ended = |status: &ProcessStatus| status.ended && status.finished && status.processes == statuses.len();
             let finished =
                 known.about.generation == marked.about.generation && !statuses.is_empty() && statuses.iter().all(ended);
             Ok(Shown { about: Arc::clone(&marked.about), as_of: marked.as_of, finished })
         }
         .boxed()
+    }
+
+    fn now(&self) -> Option<Arc<About>> {
+        locked(&self.marked).as_ref().map(|marked| Arc::clone(&marked.about))
     }
 
     fn store<'v>(&'v self, store: &'v str, windows: Range<Window>, most: usize) -> BoxFuture<'v, Result<StoreCut, ViewError>> {
