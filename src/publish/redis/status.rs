@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::error::RedisError;
 use super::keys::Keys;
 use super::link::{Link, Wire, pairs};
-use super::steps::{Style, TTL_LEAST};
+use super::steps::{AFTERLIFE, Style};
 use crate::observe::status::ProcessStatus;
 
 /// Between two reports.
@@ -59,7 +59,7 @@ impl Status {
             }
         }
         let json = serde_json::to_vec(&status).expect("plain data has a JSON form");
-        let ttl = (style.horizons.retention + style.horizons.window).max(TTL_LEAST).to_string();
+        let ttl = (style.horizons.retention + style.horizons.window + AFTERLIFE).to_string();
         wire.command(&[b"HSET", key.as_bytes(), status.process.to_string().as_bytes(), &json]);
         wire.command(&[b"PEXPIRE", key.as_bytes(), ttl.as_bytes()]);
         link.call("write the status", &wire)?;

@@ -14,8 +14,9 @@ use storeflow_dataflows::table::{CellChange, NO_WINDOW, Table, Value, Window};
 use super::keys::{CHANGED, NEWEST, REVISION, STORES, fields, push_money, push_number, push_store, push_window};
 use super::link::Packed;
 
-/// Least time to live, milliseconds.
-pub(super) const TTL_LEAST: u64 = 3_600_000;
+/// Time to live beyond the retention, milliseconds. A job that runs deletes what expires; what one that is gone has left must not lose
+/// window after window while people still read it, since a window that is missing reads as one in which nothing happened.
+pub(super) const AFTERLIFE: u64 = 7 * 24 * 3_600_000;
 
 /// Arguments given to one command within the script at most: Lua's stack ends at about 8,000.
 const ARGS_MAX: usize = 2_000;
@@ -29,9 +30,9 @@ pub(super) struct Style {
 }
 
 impl Style {
-    /// Time to live of what belongs to a window: what is left of its retention, milliseconds.
+    /// Time to live of what belongs to a window: what is left of its retention and [`AFTERLIFE`], milliseconds.
     pub(super) fn ttl(&self, window: Window, as_of: u64) -> u64 {
-        self.horizons.expiry(window).map_or(TTL_LEAST, |expiry| expiry.saturating_sub(as_of).max(TTL_LEAST))
+        self.horizons.expiry(window).map_or(0, |expiry| expiry.saturating_sub(as_of)) + AFTERLIFE
     }
 }
 
