@@ -197,7 +197,8 @@ async fn look_again(keys: &Arc<Keys>) {
     }
 }
 
-fn goes_on(response: &Response) -> bool {
+/// Whether an answer has no end of its own.
+pub(super) fn goes_on(response: &Response) -> bool {
     let kind = response.headers().get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }

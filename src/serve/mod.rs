@@ -28,6 +28,7 @@ pub mod view;
 
 mod answers;
 mod bounds;
+mod descriptors;
 mod openapi;
 mod outer;
 mod params;

@@ -6,20 +6,23 @@
 //! stop: no more accept, not ready, streams end ─► requests in flight finish, or `drain` is over ─► threads end
 //! ```
 //!
-//! Upholds: (1) a port that is taken is an error before a run starts; (2) a client holds at most one connection's memory, and one that says
-//! nothing holds it for [`SILENCE_MAX`] at most; (3) what was accepted before a stop is answered, if it is within `drain`.
+//! Upholds: (1) a port that is taken is an error before a run starts; (2) a client holds at most one connection's memory, and one that
+//! neither asks nor takes what it asked for holds it for twice [`SILENCE_MAX`] at most; (3) what was accepted before a stop is answered, if
+//! it is within `drain`; (4) the rest of the process keeps file descriptors, however many connections there are.
 //! Absent on purpose: TLS, and limits of what is asked: those are layers of the router, so that they are problem documents.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use axum::response::Response;
+use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -29,7 +32,9 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, oneshot};
 use tower::ServiceExt;
 
+use super::admission::goes_on;
 use super::api::Api;
+use super::descriptors;
 
 /// The server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +52,8 @@ pub enum ServeError {
     Threads(#[source] io::Error),
 }
 
-/// A connection on which no request's headers are whole for so long is closed, whether it is idle or slow. Longer than load balancers
+/// A connection on which no request's headers are whole for so long is closed, whether it is idle or slow; so is one that takes nothing of its
+/// answers. Longer than load balancers
 /// keep idle ones (AWS: 60 s), so that it is they who close.
 pub const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// A request's headers, in bytes, before the protocol itself gives up. What is refused with a problem document is a quarter of it.
@@ -160,7 +166,8 @@ impl Drop for Server {
 
 async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &ServerSettings, stopped: oneshot::Receiver<()>) {
     let builder = connections(settings.silence_max);
-    let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(settings.connections_max)));
+    let connections_max = descriptors::spared(settings.connections_max);
+    let (graceful, room) = (GracefulShutdown::new(), Arc::new(Semaphore::new(connections_max)));
     let mut stopped = std::pin::pin!(stopped);
     loop {
         // Those that find no room wait in the system's queue.
@@ -179,28 +186,22 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &Ser
         };
         // Answers are written whole; waiting for more of them only delays the last packet.
         let _ = socket.set_nodelay(true);
-        let asked = Arc::new(AtomicBool::new(false));
-        let asks = Arc::clone(&asked);
+        let motion = Arc::new(Motion::default());
+        let of_answers = Arc::clone(&motion);
         let service = router.clone().map_request(move |request: Request<_>| {
-            asks.store(true, Ordering::Relaxed);
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             request
         });
+        let service = service.map_future(move |answer| answered(answer, Arc::clone(&of_answers)));
         let connection = builder.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)).into_owned();
         let (connection, silence_max) = (graceful.watch(connection), settings.silence_max);
         tokio::spawn(async move {
-            let mut connection = std::pin::pin!(connection);
-            // Which protocol is spoken is read without a limit of time, so the first request has one of ours.
-            let first = tokio::time::timeout(silence_max, &mut connection).await;
-            let ended = match first {
-                Ok(ended) => ended,
-                Err(_) if asked.load(Ordering::Relaxed) => connection.await,
-                Err(_) => Ok(()),
-            };
-            // Clients come and go as they like.
-            if let Err(error) = ended {
-                tracing::debug!(error, "a connection ended");
+            match select(std::pin::pin!(connection), std::pin::pin!(motion.stands_still(silence_max))).await {
+                // Clients come and go as they like.
+                Either::Left((Err(error), _)) => tracing::debug!(error, "a connection ended"),
+                Either::Left((Ok(()), _)) => {}
+                Either::Right(((), _)) => tracing::debug!(%peer, "a connection is closed on which nothing moves"),
             }
             drop(permit);
         });
@@ -212,6 +213,63 @@ async fn serve(listener: tokio::net::TcpListener, router: Router, settings: &Ser
     } else {
         tracing::info!(connections = open, "drained");
     }
+}
+
+/// What moves on a connection, whichever protocol it speaks.
+#[derive(Debug, Default)]
+struct Motion {
+    /// Requests that have no answer yet. How long that may take is not for the connection to say.
+    waiting: AtomicUsize,
+    /// Counts requests, answers, and what is taken of answers that go on.
+    moved: AtomicU64,
+}
+
+impl Motion {
+    /// Ends once nothing has moved for so long, or for up to twice that.
+    async fn stands_still(&self, silence_max: Duration) {
+        loop {
+            let before = self.moved.load(Ordering::Relaxed);
+            tokio::time::sleep(silence_max).await;
+            if self.waiting.load(Ordering::Relaxed) == 0 && self.moved.load(Ordering::Relaxed) == before {
+                return;
+            }
+        }
+    }
+
+    fn moves(&self) {
+        self.moved.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A request that waits for its answer, or is given up.
+struct Waiting<'m>(&'m Motion);
+
+impl<'m> Waiting<'m> {
+    fn of(motion: &'m Motion) -> Waiting<'m> {
+        motion.moves();
+        motion.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(motion)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.moves();
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// An answer, whose connection knows of it.
+async fn answered<E>(answer: impl Future<Output = Result<Response, E>>, motion: Arc<Motion>) -> Result<Response, E> {
+    let response = {
+        let _waiting = Waiting::of(&motion);
+        answer.await?
+    };
+    if !goes_on(&response) {
+        return Ok(response);
+    }
+    // Its next part is asked for when the client has taken those before.
+    Ok(response.map(|body| Body::from_stream(body.into_data_stream().inspect(move |_| motion.moves()))))
 }
 
 fn connections(silence_max: Duration) -> Builder<TokioExecutor> {
@@ -276,6 +334,17 @@ mod tests {
         }
         // One that has asked may be silent, but no longer than that.
         assert!(hear(say(&server, ASK)).starts_with("HTTP/1.1 200 OK"));
+    }
+
+    #[test]
+    fn one_who_takes_nothing_of_the_answers_is_hung_up_on() {
+        let silence_max = Duration::from_millis(200);
+        let server = serving(&Fake::mall(), ServerSettings { connections_max: 1, silence_max, ..settings() });
+        // Far more than there are buffers for on the way.
+        let asks = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(1_000);
+        let takes_nothing = say(&server, &asks);
+        assert!(hear(say(&server, ASK)).starts_with("HTTP/1.1 200 OK"), "there is room again");
+        drop(takes_nothing);
     }
 
     #[test]

@@ -40,6 +40,9 @@ use crate::observe::wall_ms;
 /// Below so many bytes an answer is not worth packing.
 const PACKED_MIN: u64 = 1_024;
 
+/// Characters of a path that a problem repeats.
+const PATH_SAID: usize = 200;
+
 /// The API, but for what listens.
 pub fn router(api: Arc<Api>) -> Router {
     let (v1, document) = OpenApiRouter::with_openapi(openapi::frame(api.keyed()))
@@ -78,7 +81,9 @@ async fn other_method(method: Method) -> Response {
 }
 
 async fn no_such_path(request: Request) -> Problem {
-    Problem::new(Code::NotFound, format!("there is nothing at {:?}; /openapi.json says what there is", request.uri().path()))
+    // What is long is not said back: it is the client's to hold, not ours.
+    let path: String = request.uri().path().chars().take(PATH_SAID).collect();
+    Problem::new(Code::NotFound, format!("there is nothing at {path:?}; /openapi.json says what there is"))
 }
 
 /// What a client may keep of an answer, and for how long.
