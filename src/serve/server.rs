@@ -52,14 +52,13 @@ pub enum ServeError {
     Threads(#[source] io::Error),
 }
 
-/// A connection on which no request's headers are whole for so long is closed, whether it is idle or slow; so is one that takes nothing of its
-/// answers. Longer than load balancers
-/// keep idle ones (AWS: 60 s), so that it is they who close.
+/// A connection on which no request's headers are whole for so long is closed, whether it is idle or slow; so is one that takes nothing
+/// of its answers. Longer than load balancers keep idle ones (AWS: 60 s), so that it is they who close.
 pub const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// A request's headers, in bytes, before the protocol itself gives up. What is refused with a problem document is a quarter of it.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Requests at a time on a connection of HTTP/2.
-const STREAMS_OF_CONNECTION_MAX: u32 = 256;
+const STREAMS_OF_CONNECTION_MAX: u32 = 64;
 /// Bytes that wait for a client of HTTP/2, per stream.
 const UNSENT_BYTES_MAX: usize = 256 << 10;
 /// After an accept that failed, such as for want of file descriptors.
@@ -121,7 +120,9 @@ impl Server {
     /// If threads are refused.
     pub fn start(listener: Listener, api: Arc<Api>, settings: ServerSettings) -> Result<Server, ServeError> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(settings.threads).thread_name("serve").enable_all().build();
+        // What looks through all stores does so beside the threads that answer, as few at a time as these are: the job needs its processors.
+        builder.worker_threads(settings.threads).max_blocking_threads(settings.threads);
+        let runtime = builder.thread_name("serve").enable_all().build();
         let runtime = runtime.map_err(ServeError::Threads)?;
         let Listener { listener, address } = listener;
         let (stop, stopped) = oneshot::channel();

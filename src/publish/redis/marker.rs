@@ -5,6 +5,8 @@
 //! older generation to this one when this one has caught up, or when it is told to take over, and never back by itself; (3) where Redis lost
 //! data, it moves when all processes have written theirs again: buckets that say less than it count as unchanged.
 
+use std::ops::RangeInclusive;
+
 use ::redis::Value;
 use storeflow_dataflows::epoch::{Before, Horizons};
 use storeflow_dataflows::key::SHARDS;
@@ -16,6 +18,14 @@ use super::link::{Link, Packed, Wire, pairs, text};
 use super::sink::Mark;
 use super::writer::Scripts;
 use crate::publish::layout::{About, utc};
+
+const MINUTE: u64 = 60_000;
+/// As long as a job's grace or retention can be, milliseconds: ten years.
+const LENGTH_MAX: u64 = 3_660 * 24 * 60 * MINUTE;
+/// More than any job's workers, of all processes.
+const WORKERS_MAX: u64 = 65_536;
+/// Digits that money can have.
+const SCALE_MAX: u32 = 18;
 
 /// Version of keys and fields.
 pub(super) const FORMAT: u32 = 1;
@@ -269,29 +279,84 @@ pub(crate) fn read(job: &str, generation: u64, answer: Value) -> Result<Option<C
     if format != u64::from(FORMAT) {
         return Err(wrong(format!("it has format {format}, this program knows {FORMAT}")));
     }
+    // Whoever writes to Redis must not be able to make a reader count to a billion.
+    let within = |name: &str, bounds: RangeInclusive<u64>| match number(name)? {
+        value if bounds.contains(&value) => Ok(value),
+        value => Err(wrong(format!("its {name} is {value}, which no job has"))),
+    };
     let horizons = Horizons {
-        window: number("window_ms")?,
-        grace: number("grace_ms")?,
-        retention: number("retention_ms")?,
+        window: within("window_ms", MINUTE..=60 * MINUTE)?,
+        grace: within("grace_ms", 0..=LENGTH_MAX)?,
+        retention: within("retention_ms", 0..=LENGTH_MAX)?,
         replay_horizon: number("replay_horizon_ms")?,
         before: match number("changed_as_of") {
-            Ok(until) => Before { until, grace: number("grace_before_ms")?, retention: number("retention_before_ms")? },
+            Ok(until) => Before {
+                until,
+                grace: within("grace_before_ms", 0..=LENGTH_MAX)?,
+                retention: within("retention_before_ms", 0..=LENGTH_MAX)?,
+            },
             Err(_) => Before::NOTHING,
         },
     };
-    if horizons.window == 0 {
-        return Err(wrong("its window_ms is 0".to_owned()));
-    }
     let about = About {
         job: job.to_owned(),
         generation,
         horizons,
-        scale: u32::try_from(number("scale")?).unwrap_or(u32::MAX),
-        workers: usize::try_from(number("workers")?).unwrap_or(0),
+        scale: within("scale", 0..=u64::from(SCALE_MAX))? as u32,
+        workers: within("workers", 1..=WORKERS_MAX)? as usize,
         clicks_distinct: field("clicks_distinct")? == "true",
         timezone: field("timezone").unwrap_or_else(|_| utc()),
     };
     let run = field("run")?;
     let extended = field(EXTENDED).is_ok_and(|by| by == run);
     Ok(Some(CurrentView { as_of: number("as_of")?, about, run, extended }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marker(changed: &[(&str, &str)]) -> Result<Option<CurrentView>, RedisError> {
+        let usual = [
+            ("format", "1"),
+            ("window_ms", "1800000"),
+            ("grace_ms", "120000"),
+            ("retention_ms", "172800000"),
+            ("replay_horizon_ms", "0"),
+            ("scale", "2"),
+            ("workers", "4"),
+            ("clicks_distinct", "true"),
+            ("run", "r"),
+            ("as_of", "7"),
+        ];
+        let value = |name: &str, usual: &str| {
+            let changed = changed.iter().find(|(of, _)| *of == name).map_or(usual.to_owned(), |(_, value)| (*value).to_owned());
+            [name.to_owned(), changed]
+        };
+        let texts = usual.iter().flat_map(|(name, usual)| value(name, usual));
+        read("mall", 1, Value::Array(texts.map(|text| Value::BulkString(text.into_bytes())).collect()))
+    }
+
+    #[test]
+    fn a_marker_that_no_job_writes_is_refused_by_name() {
+        let read = marker(&[]).expect("a marker").expect("it is there");
+        assert_eq!((read.as_of, read.about.workers, read.about.scale), (7, 4, 2));
+        assert_eq!(read.about.timezone, "UTC");
+        for (name, value) in [
+            ("workers", "1000000000"),
+            ("workers", "0"),
+            ("window_ms", "0"),
+            ("window_ms", "1"),
+            ("window_ms", "9223372036854775807"),
+            ("retention_ms", "1000000000000000"),
+            ("grace_ms", "18446744073709551615"),
+            ("scale", "19"),
+            ("as_of", "-5"),
+        ] {
+            let RedisError::Unreadable { key, problem } = marker(&[(name, value)]).expect_err("refused") else {
+                panic!("{name} {value}")
+            };
+            assert!(key.ends_with(":about") && problem.contains(name) && problem.contains(value), "{key}: {problem}");
+        }
+    }
 }
