@@ -8,6 +8,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What the rest of a process has for itself, or half of all if there are fewer than twice as many.
 const OTHERS: u64 = 1_024;
+/// What it has at least, however few there are: a small run with checkpoints had not enough of 32.
+const OTHERS_LEAST: u64 = 128;
 
 /// How many connections there may be of those that are wanted. Asks the system for more descriptors first, where it allows that: many
 /// have 1024 to begin with, and several times as many for whoever asks.
@@ -34,7 +36,8 @@ pub(super) fn spared(wanted: usize) -> usize {
 
 /// Of so many descriptors.
 fn of(descriptors: u64, wanted: usize) -> usize {
-    let spared = (descriptors - OTHERS.min(descriptors / 2)).max(1);
+    let others = OTHERS.min(descriptors / 2).max(OTHERS_LEAST);
+    let spared = descriptors.saturating_sub(others).max(1);
     usize::try_from(spared).unwrap_or(usize::MAX).min(wanted)
 }
 
@@ -49,8 +52,9 @@ mod tests {
             (20_000, 10_000, 10_000),
             (4_096, 10_000, 3_072),
             (1_024, 10_000, 512),
-            (64, 10_000, 32),
-            (64, 10, 10),
+            (256, 10_000, 128),
+            (160, 10_000, 32),
+            (64, 10_000, 1),
             (1, 10, 1),
         ] {
             assert_eq!(of(descriptors, wanted), spared, "{descriptors} {wanted}");
