@@ -161,7 +161,7 @@ pub fn run(args: &RunArgs) -> Result<(), Failure> {
     // Several processes are refused by the run, in all of them; until then they need not quarrel over the port.
     let api = match (&args.serve, &served) {
         (Some(address), Some(served)) if cluster.processes() == 1 => {
-            Some(args.serve_args.open(address)?.start(Arc::clone(served) as _, &registry, None)?)
+            Some(args.serve_args.open(address, 1)?.start(Arc::clone(served) as _, &registry, None)?)
         }
         _ => None,
     };

@@ -65,7 +65,7 @@ const STORE_PATIENCE: Duration = Duration::from_secs(10);
 /// If the flags are wrong, the address is taken, or there is no such view.
 pub fn run(args: &ServeCommandArgs) -> Result<(), Failure> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    let opened = args.serve.open(&args.listen)?;
+    let opened = args.serve.open(&args.listen, 2)?;
     let (registry, health) = (Registry::default(), Arc::new(Health::new(0, 0, wall_ms())));
     health.set_sources_reading(true);
     registry.register(Arc::clone(&health) as _);

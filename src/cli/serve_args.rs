@@ -20,9 +20,9 @@ use crate::serve::view::View;
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Query API")]
 pub struct ServeArgs {
-    /// Threads that answer; they are no workers' threads
-    #[arg(long, env = "STOREFLOW_SERVE_THREADS", value_name = "N", default_value = "2", value_parser = threads)]
-    serve_threads: usize,
+    /// Threads that answer; they are no workers' threads [default: 1 beside a run, which it disturbs least, otherwise 2]
+    #[arg(long, env = "STOREFLOW_SERVE_THREADS", value_name = "N", value_parser = threads)]
+    serve_threads: Option<usize>,
 
     /// Connections at a time; more of them wait
     #[arg(long, env = "STOREFLOW_CONNECTIONS_MAX", value_name = "N", default_value = "10000")]
@@ -61,17 +61,17 @@ fn drain(text: &str) -> Result<Duration, String> {
 }
 
 impl ServeArgs {
-    /// Takes the address, and reads the keys.
+    /// Takes the address, and reads the keys. `threads` answer, unless others are wanted.
     ///
     /// # Errors
     /// If the address cannot be had, is open to other machines while there are no keys, or the keys cannot be read.
-    pub(super) fn open(&self, address: &str) -> Result<Opened, Failure> {
+    pub(super) fn open(&self, address: &str, threads: usize) -> Result<Opened, Failure> {
         let admission = Admission::open(self.admission.settings())?;
         let listener = Listener::bind(address)?;
         // Nothing is accepted before it is known to be of this machine.
         self.admission.check_address(listener.address())?;
         let server = ServerSettings {
-            threads: self.serve_threads,
+            threads: self.serve_threads.unwrap_or(threads),
             connections_max: self.connections_max.get(),
             drain: self.drain,
             silence_max: SILENCE_MAX,
