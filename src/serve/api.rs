@@ -294,9 +294,9 @@ impl Api {
         Err(Problem::new(Code::ViewUnavailable, "the view moves on faster than it can be read; ask again").retry_after(TRY_AGAIN))
     }
 
-    /// A failure of the view as whoever asked is told it; the log has the cause, once a second at most.
+    /// A failure of the view as whoever asked is told it; the log has the cause, once a minute at most.
     pub(super) fn failed(&self, error: &ViewError) -> Problem {
-        let now = wall_ms() / 1_000;
+        let now = wall_ms() / 60_000;
         if !matches!(error, ViewError::Nothing(_)) && self.complained.swap(now, Ordering::Relaxed) != now {
             tracing::warn!(error = error as &dyn std::error::Error, "the view does not answer");
         }
