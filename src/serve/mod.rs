@@ -4,11 +4,11 @@
 //! ```text
 //! request ─► server ─► request id, log, limits ─► admission (keys, rate) ─► routes ─► View ─► model ─► JSON
 //!            (HTTP/1.1 and 2)                                                 │
-//!                                          view::memory (run --serve, finished folder), view::redis
+//!                                     view::memory (run --serve), view::files (a finished run), view::redis
 //! ```
 //!
-//! Upholds: (1) nothing that asks can hold a worker up for longer than one store's cells take to copy; (2) an answer about one
-//! store is one cut, and says of which as-of; (3) money never passes through a float; (4) every error is a
+//! Upholds: (1) whoever asks holds a worker up for as long as one store's cells take to copy at most, but for lists of the best, which look
+//! through a table's cells of one window, on as few threads as answer; (2) an answer about one store is one cut, and says of which as-of; (3) money never passes through a float; (4) every error is a
 //! [`problem::Problem`] with a code of the documented list.
 //! Absent on purpose: TLS, which a load balancer ends, and anything that writes.
 

@@ -4,7 +4,7 @@
 //! marker, as buckets move first; how many are is told, and none is once a job has stopped.
 //!
 //! Upholds: the rows are those of [`Current::view_rows`](crate::publish::Current), in the same order.
-//! Absent on purpose: reading one store; that is one `HGETALL`, see `docs/redis-view.md`.
+//! Absent on purpose: reading one store, or part of a view; that is `serve::view::redis`, and for others `docs/redis-view.md`.
 
 use std::collections::BTreeMap;
 
